@@ -1,0 +1,224 @@
+"""Build the layer: one zip for every Python and processor that Lambda offers, the same bytes from the same commit.
+
+`python -m layer.build` writes `layer/dist/lambda-tasks-layer.zip` and prints what it is; `--into DIR` writes the same
+files below a folder instead, which is what `sam build` asks for. Reproducible means: for the same interpreters, since
+each of those found adds the byte code it will load. `LAMBDA_TASKS_PYC=3.12,3.13` narrows them.
+"""
+
+import argparse
+import hashlib
+import io
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from layer import wheels
+from layer.interpreters import VERSIONS, installed, release
+
+ROOT = Path(__file__).resolve().parent.parent
+ZIP = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
+
+# What is of use on a developer's machine only; paths below python/lambda_tasks.
+LEFT_OUT = frozenset({"__main__.py", "cli.py", "local", "testing.py"})
+
+MAX_ZIPPED_BYTES = 3 * 1024 * 1024
+MAX_UNPACKED_BYTES = 12 * 1024 * 1024
+
+# The earliest time that a zip can hold.
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+
+
+class BuildError(Exception):
+    """Raised when the layer would not be what it promises to be."""
+
+
+@dataclass(frozen=True)
+class File:
+    """What one file of the layer holds, and its permissions."""
+
+    data: bytes
+    mode: int = 0o644
+
+
+# Paths are relative to /opt.
+Files = dict[str, File]
+
+
+def main(arguments: list[str], environ: Mapping[str, str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m layer.build", description="Build the Lambda layer.")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="write the files below DIR instead of the zip")
+    into = parser.parse_args(arguments).into
+
+    interpreters = compilers(environ)
+    files = own_files(ROOT) | bundled_files(wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache"))
+    files |= byte_code(files, interpreters)
+    if into:
+        write_tree(files, into)
+    else:
+        archive = zipped(files)
+        check_size(archive, files)
+        write_whole(archive, ZIP)
+        print(summary(archive, files, interpreters))
+
+
+def compilers(environ: Mapping[str, str]) -> dict[str, Path]:
+    """Choose the interpreters that add their byte code: all that are found, or those that `LAMBDA_TASKS_PYC` names.
+
+    Raises:
+        BuildError: one of those named is not to be found.
+    """
+    found = {version: path for version, path in installed(environ).items() if path}
+    wanted = [version.strip() for version in environ.get("LAMBDA_TASKS_PYC", "").split(",") if version.strip()]
+    if absent := [version for version in wanted if version not in found]:
+        raise BuildError(f"LAMBDA_TASKS_PYC names Python {', '.join(absent)}; found here: {', '.join(found) or 'none'}")
+    return {version: found[version] for version in wanted or found}
+
+
+def own_files(root: Path) -> Files:
+    """Collect the package, without `LEFT_OUT`, the exec wrapper and the licence."""
+    package = root / "python" / "lambda_tasks"
+    files = {"python/lambda_tasks/LICENSE": File((root / "LICENSE").read_bytes())}
+    for path in [*package.rglob("*.py"), package / "py.typed"]:
+        if path.relative_to(package).parts[0] not in LEFT_OUT:
+            files[path.relative_to(root).as_posix()] = File(path.read_bytes())
+    for path in (root / "bin").iterdir():
+        files[f"bin/{path.name}"] = File(path.read_bytes(), mode=0o755)
+    return files
+
+
+def bundled_files(paths: list[Path]) -> Files:
+    """Lay the wheels side by side: their Python files are the same, their compiled modules differ in name.
+
+    Of the metadata, what scanners and people read stays: name, version and licences. `RECORD` and `WHEEL` describe one
+    wheel, and type stubs serve no runtime.
+
+    Raises:
+        BuildError: two wheels hold different files of one name.
+    """
+    files: Files = {}
+    for path in paths:
+        with zipfile.ZipFile(path) as wheel:
+            for name in wheel.namelist():
+                if not _is_bundled(PurePosixPath(name)) or name.endswith("/"):
+                    continue
+                file = File(wheel.read(name))
+                if files.setdefault(f"python/{name}", file) != file:
+                    raise BuildError(f"{name} in {path.name} differs from that of another wheel: they cannot be merged")
+    return files
+
+
+def _is_bundled(name: PurePosixPath) -> bool:
+    if name.parts[0].endswith(".dist-info"):
+        return name.name == "METADATA" or "licenses" in name.parts
+    return name.suffix != ".pyi"
+
+
+def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
+    """Compile every Python file with every interpreter, since /opt is read-only and so never gains a cache.
+
+    The byte code carries the hash of its source and is never checked against it, so the file times that an unpacked
+    archive happens to have do not matter (PEP 552).
+    """
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        stages = {version: Path(folder, version) for version in interpreters}
+        sources = {name: file for name, file in files.items() if name.endswith(".py")}
+        for stage in stages.values():
+            write_tree(sources, stage)
+        list(pool.map(lambda version: _compile(stages[version], interpreters[version]), interpreters))
+        return {
+            path.relative_to(stage).as_posix(): File(path.read_bytes())
+            for stage in stages.values()
+            for path in stage.rglob("*.pyc")
+        }
+
+
+def _compile(stage: Path, interpreter: Path) -> None:
+    # A fixed hash seed, no site packages and no settings of the caller: byte code depends on all of them.
+    compiler = [str(interpreter), "-s", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    process = subprocess.run(
+        [*compiler, "-s", str(stage), "-p", "/opt", str(stage)],
+        cwd=stage,
+        env={"PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode != 0:
+        raise BuildError(f"{interpreter} cannot compile the layer:\n{process.stdout}{process.stderr}")
+
+
+def zipped(files: Files) -> bytes:
+    """Return the archive: names sorted, times and permissions fixed, so that equal files make equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, file in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, _TIMESTAMP)
+            entry.create_system = 3  # Unix, else the permissions mean nothing
+            entry.external_attr = (stat.S_IFREG | file.mode) << 16
+            archive.writestr(entry, file.data, zipfile.ZIP_DEFLATED, compresslevel=9)
+    return buffer.getvalue()
+
+
+def write_tree(files: Files, folder: Path) -> None:
+    """Write the files below a folder, with their permissions whatever the umask."""
+    for name, file in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.data)
+        path.chmod(file.mode)
+
+
+def check_size(archive: bytes, files: Files) -> None:
+    """Keep the layer small: unpacked, it counts towards the 250 MB that a function and its layers may take.
+
+    Raises:
+        BuildError: the archive or its contents are larger than promised.
+    """
+    for what, size_bytes, limit_bytes in (
+        ("the zip", len(archive), MAX_ZIPPED_BYTES),
+        ("the unpacked layer", _size_bytes(files), MAX_UNPACKED_BYTES),
+    ):
+        if size_bytes > limit_bytes:
+            raise BuildError(f"{what} takes {size_bytes:,} bytes, of which {limit_bytes:,} are allowed")
+
+
+def write_whole(data: bytes, path: Path) -> None:
+    """Write a file so that a build that is stopped leaves the old one, not half of the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
+
+
+def summary(archive: bytes, files: Files, interpreters: Mapping[str, Path]) -> str:
+    """Describe the archive for people: its size and hash, the interpreters it depends on, what is inside."""
+    absent = [version for version in VERSIONS if version not in interpreters]
+    folders = Counter("/".join(PurePosixPath(name).parts[:-1][:2]) for name in files)
+    lines = [
+        f"{ZIP.relative_to(ROOT)}",
+        f"  size       {len(archive):,} bytes, {_size_bytes(files):,} unpacked",
+        f"  sha256     {hashlib.sha256(archive).hexdigest()}",
+        f"  runs on    Python {', '.join(VERSIONS)}; {', '.join(wheels.MACHINES)}",
+        f"  byte code  {', '.join(release(path) for path in interpreters.values()) or 'none'}"
+        + (f" (without: {', '.join(absent)})" if absent else ""),
+        "  files      " + ", ".join(f"{folder} {count}" for folder, count in sorted(folders.items())),
+    ]
+    return "\n".join(lines)
+
+
+def _size_bytes(files: Files) -> int:
+    return sum(len(file.data) for file in files.values())
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:], os.environ)
+    except (BuildError, wheels.WheelError) as error:
+        sys.exit(f"layer: {error}")

@@ -1,0 +1,1 @@
+"""One signed JSON call to AWS, with the standard library only."""

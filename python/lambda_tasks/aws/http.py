@@ -1,0 +1,278 @@
+"""HTTP/1.1 POST with a deadline, over kept connections.
+
+The standard library's client would cost every cold start 13 ms of CPU (it imports the email package) and bounds each
+read, not the whole answer, so that a server sending one byte a second is never given up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
+
+
+class HttpError(Exception):
+    """The exchange failed; `retryable` tells whether another try may succeed."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class DeadlineExceeded(HttpError):
+    """The deadline passed before the answer was complete."""
+
+    def __init__(self, doing: str) -> None:
+        super().__init__(f"no time left while {doing}", retryable=False)
+
+
+class Url(NamedTuple):
+    """An ``http`` or ``https`` address."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def parse(cls, url: str) -> Url:
+        """Split `url`, which has no query.
+
+        Raises:
+            ValueError: it is not an http or https URL with a host.
+
+        """
+        scheme, separator, rest = url.partition("://")
+        authority, _, path = rest.partition("/")
+        host, port = authority, ""
+        if not authority.endswith("]"):  # a bare IPv6 address ends in a bracket, without a port
+            host, _, port = authority.rpartition(":") if ":" in authority else (authority, "", "")
+        scheme = scheme.lower()
+        if not separator or scheme not in ("http", "https") or not host or not (port.isdigit() or not port):
+            raise ValueError("use a URL such as https://host or http://127.0.0.1:5000")
+        if not (url.isascii() and url.isprintable()) or any(character in url for character in " @?#\\"):
+            raise ValueError("use a URL without user, query, fragment and spaces")
+        return cls(scheme, host.strip("[]"), int(port or _DEFAULT_PORTS[scheme]), f"/{path}")
+
+    @property
+    def authority(self) -> str:
+        """What the ``Host`` header says: the port is left out where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Response(NamedTuple):
+    """An answer; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Response(status={self.status}, {len(self.body)} bytes)"  # a body may hold a secret
+
+
+class Client:
+    """POST to servers, keeping connections open for the next request to the same one. Usable from several threads."""
+
+    def __init__(self, tls_context: Callable[[], ssl.SSLContext], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tls_context = tls_context
+        self._clock = clock
+        self._idle: dict[tuple[str, str, int], list[socket.socket]] = {}
+        self._process_id = os.getpid()
+        self._keeps_connections = True
+
+    def post(self, url: Url, headers: Mapping[str, str], body: bytes, *, deadline: float) -> Response:
+        """Send one request and return its answer, whatever its status; redirects are not followed.
+
+        `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer.
+
+        Raises:
+            DeadlineExceeded: it passed.
+            HttpError: no connection, a broken one, or an answer that is not HTTP.
+
+        """
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        request = f"POST {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+        exchange = _Exchange(deadline, self._clock)
+        try:
+            connection = self._take_idle(url) or self._connect(url, exchange)
+            with contextlib.ExitStack() as closing:
+                closing.callback(connection.close)
+                exchange.doing = f"waiting for {url.authority}"
+                response, reusable = exchange.run(connection, request)
+                if reusable and self._keeps_connections:
+                    closing.pop_all()
+                    self._idle.setdefault(url[:3], []).append(connection)
+        except OSError as error:
+            raise _as_http_error(error, exchange.doing) from error
+        return response
+
+    def close(self) -> None:
+        """Close the kept connections, and keep none from now on."""
+        self._keeps_connections = False
+        while self._idle:
+            _, connections = self._idle.popitem()
+            for connection in connections:
+                connection.close()
+
+    def _take_idle(self, url: Url) -> socket.socket | None:
+        if self._process_id != os.getpid():  # a fork must not write into its parent's connections
+            self._process_id, self._idle = os.getpid(), {}
+        idle = self._idle.get(url[:3], [])
+        while idle:
+            with contextlib.suppress(IndexError):  # another thread took the last one
+                connection = idle.pop()
+                if _is_quiet(connection):
+                    return connection
+                connection.close()
+        return None
+
+    def _connect(self, url: Url, exchange: _Exchange) -> socket.socket:
+        exchange.doing = f"connecting to {url.authority}"
+        connection = socket.create_connection((url.host, url.port), timeout=exchange.remaining())
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if url.scheme == "https":
+                connection.settimeout(exchange.remaining())
+                return self._tls_context().wrap_socket(connection, server_hostname=url.host)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class _Exchange:
+    """One request and its answer on one connection, within a deadline."""
+
+    def __init__(self, deadline: float, clock: Callable[[], float]) -> None:
+        self.doing = ""
+        self._deadline = deadline
+        self._clock = clock
+        self._buffer = b""
+
+    def remaining(self) -> float:
+        seconds = self._deadline - self._clock()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
+    def run(self, connection: socket.socket, request: bytes) -> tuple[Response, bool]:
+        """Return the answer, and whether the connection can serve another request."""
+        connection.settimeout(self.remaining())
+        connection.sendall(request)
+        status, headers = self._read_head(connection)
+        while status < 200:  # 1xx answers come before the one that counts
+            status, headers = self._read_head(connection)
+        length = headers.get("content-length")
+        delimited = True
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            body = self._read_chunks(connection)
+        elif length is not None:
+            body = self._read_exactly(connection, _size(length, 10))
+        else:
+            body, delimited = self._read_to_end(connection), False
+        reusable = delimited and not self._buffer and headers.get("connection", "").lower() != "close"
+        return Response(status, headers, body), reusable
+
+    def _receive(self, connection: socket.socket) -> bool:
+        connection.settimeout(self.remaining())
+        received = connection.recv(65536)
+        self._buffer += received
+        return bool(received)
+
+    def _read_until(self, connection: socket.socket, end: bytes) -> bytes:
+        while end not in self._buffer:
+            if len(self._buffer) > _MAX_HEAD_BYTES:
+                raise HttpError("the answer is not HTTP", retryable=False)
+            if not self._receive(connection):
+                raise HttpError("the connection was closed before the answer was complete")
+        part, _, self._buffer = self._buffer.partition(end)
+        return part
+
+    def _read_head(self, connection: socket.socket) -> tuple[int, dict[str, str]]:
+        status_line, *lines = self._read_until(connection, b"\r\n\r\n").decode("latin-1").split("\r\n")
+        version, _, rest = status_line.partition(" ")
+        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+            raise HttpError("the answer is not HTTP", retryable=False)
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        return int(rest[:3]), headers
+
+    def _read_exactly(self, connection: socket.socket, size: int) -> bytes:
+        chunks, received = [self._buffer], len(self._buffer)
+        while received < size:  # not by _receive: joining once keeps large bodies linear
+            connection.settimeout(self.remaining())
+            chunk = connection.recv(min(size - received, 1 << 20))
+            if not chunk:
+                raise HttpError("the connection was closed before the answer was complete")
+            chunks.append(chunk)
+            received += len(chunk)
+        whole = b"".join(chunks)
+        self._buffer = whole[size:]
+        return whole[:size]
+
+    def _read_chunks(self, connection: socket.socket) -> bytes:
+        body = b""
+        while size := _size(self._read_until(connection, b"\r\n").decode("latin-1").partition(";")[0], 16):
+            body += self._read_exactly(connection, size)
+            _bounded(len(body))
+            self._read_until(connection, b"\r\n")
+        while self._read_until(connection, b"\r\n"):  # trailers, up to an empty line
+            pass
+        return body
+
+    def _read_to_end(self, connection: socket.socket) -> bytes:
+        while self._receive(connection):
+            _bounded(len(self._buffer))
+        body, self._buffer = self._buffer, b""
+        return body
+
+
+def _size(text: str, base: int) -> int:
+    try:
+        size = int(text, base)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise HttpError("the answer's length is not a number", retryable=False)
+    return _bounded(size)
+
+
+def _bounded(size: int) -> int:
+    if size > _MAX_BODY_BYTES:
+        raise HttpError(f"the answer is larger than {_MAX_BODY_BYTES} bytes", retryable=False)
+    return size
+
+
+def _is_quiet(connection: socket.socket) -> bool:
+    """Tell whether a kept connection is still open: one that the server closed reads as an end, or as an alert."""
+    connection.settimeout(0)
+    try:
+        connection.recv(1)
+    except (BlockingIOError, OSError) as error:
+        return isinstance(error, BlockingIOError) or type(error).__name__ == "SSLWantReadError"
+    return False
+
+
+def _as_http_error(error: OSError, doing: str) -> HttpError:
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded(doing)
+    if type(error).__name__ == "SSLCertVerificationError":  # by name: plain HTTP must not import ssl
+        reason = getattr(error, "verify_message", "")
+        return HttpError(f"the certificate cannot be trusted while {doing}: {reason}", retryable=False)
+    return HttpError(f"{error.strerror or type(error).__name__} while {doing}")

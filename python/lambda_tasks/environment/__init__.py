@@ -1,0 +1,1 @@
+"""Before the runtime starts: resolve references to secrets and export them as environment variables."""

@@ -1,0 +1,122 @@
+"""The exec wrapper's Python half: resolve, report, and become COMMAND; and the same resolution inside the runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from lambda_tasks.aws import credentials
+from lambda_tasks.aws.transport import Transport
+from lambda_tasks.environment import reference
+from lambda_tasks.environment.report import Report
+from lambda_tasks.environment.resolver import resolve
+from lambda_tasks.errors import CommandNotExecutable, InvalidNextWrapper, LambdaTasksError
+from lambda_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lambda_tasks.environment.resolver import Resolution
+
+
+def main() -> NoReturn:
+    """Become the command in ``sys.argv``, with what its references stand for; or report and exit with status 1.
+
+    ``sys.argv[1]`` is empty where the wrapper was started without ``LC_CTYPE``, the command follows it.
+    """
+    had_lc_ctype, *command = sys.argv[1:]
+    if not had_lc_ctype:
+        os.environ.pop("LC_CTYPE", None)  # set by this interpreter (PEP 538): COMMAND must not inherit it
+    report = Report(os.environ)
+    try:
+        settings = Settings.from_environ(os.environ)
+        check_next_wrapper(settings.next_wrapper)
+        if has_references(os.environ):
+            export(_resolve(os.environ, settings), report)
+        launch([settings.next_wrapper, *command] if settings.next_wrapper else command)
+    except LambdaTasksError as error:
+        report.failure(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the invoker must read of it; its message may hold a value
+        report.failure(LambdaTasksError(f"unexpected {type(error).__name__} at {_place(error)}"))
+    sys.exit(1)
+
+
+def resolve_in_process() -> Settings:
+    """Export what the references of this process stand for, unless the exec wrapper did so; return the settings then.
+
+    Raises:
+        LambdaTasksError: one of the resolver's errors.
+
+    """
+    settings = Settings.from_environ(os.environ)
+    if settings.resolved is None and has_references(os.environ):
+        export(_resolve(os.environ, settings), Report(os.environ))
+    return Settings.from_environ(os.environ)  # secrets may hold settings too
+
+
+def has_references(environ: Mapping[str, str]) -> bool:
+    """Tell whether there is anything to resolve."""
+    return (
+        reference.ENVIRONMENT_SECRET in environ
+        or reference.SSM_ENVIRONMENT in environ
+        or any(name.startswith(reference.VARIABLE_PREFIX) for name in environ)
+    )
+
+
+def export(resolution: Resolution, report: Report) -> None:
+    """Put the resolved variables into this process's environment, and their names into ``LAMBDA_TASKS_RESOLVED``."""
+    os.environ.update(resolution.exports)
+    os.environ["LAMBDA_TASKS_RESOLVED"] = ",".join(resolution.names)
+    report.success(resolution)
+
+
+def check_next_wrapper(next_wrapper: str | None) -> None:
+    """Check that the wrapper to run next can be executed.
+
+    Raises:
+        InvalidNextWrapper: it cannot.
+
+    """
+    is_file = os.path.isfile
+    if next_wrapper and not (is_file(next_wrapper) and os.access(next_wrapper, os.X_OK)):
+        raise InvalidNextWrapper(
+            f"{next_wrapper!r} is not an executable file",
+            variable="LAMBDA_TASKS_NEXT_WRAPPER",
+            remedy="attach the layer that holds it, correct the path, or remove the variable",
+        )
+
+
+def launch(command: list[str]) -> NoReturn:
+    """Become `command`, with this process's environment and open file descriptors.
+
+    Raises:
+        CommandNotExecutable: the operating system refused.
+
+    """
+    sys.stderr.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores these, and what is ignored stays so after exec
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - becoming COMMAND is what the exec wrapper is for
+    except OSError as error:
+        raise CommandNotExecutable(
+            f"{command[0]!r} cannot be executed: {error.strerror}", remedy="check the exec wrapper's arguments"
+        ) from error
+
+
+def _resolve(environ: Mapping[str, str], settings: Settings) -> Resolution:
+    environ = dict(environ)
+    transport = Transport(functools.partial(credentials.from_environ, environ), environ)
+    with contextlib.closing(transport):
+        return resolve(environ, settings, transport)
+
+
+def _place(error: BaseException) -> str:
+    traceback = error.__traceback__
+    while traceback and traceback.tb_next:
+        traceback = traceback.tb_next
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "an unknown place"

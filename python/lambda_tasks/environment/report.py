@@ -1,0 +1,70 @@
+"""One line on stderr, and where it failed the Runtime API's init error: names, counts and times, never a value."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from lambda_tasks.environment import runtime_api
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lambda_tasks.environment.resolver import Resolution
+    from lambda_tasks.errors import LambdaTasksError
+
+_LEVELS_ABOVE_INFO = {"WARN", "ERROR", "FATAL"}
+
+
+class Report:
+    """Report as the function's logging controls say.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._as_json = environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        self._shows_info = environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper() not in _LEVELS_ABOVE_INFO
+        self._runtime_api = environ.get("AWS_LAMBDA_RUNTIME_API")
+
+    def success(self, resolution: Resolution) -> None:
+        """Say which variables were resolved, from how many secrets, in how many milliseconds."""
+        if not self._shows_info:
+            return
+        names, sources = resolution.names, resolution.source_count
+        message = f"resolved {_count(len(names), 'variable')} from {_count(sources, 'secret')}"
+        message += f" in {resolution.duration_ms:.0f} ms"
+        numbers = {"variables": len(names), "secrets": sources, "duration_ms": round(resolution.duration_ms, 1)}
+        self._write("INFO", message, ": " + ", ".join(map(_plain, names)), {"resolved": names, **numbers})
+
+    def failure(self, error: LambdaTasksError) -> None:
+        """Say what is wrong: on stderr, and to whoever invokes the function."""
+        error_type = f"LambdaTasks.{type(error).__name__}"
+        problems = [
+            {"errorType": f"LambdaTasks.{type(one).__name__}", "errorMessage": str(one)} for one in error.errors
+        ]
+        details = {"errorType": error_type, "errors": problems}
+        self._write("ERROR", str(error), "", details, text_prefix=f"{type(error).__name__}: ")
+        if self._runtime_api:
+            runtime_api.post_init_error(self._runtime_api, error_type, str(error))
+
+    def _write(
+        self, level: str, message: str, text_suffix: str, details: dict[str, Any], text_prefix: str = ""
+    ) -> None:
+        if self._as_json:
+            timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            head = {"timestamp": timestamp, "level": level, "message": message, "logger": "lambda_tasks.environment"}
+            line = json.dumps({**head, **details})
+        else:
+            line = f"[{level}] lambda-tasks: {text_prefix}{message}{text_suffix}"
+        sys.stderr.write(line + "\n")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _plain(name: str) -> str:
+    return ascii(name)[1:-1]  # one line, whatever a name holds

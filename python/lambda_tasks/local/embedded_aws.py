@@ -1,0 +1,89 @@
+"""AWS services without an account: moto's server as a process of its own, for as long as a ``with`` block lasts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.config import Config
+from botocore.session import Session
+
+from lambda_tasks.local.errors import LocalError
+
+# moto accepts any; it answers for this account.
+ACCOUNT_ID = "123456789012"
+_ACCESS_KEY_ID = "testing"
+_SECRET_ACCESS_KEY = "testing"  # noqa: S105
+
+_PROCESS = Path(__file__).with_name("embedded_aws_process.py")
+_STOP_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class EmbeddedAws:
+    """Where the services answer."""
+
+    endpoint_url: str
+    region: str
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables that point any AWS SDK of another process at these services."""
+        return {
+            "AWS_ACCESS_KEY_ID": _ACCESS_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": _SECRET_ACCESS_KEY,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+        }
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - botocore makes its clients at run time
+        """Return a client of one service, such as ``"sqs"``, whatever this process's own AWS settings are."""
+        # No variable, profile or proxy of this machine may lead the client, and what it creates, to a real account.
+        unset = {
+            name: (None, None, default, conversion)
+            for name, (_, _, default, conversion) in Session.SESSION_VARIABLES.items()
+        }
+        return Session(session_vars=unset).create_client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=_ACCESS_KEY_ID,
+            aws_secret_access_key=_SECRET_ACCESS_KEY,
+            config=Config(proxies={}),
+        )
+
+
+@contextmanager
+def embedded_aws(region: str = "eu-west-1") -> Iterator[EmbeddedAws]:
+    """Start the services on a free loopback port, empty, and stop them at the end.
+
+    Raises:
+        LocalError: the server did not start.
+
+    """
+    with subprocess.Popen(
+        [sys.executable, "-I", str(_PROCESS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # one line a request
+        text=True,
+        env={},
+    ) as process:
+        assert process.stdin is not None  # noqa: S101 - for mypy: both are pipes
+        assert process.stdout is not None  # noqa: S101
+        try:
+            endpoint_url = process.stdout.readline().strip()
+            if not endpoint_url:
+                raise LocalError("the embedded AWS did not start", remedy="install lambda-tasks[local]")
+            yield EmbeddedAws(endpoint_url, region)
+        finally:
+            process.stdin.close()  # the end of its input is what it ends by
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()

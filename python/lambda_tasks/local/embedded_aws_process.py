@@ -1,0 +1,24 @@
+"""The process that `embedded_aws` starts: moto's server on a port that the system chose, until standard input ends.
+
+Standard input is a pipe from the process that started this one, so it ends with that process, however that ends.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+from moto.server import ThreadedMotoServer
+
+
+def main(stdin: TextIO, stdout: TextIO) -> None:
+    """Print the server's address as one line, then serve until `stdin` ends."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    print(f"http://{host}:{port}", file=stdout, flush=True)
+    stdin.read()  # the server's thread is a daemon and ends with the process; stopping it in order takes half a second
+
+
+if __name__ == "__main__":
+    main(sys.stdin, sys.stdout)

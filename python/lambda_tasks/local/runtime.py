@@ -1,0 +1,247 @@
+"""One function as Lambda runs it: its layers, the exec wrapper, awslambdaric, and AWS's runtime interface emulator."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lambda_tasks.local import file_system
+from lambda_tasks.local.errors import LocalError
+
+_HERE = Path(__file__).parent
+_INVOKE_PATH = "/2015-03-31/functions/function/invocations"
+_START_ATTEMPTS = 5
+_START_SECONDS = 10
+_STOP_SECONDS = 5
+# The init phase has 10 seconds, and is tried a second time during the first invocation.
+_INIT_SECONDS = 20
+_ERROR_KEYS = frozenset({"errorType", "errorMessage", "requestId", "stackTrace"})
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function's configuration. `code` is the folder that would be /var/task, `layers` are zips."""
+
+    code: Path
+    handler: str
+    layers: tuple[Path, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    name: str = "function"
+    memory_mb: int = 512
+    timeout_seconds: int = 30
+    log_format: str = "JSON"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """An answer: what the handler returned, or the error object where the function failed."""
+
+    payload: Any
+    is_error: bool = False
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A function that can be invoked, one event at a time."""
+
+    function: Function
+    port: int
+    log_path: Path
+    # Where the function sees its layers: /opt, or a folder where nothing could be mounted there.
+    opt: str
+
+    def invoke(self, event: object) -> Invocation:
+        """Invoke the function with `event`, waiting for its answer. The first call starts the runtime.
+
+        Raises:
+            LocalError: the emulator did not answer, or refused the event.
+
+        """
+        timeout = _INIT_SECONDS + self.function.timeout_seconds + _STOP_SECONDS
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("POST", _INVOKE_PATH, json.dumps(event).encode())
+            response = connection.getresponse()
+            return read_answer(response.status, response.read())
+        except OSError as error:
+            raise LocalError(f"the emulator did not answer: {error}", remedy=f"see {self.log_path}") from error
+        finally:
+            connection.close()
+
+    def log_lines(self) -> list[str]:
+        """Return what the emulator, the wrapper and the function wrote so far."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace").split("\n")
+
+
+def read_answer(status: int, body: bytes) -> Invocation:
+    """Tell a result from an error: the emulator does not send Lambda's ``X-Amz-Function-Error``.
+
+    Raises:
+        LocalError: the emulator refused the event.
+
+    """
+    if status not in (http.HTTPStatus.OK, http.HTTPStatus.BAD_GATEWAY):
+        raise LocalError(f"the emulator answered with status {status}", remedy="invoke one event at a time")
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        # Nothing, where the runtime exited in the init phase and gave no reason; a sentence, where the time was up.
+        message = body.decode(errors="replace") or "the runtime exited in the init phase: its log says why"
+        error_type = "Sandbox.Timedout" if body else "Runtime.ExitError"
+        return Invocation({"errorType": error_type, "errorMessage": message}, is_error=True)
+    raised = isinstance(payload, dict) and payload.keys() == _ERROR_KEYS
+    return Invocation(payload, is_error=status != http.HTTPStatus.OK or raised)
+
+
+@contextmanager
+def running(function: Function, emulator: Path, *, mount: bool = True) -> Iterator[Runtime]:
+    """Prepare the function and start the emulator for it; stop every process of it at the end.
+
+    The layers are mounted at /opt where this machine lets us, for these processes alone; with `mount` false never.
+
+    Raises:
+        LocalError: the emulator did not start.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="lambda-tasks-") as folder:
+        prepared = _prepare(function, emulator, Path(folder), mount=mount)
+        process, port = _start(prepared)
+        try:
+            yield Runtime(function, port, prepared.log_path, prepared.opt)
+        finally:
+            _stop(process)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What it takes to start the emulator, but for its addresses, which go between the two commands."""
+
+    emulator: Sequence[str]
+    runtime: Sequence[str]
+    environ: Mapping[str, str] = field(repr=False)
+    folder: Path
+    log_path: Path
+    opt: str
+
+
+def _prepare(function: Function, emulator: Path, folder: Path, *, mount: bool) -> _Prepared:
+    layers = folder / "opt"
+    file_system.unpack_layers(function.layers, layers)
+    bootstrap = file_system.make_runtime(folder / "runtime")
+    needed = [function.code, emulator, folder, _HERE, *file_system.interpreter_paths(), *bootstrap.parent.iterdir()]
+    mounts = mount and file_system.can_mount(layers, needed)
+    opt = file_system.OPT if mounts else str(layers)
+    unshare = file_system.unshare_command() if mounts else []
+    return _Prepared(
+        emulator=[*unshare, str(_HERE / "sandbox"), str(layers) if mounts else "", str(emulator)],
+        runtime=[str(_HERE / "bootstrap"), sys.executable, "-S", str(bootstrap), opt, function.handler],
+        environ=environment(function, opt, bootstrap.parent),
+        folder=function.code,
+        log_path=folder / "log",
+        opt=opt,
+    )
+
+
+def _start(prepared: _Prepared) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the emulator and return the port that it serves invocations on.
+
+    Another process may take one of the free ports before the emulator does; the emulator then exits, and is started
+    once more with others.
+    """
+    for _ in range(_START_ATTEMPTS):
+        port, api_port = _free_ports()
+        addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
+        addresses += ["--runtime-api-address", f"127.0.0.1:{api_port}"]
+        with prepared.log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [*prepared.emulator, *addresses, *prepared.runtime],
+                cwd=prepared.folder,
+                env=prepared.environ,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if _serves(process, port):
+            return process, port
+        _stop(process)
+    last_words = prepared.log_path.read_text(errors="replace")[-500:]
+    raise LocalError("the emulator did not start", remedy=last_words or "run it by hand")
+
+
+def environment(function: Function, opt: str, runtime: Path) -> dict[str, str]:
+    """Return a function's whole environment; nothing of this process's own gets there.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    """
+    lambdas = {
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_seconds),  # read by the emulator alone
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_FORMAT": function.log_format,
+        "LAMBDA_RUNTIME_DIR": str(runtime),
+        "LAMBDA_TASK_ROOT": str(function.code.resolve()),
+        "LANG": "C.UTF-8",
+        "PATH": f"/usr/local/bin:/usr/bin:/bin:{opt}/bin",
+        "TZ": ":UTC",
+        "_HANDLER": function.handler,
+    }
+    if function.log_format == "JSON":
+        lambdas["AWS_LAMBDA_LOG_LEVEL"] = "INFO"  # Lambda's default for this format
+    environ = {**lambdas, **function.environ}
+    wrapper = environ.get("AWS_LAMBDA_EXEC_WRAPPER", "")
+    if wrapper.startswith(f"{file_system.OPT}/"):
+        environ["AWS_LAMBDA_EXEC_WRAPPER"] = opt + wrapper.removeprefix(file_system.OPT)
+    return environ
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _serves(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return process.poll() is None
+        time.sleep(0.01)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the emulator, which ends the runtime; then whatever the runtime started and left behind."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    for pid in _session(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with process:  # closes its input, and waits
+        pass
+
+
+def _session(session: int) -> list[int]:
+    """Return a session's processes. Its id is that of the one that began it, and stays taken while there are any."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getsid(int(entry.name)) == session:
+                    found.append(int(entry.name))
+    return found

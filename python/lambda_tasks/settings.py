@@ -1,0 +1,143 @@
+"""The settings of a function: the only place that reads ``LAMBDA_TASKS_*`` variables other than references.
+
+A `NamedTuple` and not a dataclass, because importing `dataclasses` would cost every cold start several milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from lambda_tasks.errors import InvalidSetting, LambdaTasksError, combine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+_QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
+_BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
+
+
+class Settings(NamedTuple):
+    """What the function's configuration says, checked."""
+
+    strict_references: bool = False
+    resolve_timeout_seconds: float = 8.0
+    next_wrapper: str | None = None
+    resolved: tuple[str, ...] | None = None
+    modules: tuple[str, ...] | None = None
+    queue_urls: Mapping[str, str] = {}
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings from `environ`; unset ones have their defaults.
+
+        Raises:
+            InvalidSetting: naming every setting with a value that it cannot have.
+
+        """
+        errors: list[LambdaTasksError] = []
+
+        def read(name: str, parse: Callable[[str], T], default: T) -> T:
+            variable = f"LAMBDA_TASKS_{name}"
+            value = environ.get(variable)
+            if value is None:
+                return default
+            try:
+                return parse(value)
+            except ValueError as error:
+                errors.append(InvalidSetting("the setting is not usable", variable=variable, remedy=str(error)))
+                return default
+
+        settings = cls(
+            strict_references=read("STRICT_REFERENCES", _boolean, False),  # noqa: FBT003
+            resolve_timeout_seconds=read("RESOLVE_TIMEOUT_SECONDS", _positive_seconds, 8.0),
+            next_wrapper=read("NEXT_WRAPPER", _optional, None),
+            resolved=read("RESOLVED", _names, None),
+            modules=read("MODULES", _modules, None),
+            queue_urls=_queue_urls(environ),
+        )
+        if errors:
+            raise combine(errors)
+        return settings
+
+    def queue_url(self, queue: str) -> str:
+        """Return the URL of the queue that tasks call `queue`.
+
+        Raises:
+            InvalidSetting: naming the variable that is not set.
+
+        """
+        variable = queue_url_variable(queue)
+        if variable not in self.queue_urls:
+            remedy = "set it to the queue's URL, https://sqs.<region>.amazonaws.com/<account>/<queue>"
+            raise InvalidSetting(f"the queue {queue!r} has no URL", variable=variable, remedy=remedy)
+        return self.queue_urls[variable]
+
+    def allows_module(self, module: str) -> bool:
+        """Tell whether tasks of `module` may run: named in full, or below a package named as ``package.*``."""
+        if self.modules is None:
+            return True
+        return any(
+            module.startswith(pattern[:-1]) if pattern.endswith(".*") else module == pattern for pattern in self.modules
+        )
+
+    @property
+    def modules_named_in_full(self) -> tuple[str, ...]:
+        """The modules that can be imported in the init phase, before the first message."""
+        return tuple(name for name in self.modules or () if not name.endswith(".*"))
+
+
+def environ() -> Mapping[str, str]:
+    """Return this process's environment, which everything else is passed."""
+    return os.environ
+
+
+def current() -> Settings:
+    """Return the settings of this process, as its environment says them now."""
+    return Settings.from_environ(os.environ)
+
+
+def queue_url_variable(queue: str) -> str:
+    """Return the name of the variable that holds the URL of `queue`."""
+    return _QUEUE_URL if queue == "default" else f"{_QUEUE_URL}_{queue.upper().replace('-', '_')}"
+
+
+def _queue_urls(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith(_QUEUE_URL) and value}
+
+
+def _boolean(value: str) -> bool:
+    try:
+        return _BOOLEANS[value.strip().lower()]
+    except KeyError:
+        raise ValueError("use 1 or 0") from None
+
+
+def _positive_seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 900:  # 15 minutes: the longest that a function can run
+        raise ValueError("use a number of seconds above 0 and at most 900")
+    return seconds
+
+
+def _optional(value: str) -> str | None:
+    return value or None
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in value.split(",")) if name)
+
+
+def _modules(value: str) -> tuple[str, ...]:
+    names = _names(value)
+    for name in names:
+        if not all(part.isidentifier() for part in name.removesuffix(".*").split(".")):
+            raise ValueError(f"use module names such as shop.tasks or billing.*, separated by commas; not {name!r}")
+    return names

@@ -1,0 +1,52 @@
+"""The wire format: one JSON object a message, names the task and its kwargs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lambda_tasks.errors import MalformedMessage
+
+if TYPE_CHECKING:
+    from lambda_tasks.tasks.task import Task
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What a body says: the task's dotted path, its kwargs still as JSON, and how often it was sent again."""
+
+    task_name: str
+    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    n_retries: int = 0
+
+
+_DECODER = msgspec.json.Decoder(Message)
+
+
+def decode(body: object) -> Message:
+    """Read a body.
+
+    Raises:
+        MalformedMessage: it is not a JSON object with a ``task_name``, or has fields of other types.
+
+    """
+    if not isinstance(body, (str, bytes)):
+        raise MalformedMessage(f"the body is {type(body).__name__}, not text", remedy=_REMEDY)
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise MalformedMessage(f"the body is malformed: {error}", remedy=_REMEDY) from error
+
+
+def encode(task: Task[..., Any], kwargs: dict[str, Any]) -> str:
+    """Return the body of a message that runs `task` with `kwargs`.
+
+    Raises:
+        InvalidKwargs: the task would not accept them.
+
+    """
+    encoded = msgspec.Raw(task.encode_kwargs(kwargs))
+    return msgspec.json.encode({"task_name": task.name, "kwargs": encoded, "n_retries": 0}).decode()
+
+
+_REMEDY = 'send {"task_name": "package.module.task", "kwargs": {}, "n_retries": 0}'

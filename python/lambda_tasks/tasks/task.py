@@ -1,0 +1,168 @@
+"""`@task`: make a function something that a message may name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints, overload
+
+import msgspec
+
+from lambda_tasks.errors import InvalidKwargs, InvalidTask
+from lambda_tasks.tasks.options import Options
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from lambda_tasks.tasks.options import OptionValues
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Generic[P, R]):
+    """A function that can be called here, or enqueued and run by a function on Lambda.
+
+    `name` is the dotted path that messages name it by; its `configuration` is checked when it is defined.
+    """
+
+    def __init__(self, function: Callable[P, R], configuration: Options) -> None:
+        self.function = function
+        self.configuration = configuration
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self._parameters = _parameters(function, self.name, configuration)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Send one SQS message that runs the task with `kwargs`, and return its message id.
+
+        Raises:
+            InvalidKwargs: they do not match the annotations, or are not given by keyword.
+            InvalidSetting: the queue's URL is not set.
+            EnqueueFailed: SQS did not take the message.
+
+        """
+        from lambda_tasks.tasks import queue  # noqa: PLC0415 - a function that only runs tasks needs no producer
+
+        if args:
+            remedy = "give them by keyword: messages carry no positions"
+            raise InvalidKwargs("the arguments are positional", source=f"task {self.name}", remedy=remedy)
+        return queue.enqueue(self, kwargs)
+
+    def options(self, **changes: Unpack[OptionValues]) -> Task[P, R]:
+        """Return a copy of this task with other options.
+
+        Raises:
+            InvalidTask: as where a task is defined.
+
+        """
+        return Task(self.function, _options(self.name, {**vars(self.configuration), **changes}))
+
+    def decode_kwargs(self, kwargs: bytes | msgspec.Raw) -> dict[str, Any]:
+        """Validate the JSON object `kwargs` strictly against the annotations, and convert its values.
+
+        Raises:
+            InvalidKwargs: a value does not match, or a parameter is missing or unknown.
+            InvalidTask: the annotations cannot be used.
+
+        """
+        decoder = self._decoder
+        try:
+            values = decoder.decode(kwargs)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            remedy = "send what the task's annotations say"
+            raise InvalidKwargs(f"the kwargs do not fit: {error}", source=f"task {self.name}", remedy=remedy) from error
+        return {name: value for name in self._parameters if (value := getattr(values, name)) is not msgspec.UNSET}
+
+    def encode_kwargs(self, kwargs: Mapping[str, Any]) -> bytes:
+        """Return `kwargs` as JSON, after checking that `decode_kwargs` will take it.
+
+        Raises:
+            InvalidKwargs: it would not, or a value has no form in JSON.
+
+        """
+        try:
+            encoded = msgspec.json.encode(kwargs)
+        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+            remedy = "use types that JSON can hold"
+            problem = f"the kwargs cannot be encoded: {error}"
+            raise InvalidKwargs(problem, source=f"task {self.name}", remedy=remedy) from error
+        self.decode_kwargs(encoded)
+        return encoded
+
+    @functools.cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        # Not when the task is defined: an annotation may name what its module defines further down.
+        try:
+            hints = get_type_hints(self.function, include_extras=True)
+            fields: list[Any] = [
+                (name, hints.get(name, Any))
+                if parameter.default is parameter.empty
+                else (name, hints.get(name, Any) | msgspec.UnsetType, msgspec.UNSET)
+                for name, parameter in self._parameters.items()
+            ]
+            model = msgspec.defstruct("Kwargs", fields, kw_only=True, forbid_unknown_fields=True)
+            return msgspec.json.Decoder(model)
+        except Exception as error:
+            remedy = "use annotations that msgspec supports: https://jcristharif.com/msgspec/supported-types.html"
+            raise InvalidTask(f"unusable annotations: {error}", source=f"task {self.name}", remedy=remedy) from error
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(**options: Unpack[OptionValues]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(
+    function: Callable[P, R] | None = None, /, **options: Unpack[OptionValues]
+) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a task of a function whose parameters can all be given by keyword.
+
+    Use it bare, or with the options of `lambda_tasks.tasks.options.Options`; times are seconds or a `timedelta`.
+
+    Raises:
+        InvalidTask: the options or the parameters are such that it could not be dispatched.
+
+    """
+    if function is None:
+        return functools.partial(_make, options=options)
+    return _make(function, options)
+
+
+def _make(function: Callable[P, R], options: Mapping[str, Any]) -> Task[P, R]:
+    if not inspect.isfunction(function):
+        raise InvalidTask(f"{function!r} is not a function", remedy="put @task above a function, outermost")
+    return Task(function, _options(f"{function.__module__}.{function.__qualname__}", options))
+
+
+def _options(name: str, options: Mapping[str, Any]) -> Options:
+    try:
+        return Options.check(options)
+    except InvalidTask as error:
+        raise InvalidTask(error.problem, source=f"task {name}", remedy=error.remedy) from None
+
+
+def _parameters(function: Callable[..., Any], name: str, options: Options) -> Mapping[str, inspect.Parameter]:
+    parameters = inspect.signature(function).parameters
+    for parameter in parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            problem = f"the parameter {parameter} is {parameter.kind.description}"
+            remedy = "messages carry keywords: name every parameter, best after a '*'"
+            raise InvalidTask(problem, source=f"task {name}", remedy=remedy)
+    if isinstance(options.singleton, tuple):
+        unknown = [one for one in options.singleton if one not in parameters]
+        if unknown:
+            remedy = "name the task's own parameters"
+            raise InvalidTask(f"singleton names no parameter: {unknown[0]!r}", source=f"task {name}", remedy=remedy)
+    return parameters

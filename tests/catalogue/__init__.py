@@ -1,0 +1,1 @@
+"""Tasks for tests, as an application would define them."""

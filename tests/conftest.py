@@ -1,0 +1,46 @@
+"""Fixtures that more than one module of tests uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import fake_aws
+from layer import build
+from layer.interpreters import VERSIONS, installed
+
+pytest_plugins = ["fixtures_aws"]
+
+# A process an example: slow by design, and no measure of the code.
+settings.register_profile("processes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("processes")
+
+INTERPRETERS = installed(os.environ)
+
+
+@pytest.fixture
+def aws() -> Iterator[fake_aws.FakeAws]:
+    """Secrets Manager, Parameter Store and the Runtime API's init error, on a free loopback port."""
+    with fake_aws.serve() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def layer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layer as it lies in /opt."""
+    folder = tmp_path_factory.mktemp("opt")
+    build.main(["--into", str(folder)], os.environ)
+    return folder
+
+
+@pytest.fixture(params=VERSIONS)
+def each_python(request: pytest.FixtureRequest) -> Path:
+    """Every Python that the layer supports; one that is not installed is skipped by name."""
+    interpreter = INTERPRETERS[request.param]
+    if interpreter is None:
+        pytest.skip(f"Python {request.param} is not installed")
+    return interpreter

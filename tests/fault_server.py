@@ -1,0 +1,119 @@
+"""Servers that misbehave on purpose: each connection is handled by the next of the given scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+Script = Callable[[socket.socket], None]
+
+
+@dataclass
+class FaultServer:
+    """The address, and the heads of the requests that arrived."""
+
+    port: int
+    heads: list[bytes] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read one whole request and return its head."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        received = connection.recv(65536)
+        if not received:
+            return data
+        data += received
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head
+
+
+def respond(*parts: bytes) -> Script:
+    """Answer with exactly these bytes, then close."""
+
+    def script(connection: socket.socket) -> None:
+        for part in parts:
+            connection.sendall(part)
+
+    return script
+
+
+def answer(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> Script:
+    """Answer with a body; `length` tells another size than it has."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
+    return respond("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+def drip(data: bytes, stop: threading.Event) -> Script:
+    """Answer one byte at a time, so slowly that it never ends by itself."""
+
+    def script(connection: socket.socket) -> None:
+        for byte in data:
+            connection.sendall(bytes([byte]))
+            if stop.wait(0.05):
+                return
+
+    return script
+
+
+def hang(stop: threading.Event) -> Script:
+    """Never answer."""
+
+    def script(_: socket.socket) -> None:
+        stop.wait(30)
+
+    return script
+
+
+def reset(connection: socket.socket) -> None:
+    """Break the connection in the middle of an answer."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+@contextlib.contextmanager
+def serve(*scripts: Script, tls: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
+    """Handle each connection by the next script; the last one serves all that follow."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = FaultServer(listener.getsockname()[1])
+    remaining = list(scripts)
+
+    def handle(connection: socket.socket, script: Script) -> None:
+        with contextlib.suppress(OSError), connection:
+            wrapped = tls.wrap_socket(connection, server_side=True) if tls else connection
+            with wrapped:
+                server.heads.append(read_request(wrapped))
+                script(wrapped)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                script = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+                threads.append(threading.Thread(target=handle, args=(connection, script), daemon=True))
+                threads[-1].start()
+
+    threads: list[threading.Thread] = []
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield server
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
+        for thread in threads:
+            thread.join()

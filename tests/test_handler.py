@@ -1,0 +1,64 @@
+"""The Lambda entry point, imported as the runtime imports it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from events import message_body, sqs_event, sqs_record
+from fake_aws import FakeAws
+from wrapper import ROOT, base_environ, secret_arn
+
+IMPORT_AND_CALL = """
+import json, os, sys
+from lambda_tasks.handler import handler
+print(json.dumps([handler(json.loads(sys.argv[1]), None), os.environ.get("A"), os.environ.get("LAMBDA_TASKS_RESOLVED")]))
+"""
+
+
+def call(event: object, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return subprocess.run(
+        [sys.executable, "-c", IMPORT_AND_CALL, json.dumps(event)],
+        env={**environ, **measuring, "PYTHONPATH": f"{ROOT}/tests"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_handler_resolves_in_process_and_dispatches(aws: FakeAws) -> None:
+    """Without the exec wrapper, importing the handler resolves, and the allow-list may come from a secret."""
+    aws.secrets = {secret_arn("env"): '{"LAMBDA_TASKS_MODULES": "catalogue.tasks"}', secret_arn("a"): "a"}
+    environ = base_environ(
+        aws.url,
+        LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN=secret_arn("env"),
+        LAMBDA_TASKS_SECRET_A=secret_arn("a"),
+    )
+    bad = sqs_record(message_body("catalogue.elsewhere.add", number=1))
+    finished = call(sqs_event(sqs_record(message_body("catalogue.tasks.add", number=1)), bad), environ)
+    assert finished.returncode == 0, finished.stderr
+    answer, value, resolved = json.loads(finished.stdout)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": bad["messageId"]}]}
+    assert (value, resolved) == ("a", "A,LAMBDA_TASKS_MODULES")
+
+
+def test_nothing_to_resolve_is_no_request(aws: FakeAws) -> None:
+    """Without references the handler asks nobody."""
+    finished = call({"task_name": "catalogue.tasks.add", "kwargs": {"number": 1}}, base_environ(aws.url))
+    assert json.loads(finished.stdout) == [2, None, None]
+    assert aws.requests == []
+
+
+def test_a_failed_resolution_is_an_init_error(aws: FakeAws) -> None:
+    """What cannot be resolved raises while the handler is imported, with the cause and not the value."""
+    finished = call({}, base_environ(aws.url, LAMBDA_TASKS_SECRET_A="hunter2"))
+    assert finished.returncode == 1
+    assert (
+        "lambda_tasks.errors.InvalidReference: the value is not an ARN (variable LAMBDA_TASKS_SECRET_A)"
+        in finished.stderr
+    )
+    assert "hunter2" not in finished.stderr

@@ -1,0 +1,153 @@
+"""The HTTP client against servers that answer well, badly, slowly and not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fault_server import Script, answer, drip, hang, read_request, reset, respond, serve
+from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response, Url
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with contextlib.closing(Client(_no_tls)) as client:
+        yield client
+
+
+def _no_tls() -> ssl.SSLContext:
+    raise AssertionError("these servers speak plain HTTP")
+
+
+def post(client: Client, url: str, seconds: float = 20.0) -> Response:
+    parsed = Url.parse(url)
+    return client.post(parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        answer(b"good"),
+        respond(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngo", b"od"),
+        respond(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\ngoo\r\n1\r\nd\r\n0\r\nTrailer: t\r\n\r\n"
+        ),
+        respond(b"HTTP/1.0 200 OK\r\n\r\ngo", b"od"),
+    ],
+)
+def test_answers_of_every_framing(client: Client, script: Script) -> None:
+    """A body is read whole whether it has a length, comes in chunks, or ends with the connection."""
+    with serve(script) as server:
+        response = post(client, server.url)
+        assert (response.status, response.body) == (200, b"good")
+        assert server.heads[0].startswith(b"POST / HTTP/1.1\r\nHost: 127.0.0.1:")
+        assert b"canary" not in repr(Response(200, {}, b"canary")).encode()
+
+
+@pytest.mark.parametrize(
+    ("script", "message", "retryable"),
+    [
+        (reset, "Connection reset by peer while waiting for", True),
+        (respond(), "the connection was closed before the answer was complete", True),
+        (answer(b"short", length=6), "the connection was closed before the answer was complete", True),
+        (respond(b"SSH-2.0-OpenSSH\r\n\r\n"), "the answer is not HTTP", False),
+        (respond(b"HTTP/1.1 abc\r\n\r\n"), "the answer is not HTTP", False),
+        (respond(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000), "the answer is not HTTP", False),
+        (answer(b"", length=100 << 20), "the answer is larger than 8388608 bytes", False),
+        (answer(b"", "Content-Length: -1"), "the answer's length is not a number", False),
+        (respond(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"), "the answer's length is not a number", False),
+        (respond(b"HTTP/1.0 200 OK\r\n\r\n", *[b"x" * (1 << 20)] * 9), "the answer is larger than 8388608 bytes", False),
+    ],
+)  # fmt: skip
+def test_answers_that_are_broken(client: Client, script: Script, message: str, *, retryable: bool) -> None:
+    """A broken answer is an error that says how, and whether another try may help."""
+    with serve(script) as server, pytest.raises(HttpError, match=message) as caught:
+        post(client, server.url)
+    assert caught.value.retryable is retryable
+
+
+def test_nobody_there_is_worth_another_try(client: Client) -> None:
+    """A refused connection says which address, and may be tried again."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(HttpError, match=f"Connection refused while connecting to 127.0.0.1:{port}") as caught:
+        post(client, f"http://127.0.0.1:{port}")
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("kind", ["hang", "drip", "drip body"])
+def test_the_deadline_bounds_the_whole_answer(client: Client, kind: str) -> None:
+    """A server that never answers, or answers byte by byte for ever, is given up at the deadline."""
+    stop = threading.Event()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+
+    def drip_body(connection: socket.socket) -> None:
+        connection.sendall(head)
+        drip(b"x" * 1000, stop)(connection)
+
+    script = {"hang": hang(stop), "drip": drip(head, stop), "drip body": drip_body}[kind]
+    with serve(script) as server:
+        with pytest.raises(DeadlineExceeded, match=r"no time left while waiting for 127\.0\.0\.1"):
+            post(client, server.url, seconds=0.3)
+        stop.set()
+    with pytest.raises(DeadlineExceeded, match="no time left while connecting to"):
+        post(client, "http://127.0.0.1:9", seconds=0)
+
+
+def test_a_connection_serves_several_requests(client: Client) -> None:
+    """A connection whose answer was read to its end is used again; one that the server closed is not."""
+
+    def twice(connection: socket.socket) -> None:
+        answer(b"first")(connection)
+        server.heads.append(read_request(connection))
+        answer(b"second")(connection)
+
+    with serve(twice, answer(b"third")) as server:
+        assert [post(client, server.url).body for _ in range(3)] == [b"first", b"second", b"third"]
+    assert len(server.heads) == 3
+
+
+@pytest.mark.parametrize("headers", [["Connection: close"], []])
+def test_a_connection_that_cannot_be_used_again_is_closed(client: Client, headers: list[str]) -> None:
+    """A server that says so, or sends more than it announced, gets a new connection for the next request."""
+    extra = b"" if headers else b"left over"
+    with serve(answer(b"good" + extra, *headers, length=4)) as server:
+        assert [post(client, server.url).body for _ in range(2)] == [b"good", b"good"]
+
+
+def test_a_fork_opens_connections_of_its_own(client: Client) -> None:
+    """A child process does not write into the connections that its parent keeps."""
+
+    def serve_many(connection: socket.socket) -> None:
+        while True:
+            answer(b"good")(connection)
+            if not read_request(connection):
+                return
+
+    with serve(serve_many) as server:
+        post(client, server.url)
+        parent = {s.fileno() for sockets in client._idle.values() for s in sockets}
+        child = os.fork()
+        if not child:
+            ok = not client._take_idle(Url.parse(server.url))
+            os._exit(0 if ok and not client._idle else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert parent
+        client.close()
+
+
+@given(st.binary(max_size=200))
+def test_no_answer_breaks_the_client_otherwise(data: bytes) -> None:
+    """Whatever bytes a server sends, the client returns a response or raises its own error."""
+    client = Client(_no_tls)
+    with serve(respond(data)) as server, contextlib.closing(client), contextlib.suppress(HttpError):
+        post(client, server.url)

@@ -1,0 +1,220 @@
+"""The exec wrapper as a process: what it becomes, what that sees, and what happens where it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fake_aws import FakeAws, serve
+from wrapper import WRAPPER, base_environ, run_wrapper, secret_arn
+
+ENVIRONMENT_SECRET = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN"
+ADDED_BY_SH = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}  # by the command's own interpreter, and by sh
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_size=1, max_size=30).filter(
+    lambda name: not name.startswith(("AWS_", "LAMBDA_", "_", "LD_", "COVER", "PYTHON", "PATH", "LC_"))
+)
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200)
+
+
+def test_nothing_to_resolve_becomes_the_command_without_python() -> None:
+    """Without references the wrapper becomes COMMAND at once: no Python is started, nothing is written or changed."""
+    environ = base_environ(LAMBDA_TASKS_PYTHON="/nowhere/python", A="1\n2")
+    run = run_wrapper(environ)
+    assert (run.status, run.stderr, run.arguments) == (0, "", ["one", "two words"])
+    assert {k: v for k, v in run.environ.items() if k not in ADDED_BY_SH and not k.startswith("COVER")} == environ
+
+
+def test_values_arrive_in_the_command_and_nothing_else_does(aws: FakeAws) -> None:
+    """COMMAND sees its own variables, the resolved ones and the list of their names, and nothing more."""
+    arn, other = secret_arn("env-AbCdEf"), secret_arn("db-AbCdEf")
+    aws.secrets = {arn: json.dumps({"B": "2", "A": "$(id) `id` \"q\" 'q' \n é"}), other: '{"password": " p w "}'}
+    environ = base_environ(aws.url, **{ENVIRONMENT_SECRET: arn, "LAMBDA_TASKS_SECRET_PW": f"{other}:password::"})
+    run = run_wrapper(environ)
+    assert run.status == 0
+    seen = {k: v for k, v in run.environ.items() if k not in ADDED_BY_SH and "COVER" not in k}
+    seen.pop("LAMBDA_TASKS_PYTHON", None)
+    assert seen == {
+        **environ,
+        "A": "$(id) `id` \"q\" 'q' \n é",
+        "B": "2",
+        "PW": " p w ",
+        "LAMBDA_TASKS_RESOLVED": "A,B,PW",
+    }
+    assert run.arguments == ["one", "two words"]
+
+
+@settings(max_examples=40)
+@given(st.dictionaries(NAMES, VALUES, max_size=5))
+def test_any_flat_object_of_strings_arrives_byte_for_byte(variables: dict[str, str]) -> None:
+    """Whatever names and values an environment secret holds, COMMAND sees exactly them."""
+    arn = secret_arn("env-AbCdEf")
+    with serve() as aws:
+        aws.secrets[arn] = json.dumps(variables)
+        run = run_wrapper(base_environ(aws.url, **{ENVIRONMENT_SECRET: arn}))
+    assert run.status == 0, run.stderr
+    seen = run.environ
+    assert {name: seen[name] for name in variables} == variables
+    assert seen["LAMBDA_TASKS_RESOLVED"] == ",".join(sorted(variables))
+
+
+def test_the_locale_that_python_sets_does_not_leak(aws: FakeAws) -> None:
+    """Python coerces the C locale by setting LC_CTYPE; COMMAND has it only where it was there before."""
+    aws.secrets[secret_arn("s")] = "v"
+    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"))
+    printed = run_wrapper(environ, ["env"]).stdout
+    assert "LC_CTYPE" not in printed
+    assert "LC_CTYPE=C.UTF-8\n" in run_wrapper({**environ, "LC_CTYPE": "C.UTF-8"}, ["env"]).stdout
+
+
+def test_open_file_descriptors_and_signals_are_as_before(aws: FakeAws) -> None:
+    """An inherited descriptor (Lambda's telemetry) stays open, and SIGPIPE, which Python ignores, works as before."""
+    aws.secrets[secret_arn("s")] = "v"
+    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"))
+    read, write = os.pipe()
+    run = run_wrapper(environ, ["sh", "-c", "ls /proc/$$/fd; grep SigIgn /proc/$$/status"], pass_fds=[write])
+    os.close(read)
+    os.close(write)
+    *descriptors, _, ignored_signals = run.stdout.split()
+    assert str(write) in descriptors
+    ours = [signal.SIGPIPE, signal.SIGXFSZ]  # others may have been ignored before the wrapper started
+    assert not any(int(ignored_signals, 16) >> (number - 1) & 1 for number in ours)
+
+
+def test_the_python_of_the_command_runs_the_resolver(aws: FakeAws, tmp_path: Path) -> None:
+    """Python is $1 where its name starts so, else LAMBDA_TASKS_PYTHON before all, else python3."""
+    aws.secrets[secret_arn("s")] = "v"
+    shim = tmp_path / "python3.99"
+    shim.write_text(f'#!/bin/sh\necho used >>{tmp_path}/used\nexec {sys.executable} "$@"\n')
+    shim.chmod(0o755)
+    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"))
+    plain = {key: value for key, value in environ.items() if not key.startswith("COVER")}
+    arguments: list[str | Path] = [WRAPPER, shim, "-c", "import os; print(os.environ['S'])"]
+    finished = subprocess.run(arguments, env=plain, capture_output=True, text=True, check=True)
+    assert finished.stdout == "v\n"
+    assert (tmp_path / "used").read_text() == "used\n" * 2  # once to resolve, once as the command
+    subprocess.run([WRAPPER, "true"], env={**plain, "LAMBDA_TASKS_PYTHON": str(shim)}, check=True, capture_output=True)
+    assert (tmp_path / "used").read_text() == "used\n" * 3
+
+
+def test_a_python_that_is_not_there_is_said(aws: FakeAws) -> None:
+    """Where no Python can be started the wrapper says which and how to name another, with exit status 1."""
+    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"), LAMBDA_TASKS_PYTHON="/nowhere/python")
+    run = run_wrapper(environ)
+    assert (run.status, run.was_launched) == (1, False)
+    assert run.stderr == "lambda-tasks: /nowhere/python cannot be executed: set LAMBDA_TASKS_PYTHON\n"
+
+
+def test_without_a_command_the_usage_is_printed() -> None:
+    """Called with nothing to become, the wrapper prints its usage."""
+    run = run_wrapper(base_environ(), [])
+    assert (run.status, run.stderr) == (2, "usage: lambda-tasks-exec COMMAND [ARG...]\n")
+
+
+def test_a_command_that_cannot_be_executed_is_reported(aws: FakeAws) -> None:
+    """A COMMAND that is not there is an error of its own, reported as every other."""
+    aws.secrets[secret_arn("s")] = "v"
+    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"), AWS_LAMBDA_RUNTIME_API=aws.runtime_api)
+    run = run_wrapper(environ, ["/nowhere/command"])
+    assert run.status == 1
+    assert "'/nowhere/command' cannot be executed: No such file or directory" in run.stderr
+    assert aws.init_errors[0].body["errorType"] == "LambdaTasks.CommandNotExecutable"
+
+
+@pytest.mark.parametrize("resolves", [True, False])
+def test_the_next_wrapper_runs_with_the_command_as_its_arguments(
+    aws: FakeAws, tmp_path: Path, *, resolves: bool
+) -> None:
+    """LAMBDA_TASKS_NEXT_WRAPPER runs next, with the resolved variables, whether or not there was anything to resolve."""
+    aws.secrets[secret_arn("s")] = "v"
+    following = tmp_path / "otel instrument"
+    following.write_text('#!/bin/sh\nprintf "%s|" "${S-unset}" "$@"\n')
+    following.chmod(0o755)
+    environ = base_environ(aws.url, LAMBDA_TASKS_NEXT_WRAPPER=str(following))
+    if resolves:
+        environ["LAMBDA_TASKS_SECRET_S"] = secret_arn("s")
+    run = run_wrapper(environ, ["one", "two words"])
+    assert run.stdout == ("v" if resolves else "unset") + "|one|two words|"
+
+
+@pytest.mark.parametrize("kind", ["missing", "not executable", "folder"])
+def test_a_next_wrapper_that_cannot_run_is_an_error_of_its_own(aws: FakeAws, tmp_path: Path, kind: str) -> None:
+    """A next wrapper that is missing, not executable or a folder stops the launch before anything is fetched."""
+    following = tmp_path / "wrapper"
+    if kind == "not executable":
+        following.write_text("#!/bin/sh\n")
+    elif kind == "folder":
+        following.mkdir()
+    run = run_wrapper(base_environ(aws.url, LAMBDA_TASKS_NEXT_WRAPPER=str(following)))
+    assert (run.status, run.was_launched) == (1, False)
+    assert run.stderr == (
+        f"[ERROR] lambda-tasks: InvalidNextWrapper: {str(following)!r} is not an executable file "
+        "(variable LAMBDA_TASKS_NEXT_WRAPPER): attach the layer that holds it, correct the path, or remove the variable\n"
+    )
+
+
+def test_a_failure_is_one_line_and_an_init_error_that_name_every_problem(aws: FakeAws) -> None:
+    """Several problems are reported at once, with the class of the first, on stderr and to the Runtime API."""
+    environ = base_environ(
+        aws.url,
+        AWS_LAMBDA_RUNTIME_API=aws.runtime_api,
+        AWS_LAMBDA_LOG_FORMAT="JSON",
+        LAMBDA_TASKS_SECRET_A="hunter2",
+        LAMBDA_TASKS_SECRET_PATH=secret_arn("s"),
+    )
+    run = run_wrapper(environ)
+    assert (run.status, run.was_launched, aws.requests) == (1, False, [])
+    assert run.report["errorType"] == "LambdaTasks.InvalidReference"
+    assert [one["errorType"] for one in run.report["errors"]] == [
+        "LambdaTasks.InvalidReference",
+        "LambdaTasks.VariableConflict",
+    ]
+    (posted,) = aws.init_errors
+    assert posted.headers["Lambda-Runtime-Function-Error-Type"] == "LambdaTasks.InvalidReference"
+    assert posted.body == {
+        "errorType": "LambdaTasks.InvalidReference",
+        "errorMessage": run.report["message"],
+        "stackTrace": [],
+    }
+    assert "hunter2" not in run.stderr + str(posted)
+
+
+def test_success_is_one_line_of_names_and_counts(aws: FakeAws) -> None:
+    """On success one line tells which variables came from how many secrets, unless the log level hides it."""
+    aws.secrets = {secret_arn("s"): '{"a": "canary-1", "b": "canary-2"}', secret_arn("t"): "canary-3"}
+    environ = base_environ(
+        aws.url,
+        LAMBDA_TASKS_SECRET_A=secret_arn("s") + ":a::",
+        LAMBDA_TASKS_SECRET_B=secret_arn("s") + ":b::",
+        LAMBDA_TASKS_SECRET_T=secret_arn("t"),
+    )
+    text = run_wrapper(environ).stderr
+    assert text.startswith("[INFO] lambda-tasks: resolved 3 variables from 2 secrets in ")
+    assert text.endswith(" ms: A, B, T\n")
+    report = run_wrapper({**environ, "AWS_LAMBDA_LOG_FORMAT": "JSON"}).report
+    assert (report["level"], report["resolved"], report["variables"], report["secrets"]) == (
+        "INFO",
+        ["A", "B", "T"],
+        3,
+        2,
+    )
+    assert "canary" not in text + str(report)
+    assert run_wrapper({**environ, "AWS_LAMBDA_LOG_LEVEL": "WARN"}).stderr == ""
+
+
+def test_an_unexpected_error_shows_its_place_and_not_its_message(aws: FakeAws) -> None:
+    """Where the resolver itself breaks, the report gives class and place, since the message might hold a value."""
+    aws.answers = [lambda _: (200, {"Parameters": [{"Name": "/canary"}]})]
+    environ = base_environ(aws.url, LAMBDA_TASKS_SSM_ENVIRONMENT="/app/db")
+    run = run_wrapper(environ)
+    assert (run.status, run.was_launched) == (1, False)
+    assert "unexpected KeyError at " in run.stderr
+    assert "canary" not in run.stderr

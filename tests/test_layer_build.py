@@ -1,0 +1,308 @@
+"""The zip is what people attach to production functions: what is in it, and that nothing else decides its bytes."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from copies import ROOT, copy_tree
+from layer import build, wheels
+from layer.interpreters import VERSIONS, installed
+
+INSTALLED = installed(os.environ)
+THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+# Imports every module of an unpacked layer; prints which of its sources were read or compiled, and what was imported.
+IMPORT_ALL = """
+import importlib, json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+touched = []
+def audit(event, arguments):
+    if event in ("open", "compile"):
+        name = arguments[0] if event == "open" else arguments[1]
+        if isinstance(name, str) and name.startswith(str(folder)) and name.endswith(".py"):
+            touched.append(event + " " + name)
+sys.addaudithook(audit)
+sys.path.insert(0, str(folder))
+names = [".".join(path.relative_to(folder).with_suffix("").parts) for path in sorted(folder.rglob("*.py"))]
+names = [name.removesuffix(".__init__") for name in names]
+for name in names:
+    importlib.import_module(name)
+cached = [sys.modules[name].__cached__ for name in names]
+print(json.dumps({"touched": touched, "cached": cached}))
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of all that a build reads, wheels included, so that building needs no network."""
+    wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache")
+    return copy_tree(tmp_path_factory.mktemp("first") / "tree")
+
+
+@pytest.fixture(scope="module")
+def archive(tree: Path) -> Path:
+    return build_layer(tree)
+
+
+@pytest.fixture(scope="module")
+def unpacked(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("opt")
+    with zipfile.ZipFile(archive) as layer:
+        layer.extractall(folder)
+    return folder
+
+
+def run_build(tree: Path, umask: int = 0o022, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Build without a package index: what is not in the cache is not to be had."""
+    return subprocess.run(
+        [sys.executable, "-m", "layer.build"],
+        cwd=tree,
+        env={**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "LAMBDA_TASKS_PYC": "", **environ},
+        umask=umask,
+        capture_output=True,
+        text=True,
+    )
+
+
+def build_layer(tree: Path, umask: int = 0o022, **environ: str) -> Path:
+    process = run_build(tree, umask, **environ)
+    assert process.returncode == 0, process.stderr
+    return tree / "layer" / "dist" / "lambda-tasks-layer.zip"
+
+
+def names_in(archive: Path) -> list[str]:
+    with zipfile.ZipFile(archive) as layer:
+        return layer.namelist()
+
+
+def byte_code_tags(names: Iterable[str]) -> set[str]:
+    return {name.split(".")[-2] for name in names if name.endswith(".pyc")}
+
+
+def tags(versions: Iterable[str]) -> set[str]:
+    return {f"cpython-{version.replace('.', '')}" for version in versions}
+
+
+def make_wheel(path: Path, contents: Mapping[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, text in contents.items():
+            wheel.writestr(name, text)
+    return path
+
+
+def test_two_builds_give_the_same_bytes(tree: Path, archive: Path, tmp_path: Path) -> None:
+    """The folder, umask, time zone, locale, hash seed and file times of a build leave no trace in the zip."""
+    other = tmp_path / "a folder with spaces" / "and another name"
+    shutil.copytree(tree, other, ignore=shutil.ignore_patterns("__pycache__", "dist"))
+    for path in other.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    rebuilt = build_layer(other, umask=0o077, TZ="Asia/Kathmandu", LC_ALL="C", PYTHONHASHSEED="7")
+
+    assert rebuilt.read_bytes() == archive.read_bytes()
+
+
+def test_nothing_names_the_builder(tree: Path, archive: Path) -> None:
+    """No file of the layer, byte code included, holds the path of the folder it was built in."""
+    with zipfile.ZipFile(archive) as layer:
+        assert [name for name in layer.namelist() if str(tree).encode() in layer.read(name)] == []
+
+
+def test_entries_are_sorted_and_without_times(archive: Path) -> None:
+    """Entries come in the order of their names, each with the earliest time that a zip knows."""
+    with zipfile.ZipFile(archive) as layer:
+        entries = layer.infolist()
+
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_only_the_wrapper_is_executable(archive: Path) -> None:
+    """Every user may read every file, and run the exec wrapper alone."""
+    with zipfile.ZipFile(archive) as layer:
+        modes = {entry.filename: entry.external_attr >> 16 for entry in layer.infolist()}
+
+    assert modes.pop("bin/lambda-tasks-exec") == stat.S_IFREG | 0o755
+    assert set(modes.values()) == {stat.S_IFREG | 0o644}
+
+
+def test_compiled_modules_lie_side_by_side(archive: Path) -> None:
+    """msgspec's compiled module is there for each Python on each processor, and for nothing else."""
+    expected = {
+        f"python/msgspec/_core.cpython-{version.replace('.', '')}-{machine}-linux-gnu.so"
+        for version in VERSIONS
+        for machine in ("x86_64", "aarch64")
+    }
+
+    assert {name for name in names_in(archive) if name.endswith(".so")} == expected
+
+
+def test_sources_are_those_of_the_package(tree: Path, archive: Path) -> None:
+    """The package is complete but for what is of use on a developer's machine only."""
+    package = tree / "python" / "lambda_tasks"
+    sources = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    left_out = {name for name in sources if name.split("/")[0] in {"local", "testing.py", "cli.py", "__main__.py"}}
+    prefix = "python/lambda_tasks/"
+    packed = {name.removeprefix(prefix) for name in names_in(archive) if name.startswith(prefix)}
+
+    assert {name for name in packed if name.endswith(".py")} == sources - left_out
+    assert {name for name in packed if not name.endswith((".py", ".pyc"))} == {"LICENSE", "py.typed"}
+
+
+def test_layer_shadows_nothing(archive: Path) -> None:
+    """Only our own package and msgspec appear on the import path; the layer's root holds `bin` and `python` alone."""
+    names = names_in(archive)
+    metadata = {name.split("/")[1] for name in names if ".dist-info/" in name}
+
+    assert {name.split("/")[0] for name in names} == {"bin", "python"}
+    assert {name.split("/")[1] for name in names if name.startswith("python/")} - metadata == {
+        "lambda_tasks",
+        "msgspec",
+    }
+    assert [name.split("-")[0] for name in metadata] == ["msgspec"]
+
+
+def test_licences_are_inside(archive: Path) -> None:
+    """The licence of each thing that is bundled comes with it."""
+    licences = [name for name in names_in(archive) if name.endswith("/LICENSE")]
+
+    assert len(licences) == 2
+    assert licences[0] == "python/lambda_tasks/LICENSE"
+    assert licences[1].startswith("python/msgspec-")
+
+
+def test_byte_code_is_for_the_interpreters_found(archive: Path) -> None:
+    """Every source has byte code for every interpreter of this machine, with an unchecked hash (PEP 552)."""
+    with zipfile.ZipFile(archive) as layer:
+        compiled = [name for name in layer.namelist() if name.endswith(".pyc")]
+        sources = [name for name in layer.namelist() if name.endswith(".py")]
+        flags = {layer.read(name)[4:8] for name in compiled}
+
+    assert byte_code_tags(compiled) == tags(version for version, path in INSTALLED.items() if path)
+    assert len(compiled) == len(sources) * len(byte_code_tags(compiled))
+    assert flags == {(0b01).to_bytes(4, "little")}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_import_compiles_nothing(version: str, unpacked: Path) -> None:
+    """A cold start imports every module from its byte code: no source is read or compiled, no file written."""
+    interpreter = INSTALLED[version]
+    if interpreter is None:
+        pytest.skip(f"Python {version} is not installed")
+    before = sorted(unpacked.rglob("*"))
+    process = subprocess.run(
+        [interpreter, "-S", "-s", "-c", IMPORT_ALL, unpacked / "python"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+
+    assert process.returncode == 0, process.stderr
+    answer = json.loads(process.stdout)
+    assert answer["touched"] == []
+    assert byte_code_tags(answer["cached"]) == tags([version])
+    assert sorted(unpacked.rglob("*")) == before
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tracebacks_name_the_place_on_lambda(version: str, unpacked: Path) -> None:
+    """The file name in byte code is that below /opt, wherever it was compiled."""
+    interpreter = INSTALLED[version]
+    if interpreter is None:
+        pytest.skip(f"Python {version} is not installed")
+    (tag,) = tags([version])
+    compiled = unpacked / "python" / "lambda_tasks" / "__pycache__" / f"errors.{tag}.pyc"
+    show = "import marshal, sys; print(marshal.loads(open(sys.argv[1], 'rb').read()[16:]).co_filename)"
+    shown = subprocess.run([interpreter, "-I", "-c", show, compiled], capture_output=True, text=True, check=True)
+
+    assert shown.stdout.strip() == "/opt/python/lambda_tasks/errors.py"
+
+
+def test_build_prints_what_it_made(tree: Path, archive: Path) -> None:
+    """The build prints the size and hash of the zip and the release of each interpreter that it used."""
+    printed = run_build(tree).stdout
+
+    assert f"{archive.stat().st_size:,} bytes" in printed
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() in printed
+    assert ".".join(map(str, sys.version_info[:3])) in printed or THIS_VERSION not in VERSIONS
+
+
+def test_interpreters_can_be_narrowed(tmp_path: Path) -> None:
+    """`LAMBDA_TASKS_PYC` names the versions that get byte code."""
+    version = next(version for version, path in INSTALLED.items() if path)
+    narrowed = build_layer(copy_tree(tmp_path / "tree"), LAMBDA_TASKS_PYC=version)
+
+    assert byte_code_tags(names_in(narrowed)) == tags([version])
+
+
+def test_unknown_interpreter_is_refused(tree: Path) -> None:
+    """A version in `LAMBDA_TASKS_PYC` that is not there fails the build and is named."""
+    process = run_build(tree, LAMBDA_TASKS_PYC="2.7")
+
+    assert process.returncode == 1
+    assert process.stderr.startswith("layer: LAMBDA_TASKS_PYC names Python 2.7; found here: 3.")
+
+
+def test_tampered_wheel_is_refused(tmp_path: Path) -> None:
+    """A cached wheel whose hash is not pinned is never bundled: the build fails where no other is to be had."""
+    tampered = copy_tree(tmp_path / "tree")
+    (wheel,) = (path for path in (tampered / "layer" / "cache").glob("*.whl") if wheels.TARGETS[0].runs(path))
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    process = run_build(tampered)
+
+    assert process.returncode == 1
+    assert process.stderr.startswith("layer: pip found no wheel for Python 3.10 on x86_64")
+
+
+def test_wheels_that_disagree_are_refused(tmp_path: Path) -> None:
+    """Wheels are merged only where the files that they share are the same."""
+    first = make_wheel(tmp_path / "first.whl", {"package/__init__.py": "VALUE = 1"})
+    second = make_wheel(tmp_path / "second.whl", {"package/__init__.py": "VALUE = 2"})
+
+    with pytest.raises(build.BuildError, match=r"package/__init__\.py in second\.whl differs"):
+        build.bundled_files([first, second])
+
+
+@pytest.mark.parametrize(
+    ("archive_bytes", "file_bytes", "what"),
+    [(build.MAX_ZIPPED_BYTES + 1, 1, "the zip"), (1, build.MAX_UNPACKED_BYTES + 1, "the unpacked layer")],
+)
+def test_layer_that_grew_too_large_is_refused(archive_bytes: int, file_bytes: int, what: str) -> None:
+    """The build fails where the zip or what is in it exceeds its limit."""
+    with pytest.raises(build.BuildError, match=what):
+        build.check_size(bytes(archive_bytes), {"python/large.py": build.File(bytes(file_bytes))})
+
+
+def test_source_that_does_not_compile_is_refused(tmp_path: Path) -> None:
+    """A source that one of the interpreters cannot compile fails the build, with that interpreter's words."""
+    broken = copy_tree(tmp_path / "tree")
+    (broken / "python" / "lambda_tasks" / "broken.py").write_text("def:")
+    process = run_build(broken)
+
+    assert process.returncode == 1
+    assert "cannot compile the layer" in process.stderr
+    assert "SyntaxError" in process.stderr
+
+
+def test_interpreter_that_does_not_start_is_passed_over(tmp_path: Path) -> None:
+    """A dead shim on `PATH` does not hide the interpreter that pyenv has."""
+    shim = tmp_path / "shims" / f"python{THIS_VERSION}"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    real = tmp_path / "pyenv" / "versions" / f"{THIS_VERSION}.10" / "bin" / f"python{THIS_VERSION}"
+    real.parent.mkdir(parents=True)
+    real.symlink_to(sys.executable)
+
+    found = installed({"PATH": str(shim.parent), "PYENV_ROOT": str(tmp_path / "pyenv")})
+
+    assert {version for version, path in found.items() if path} == {THIS_VERSION}
+    assert found[THIS_VERSION] != shim

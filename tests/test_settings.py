@@ -1,0 +1,102 @@
+"""The settings, and the errors that every part shares."""
+
+from __future__ import annotations
+
+import pytest
+
+from lambda_tasks import settings
+from lambda_tasks.errors import InvalidReference, InvalidSetting, LambdaTasksError, VariableConflict, combine
+from lambda_tasks.settings import Settings
+
+
+def test_unset_settings_have_their_defaults() -> None:
+    """An empty environment gives the documented defaults."""
+    assert Settings.from_environ({}) == Settings(strict_references=False, resolve_timeout_seconds=8.0)
+
+
+def test_settings_are_read_from_their_variables() -> None:
+    """Each setting is read from its own variable."""
+    environ = {
+        "LAMBDA_TASKS_STRICT_REFERENCES": "true",
+        "LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS": "2.5",
+        "LAMBDA_TASKS_NEXT_WRAPPER": "/opt/otel-instrument",
+        "LAMBDA_TASKS_RESOLVED": "A,B",
+        "LAMBDA_TASKS_MODULES": " shop.tasks, billing.* ,",
+        "LAMBDA_TASKS_QUEUE_URL": "https://queue",
+        "LAMBDA_TASKS_QUEUE_URL_MAIL_OUT": "https://mail",
+    }
+    read = Settings.from_environ(environ)
+    assert read == Settings(
+        strict_references=True,
+        resolve_timeout_seconds=2.5,
+        next_wrapper="/opt/otel-instrument",
+        resolved=("A", "B"),
+        modules=("shop.tasks", "billing.*"),
+        queue_urls={"LAMBDA_TASKS_QUEUE_URL": "https://queue", "LAMBDA_TASKS_QUEUE_URL_MAIL_OUT": "https://mail"},
+    )
+    assert (read.queue_url("default"), read.queue_url("mail-out")) == ("https://queue", "https://mail")
+    assert read.modules_named_in_full == ("shop.tasks",)
+
+
+def test_every_bad_setting_is_named() -> None:
+    """All settings that cannot be read are reported together."""
+    environ = {
+        "LAMBDA_TASKS_STRICT_REFERENCES": "maybe",
+        "LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS": "soon",
+        "LAMBDA_TASKS_MODULES": "shop/tasks",
+    }
+    with pytest.raises(InvalidSetting) as caught:
+        Settings.from_environ(environ)
+    assert str(caught.value) == (
+        "3 problems: "
+        "1) InvalidSetting: the setting is not usable (variable LAMBDA_TASKS_STRICT_REFERENCES): use 1 or 0; "
+        "2) InvalidSetting: the setting is not usable (variable LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS): "
+        "use a number of seconds above 0 and at most 900; "
+        "3) InvalidSetting: the setting is not usable (variable LAMBDA_TASKS_MODULES): "
+        "use module names such as shop.tasks or billing.*, separated by commas; not 'shop/tasks'"
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "901", "nan", "inf"])
+def test_times_are_bounded(value: str) -> None:
+    """A budget that is no time, or longer than a function can run, is refused."""
+    with pytest.raises(InvalidSetting):
+        Settings.from_environ({"LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS": value})
+
+
+def test_a_queue_without_url_names_its_variable() -> None:
+    """Asking for a queue whose variable is not set says which one to set."""
+    with pytest.raises(InvalidSetting, match=r"'mail-out' has no URL \(variable LAMBDA_TASKS_QUEUE_URL_MAIL_OUT\)"):
+        Settings().queue_url("mail-out")
+
+
+def test_current_settings_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of the process follow its environment."""
+    monkeypatch.setenv("LAMBDA_TASKS_STRICT_REFERENCES", "on")
+    assert settings.current().strict_references
+    assert settings.environ()["LAMBDA_TASKS_STRICT_REFERENCES"] == "on"
+
+
+def test_an_error_says_what_which_and_what_to_do() -> None:
+    """The message joins the parts, which are attributes too."""
+    error = InvalidReference("the ARN is wrong", variable="A", source="secret s", remedy="correct it")
+    assert str(error) == "the ARN is wrong (variable A, secret s): correct it"
+    assert (error.problem, error.variable, error.source, error.remedy) == (
+        "the ARN is wrong",
+        "A",
+        "secret s",
+        "correct it",
+    )
+    assert isinstance(error, (LambdaTasksError, ValueError))
+    assert str(LambdaTasksError("only this")) == "only this"
+    assert str(error.concerning("B")) == "the ARN is wrong (variable B, secret s): correct it"
+
+
+def test_several_errors_are_one_of_the_first_ones_class() -> None:
+    """Combined errors keep the single ones; one alone stays itself."""
+    first, second = InvalidReference("one"), VariableConflict("two")
+    combined = combine([first, second])
+    assert type(combined) is InvalidReference
+    assert combined.errors == (first, second)
+    assert str(combined) == "2 problems: 1) InvalidReference: one; 2) VariableConflict: two"
+    assert combine([second]) is second

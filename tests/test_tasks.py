@@ -1,0 +1,252 @@
+"""Tasks as they are defined and enqueued: options, annotations, and the wire format."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, get_type_hints
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lambda_tasks
+from lambda_tasks import Task, task
+from lambda_tasks.errors import InvalidKwargs, InvalidTask, LambdaTasksError, MalformedMessage
+from lambda_tasks.tasks import message
+from lambda_tasks.tasks.options import Options, OptionValues
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Address:
+    street: str
+    number: int = 1
+
+
+@task
+def everything(
+    *,
+    number: int,
+    moment: datetime,
+    key: UUID,
+    price: Decimal,
+    colour: Colour,
+    address: Address,
+    note: str | None = None,
+) -> tuple[object, ...]:
+    """A task with every kind of annotation that is converted."""
+    return number, moment, key, price, colour, address, note
+
+
+@task(retry_on=(ConnectionError,), max_retries=5, soft_timeout=60, hard_timeout=timedelta(seconds=90))
+def send_receipt(*, order_id: int, copies: int = 1) -> str:
+    return f"receipt {order_id} x {copies}"
+
+
+KWARGS: dict[str, Any] = {
+    "number": 1,
+    "moment": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+    "key": UUID(int=7),
+    "price": Decimal("9.90"),
+    "colour": Colour.RED,
+    "address": Address("Main", 2),
+}
+
+
+def test_public_names_are_imported_when_they_are_used() -> None:
+    """The package gives its public names lazily, and says so where there is none."""
+    assert lambda_tasks.Task is Task
+    assert lambda_tasks.LambdaTasksError is LambdaTasksError
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = lambda_tasks.nothing
+
+
+def test_a_task_is_called_as_the_function_that_it_is() -> None:
+    """A plain call runs the function here, and the task keeps its name, docstring and signature."""
+    assert send_receipt(order_id=1) == "receipt 1 x 1"
+    assert repr(everything) == "<task test_tasks.everything>"
+    assert everything.__doc__ == "A task with every kind of annotation that is converted."
+    assert everything.__wrapped__ is everything.function  # type: ignore[attr-defined]
+
+
+def test_kwargs_are_converted_as_the_annotations_say() -> None:
+    """What is encoded at the producer arrives at the task in the annotated types, without the defaults."""
+    assert everything.decode_kwargs(everything.encode_kwargs(KWARGS)) == KWARGS
+
+
+@given(st.fixed_dictionaries({"order_id": st.integers(-(2**63), 2**63 - 1)}, optional={"copies": st.integers(0, 9)}))
+def test_any_kwargs_survive_the_wire(kwargs: dict[str, int]) -> None:
+    """A body holds the task's name, the kwargs and a count of zero, and gives the same kwargs back."""
+    body = message.encode(send_receipt, kwargs)
+    assert json.loads(body) == {"task_name": "test_tasks.send_receipt", "kwargs": kwargs, "n_retries": 0}
+    received = message.decode(body)
+    assert (received.task_name, received.n_retries) == ("test_tasks.send_receipt", 0)
+    assert send_receipt.decode_kwargs(received.kwargs) == kwargs
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "problem"),
+    [
+        ({"order_id": "1"}, "the kwargs do not fit: Expected `int`, got `str` - at `$.order_id`"),
+        ({"order_id": True}, "the kwargs do not fit: Expected `int`, got `bool` - at `$.order_id`"),
+        ({}, "the kwargs do not fit: Object missing required field `order_id`"),
+        ({"order_id": 1, "x": 1}, "the kwargs do not fit: Object contains unknown field `x`"),
+        ({"order_id": None}, "the kwargs do not fit: Expected `int`, got `null` - at `$.order_id`"),
+        ({"order_id": object()}, "the kwargs cannot be encoded: Encoding objects of type object is unsupported"),
+    ],
+)
+def test_kwargs_that_do_not_fit(kwargs: dict[str, Any], problem: str) -> None:
+    """Kwargs are validated strictly where they are enqueued; the error names the place, not the value."""
+    with pytest.raises(InvalidKwargs) as caught:
+        send_receipt.encode_kwargs(kwargs)
+    assert str(caught.value).startswith(f"{problem} (task test_tasks.send_receipt): ")
+
+
+@pytest.mark.parametrize(
+    "body", ["", "canary", "[]", "1", '{"kwargs": {}}', '{"task_name": 1}', '{"task_name": "a", "n_retries": "1"}', None, 7]
+)  # fmt: skip
+def test_bodies_that_are_malformed(body: object) -> None:
+    """A body that is not of the wire format is an error that shows the right one and not the body."""
+    with pytest.raises(MalformedMessage) as caught:
+        message.decode(body)
+    assert str(caught.value).endswith(': send {"task_name": "package.module.task", "kwargs": {}, "n_retries": 0}')
+    assert "canary" not in str(caught.value)
+
+
+@given(st.text() | st.binary())
+def test_any_body_is_decoded_or_malformed(body: str | bytes) -> None:
+    """No body makes the decoder fail otherwise than as malformed."""
+    with contextlib.suppress(MalformedMessage):
+        assert isinstance(message.decode(body), message.Message)
+
+
+OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
+    ({"delay": 901}, "delay is 901 s (task {name}): use from 0 to 900 s"),
+    ({"delay": -1}, "delay is -1 s (task {name}): use from 0 to 900 s"),
+    ({"delay": timedelta(hours=1)}, "delay is 3600.0 s (task {name}): use from 0 to 900 s"),
+    ({"delay": "60"}, "delay is '60' (task {name}): use seconds, as a number or a timedelta"),
+    ({"delay": float("nan")}, "delay is nan (task {name}): use seconds, as a number or a timedelta"),
+    ({"delay": True}, "delay is True (task {name}): use seconds, as a number or a timedelta"),
+    ({"retry_delay": 43201}, "retry_delay is 43201 s (task {name}): use from 0 to 43200 s"),
+    ({"soft_timeout": 0}, "soft_timeout is 0 s (task {name}): use from 0.001 to 900 s"),
+    (
+        {"soft_timeout": 60, "hard_timeout": 60},
+        "soft_timeout is not below hard_timeout (task {name}): "
+        "the soft timeout lets a task clean up before the hard one ends it: make it shorter",
+    ),
+    (
+        {"retry_on": "ValueError"},
+        "retry_on holds 'ValueError' (task {name}): use exception classes, such as (ConnectionError,)",
+    ),
+    (
+        {"ignore_errors": (int,)},
+        "ignore_errors holds <class 'int'> (task {name}): use exception classes, such as (ConnectionError,)",
+    ),
+    (
+        {"retry_on": (OSError,), "ignore_errors": (ConnectionError,)},
+        "retry_on and ignore_errors overlap: OSError and ConnectionError (task {name}): "
+        "keep each exception in one of them",
+    ),
+    ({"max_retries": -1}, "max_retries is -1 (task {name}): use a whole number from 0"),
+    ({"max_retries": 1.5}, "max_retries is 1.5 (task {name}): use a whole number from 0"),
+    ({"queue": "a b"}, "queue is 'a b' (task {name}): use a name of letters, digits, '-' and '_'"),
+    ({"singleton": ()}, "singleton is () (task {name}): use True, or a tuple with names of the task's parameters"),
+    ({"singleton": "order_id"}, "singleton is 'order_id' (task {name}): use True, or a tuple with names of the task's parameters"),
+    ({"singleton": ("x",)}, "singleton names no parameter: 'x' (task {name}): name the task's own parameters"),
+    ({"singleton_busy": "wait"}, "singleton_busy is 'wait' (task {name}): use 'defer' or 'skip'"),
+    ({"batch": 1}, "batch is 1 (task {name}): use True or False"),
+    ({"retries": 1}, "there is no option retries (task {name}): use queue, delay, retry_on, max_retries, retry_delay, ignore_errors, soft_timeout, hard_timeout, singleton, singleton_busy, batch"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "message"), OPTION_ERRORS)
+def test_bad_options_fail_where_the_task_is_defined(options: dict[str, Any], message: str) -> None:
+    """An option that is unknown, out of range or contradicts another fails at definition, and is named."""
+
+    def resize(*, order_id: int) -> None: ...
+
+    with pytest.raises(InvalidTask) as caught:
+        task(**options)(resize)
+    assert str(caught.value) == message.format(name=f"{__name__}.{resize.__qualname__}")
+
+
+def positional_only(order_id: int, /) -> None: ...
+def variadic(*order_ids: int) -> None: ...
+def keywords(**order: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [(positional_only, "positional-only"), (variadic, "variadic positional"), (keywords, "variadic keyword")],
+)
+def test_parameters_that_no_message_can_give(function: Callable[..., None], kind: str) -> None:
+    """Positional-only and variadic parameters fail at definition."""
+    with pytest.raises(InvalidTask, match=f"is {kind} .*: messages carry keywords"):
+        task(function)
+
+
+def test_only_functions_become_tasks() -> None:
+    """A class, or the result of another decorator that is no function, is refused."""
+    with pytest.raises(InvalidTask, match="is not a function: put @task above a function, outermost"):
+        task(Address)
+
+
+def test_unusable_annotations_are_reported_when_they_are_first_needed() -> None:
+    """An annotation that cannot be resolved is an error that names the task."""
+
+    @task
+    def broken(*, order: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(InvalidTask, match="unusable annotations: name 'Nowhere' is not defined"):
+        broken.encode_kwargs({"order": 1})
+
+
+def test_options_return_a_changed_copy() -> None:
+    """`Task.options` changes a copy and checks it again; times are kept as seconds."""
+    changed = send_receipt.options(delay=timedelta(minutes=1), queue="mail")
+    assert (changed.configuration.delay, changed.configuration.queue, changed.name) == (60, "mail", send_receipt.name)
+    assert changed.configuration.hard_timeout == 90
+    assert send_receipt.configuration.delay == 0
+    with pytest.raises(InvalidTask, match="delay is 901 s"):
+        send_receipt.options(delay=901)
+
+
+def test_option_values_are_the_options() -> None:
+    """The keywords that type checkers know are the options that exist."""
+    assert list(get_type_hints(OptionValues)) == [field.name for field in dataclasses.fields(Options)]
+
+
+def test_enqueue_refuses_what_no_message_can_name() -> None:
+    """A task inside a function, or an argument without a name, cannot be enqueued."""
+
+    @task
+    def inner() -> None: ...
+
+    with pytest.raises(InvalidTask, match="no message can name the task"):
+        inner.enqueue()
+    with pytest.raises(InvalidKwargs, match="the arguments are positional"):
+        send_receipt.enqueue(42)  # type: ignore[call-arg]
+
+
+def test_msgspec_structs_are_kwargs_too() -> None:
+    """A parameter may be a msgspec struct."""
+    assert pack.decode_kwargs(pack.encode_kwargs({"parcel": Parcel(2)})) == {"parcel": Parcel(2)}
+
+
+class Parcel(msgspec.Struct):
+    weight: int
+
+
+@task
+def pack(*, parcel: Parcel) -> None: ...
