@@ -7,6 +7,7 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 VENV_SAM := .venv-sam
+VENV_POLICY := .venv-policy
 LAYER := layer/dist/lambda-tasks-layer.zip
 
 # Twice quiet: once for the progress, once for warnings about this machine's own pip settings. The locks are complete,
@@ -16,14 +17,14 @@ LOCK := $(VENV)/bin/python -m uv pip compile --quiet --universal --python-versio
 	--no-emit-index-url --no-python-downloads --custom-compile-command "make lock" $(LOCK_OPTIONS)
 
 # The folders too: they change where a file in them is removed.
-LAYER_SOURCES := $(wildcard bin/* layer/*.py) layer/requirements.txt LICENSE \
+LAYER_SOURCES := $(wildcard bin/* layer/*.py) layer/requirements.txt pyproject.toml LICENSE \
 	$(shell find python/lambda_tasks \( -name local -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
 SHELL_SCRIPTS = $(shell find bin .ci examples layer python tests -type f -not -path '*/__pycache__/*' -exec \
 	awk 'FNR == 1 && /^\#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' {} +)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Install the development environment into .venv
@@ -31,12 +32,15 @@ setup: $(VENV)/.installed ## Install the development environment into .venv
 .PHONY: setup-sam
 setup-sam: $(VENV_SAM)/.installed ## Install aws-sam-cli into .venv-sam: its pins collide with those of .venv
 
+.PHONY: setup-policy
+setup-policy: $(VENV_POLICY)/.installed ## Install checkov into .venv-policy, for the same reason
+
 .PHONY: demo
 demo: $(VENV)/.installed $(LAYER) ## Run the example function on this machine: secrets, SQS, layer, runtime
 	@$(VENV)/bin/python examples/demo.py
 
 .PHONY: test
-test: lint $(VENV_SAM)/.installed $(LAYER) ## Run lint and all tests, with coverage
+test: lint $(VENV_SAM)/.installed $(VENV_POLICY)/.installed $(LAYER) ## Run lint and all tests, with coverage
 	@mkdir -p build
 	@rm -f .coverage .coverage.*
 	$(VENV)/bin/python -m coverage run -m pytest | tee build/pytest.log
@@ -65,10 +69,11 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
 	$(LOCK) pyproject.toml --extra boto3 --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
+	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -86,6 +91,12 @@ $(VENV_SAM)/.installed: tests/requirements-sam.txt
 	@echo "Installing aws-sam-cli into $(VENV_SAM) (about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV_SAM)
 	@$(VENV_SAM)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-sam.txt
+	@touch $@
+
+$(VENV_POLICY)/.installed: tests/requirements-policy.txt
+	@echo "Installing checkov into $(VENV_POLICY) (about half a minute)"
+	@$(PYTHON) -m venv --clear $(VENV_POLICY)
+	@$(VENV_POLICY)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-policy.txt
 	@touch $@
 
 # Any Python with pip will do; that of .venv has one for certain.
