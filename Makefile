@@ -64,6 +64,10 @@ format: $(VENV)/.installed ## Format the code and apply the fixes that are safe
 layer: $(LAYER) ## Build layer/dist/lambda-tasks-layer.zip and say what it is
 	@cat $(LAYER:.zip=.txt)
 
+.PHONY: verify-layer
+verify-layer: $(VENV)/.installed $(LAYER) ## Check each file of the layer, and start it with each Python found
+	@PYTHONPATH=tests $(VENV)/bin/python -m layer.verify
+
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
