@@ -68,6 +68,14 @@ layer: $(LAYER) ## Build layer/dist/lambda-tasks-layer.zip and say what it is
 verify-layer: $(VENV)/.installed $(LAYER) ## Check each file of the layer, and start it with each Python found
 	@PYTHONPATH=tests $(VENV)/bin/python -m layer.verify
 
+# The options of a publication, by the variables that a caller gives.
+PUBLISH_OPTIONS = $(if $(REGIONS),--regions "$(REGIONS)") $(if $(DRY_RUN),--dry-run) $(if $(PUBLIC),--public) \
+	$(if $(ORGANIZATION),--organization "$(ORGANIZATION)")
+
+.PHONY: publish
+publish: verify-layer ## Publish the layer to REGIONS; DRY_RUN=1 only says so, PUBLIC=1 or ORGANIZATION=o-... share it
+	@$(VENV)/bin/python -m layer.publish $(PUBLISH_OPTIONS)
+
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
