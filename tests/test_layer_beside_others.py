@@ -14,7 +14,6 @@ import pytest
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
 from lambda_tasks.local.runtime import Function, running
-from layer import build
 from wrapper import base_environ, secret_arn
 
 # Where every module would come from that could be imported, and what the process looks like.
@@ -42,19 +41,6 @@ from lambda_tasks import task
 def tell() -> list[str]:
     return [msgspec.__file__, msgspec.__version__]
 """
-
-
-@pytest.fixture(scope="module")
-def layer(tmp_path_factory: pytest.TempPathFactory, layer_folder: Path) -> Path:
-    """Our layer as a zip."""
-    paths = [path for path in layer_folder.rglob("*") if path.is_file()]
-    files = {
-        path.relative_to(layer_folder).as_posix(): build.File(path.read_bytes(), path.stat().st_mode & 0o777)
-        for path in paths
-    }
-    path = tmp_path_factory.mktemp("layer") / "layer.zip"
-    path.write_bytes(build.zipped(files))
-    return path
 
 
 @pytest.fixture
@@ -90,10 +76,10 @@ def look(code: Path, emulator: Path, *layers: Path, **environ: str) -> dict[str,
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_no_other_import_changes(layer: Path, other: Path, code: Path, emulator_path: Path, *, first: bool) -> None:
+def test_no_other_import_changes(layer_zip: Path, other: Path, code: Path, emulator_path: Path, *, first: bool) -> None:
     """Before or after another layer, ours adds the two names that it brings, and every other comes from where it did."""
     without = look(code, emulator_path, other)
-    with_it = look(code, emulator_path, *((layer, other) if first else (other, layer)))
+    with_it = look(code, emulator_path, *((layer_zip, other) if first else (other, layer_zip)))
 
     added = {name: origin for name, origin in with_it["origins"].items() if name not in without["origins"]}
     assert added == {name: f"/opt/python/{name}/__init__.py" for name in ("lambda_tasks", "msgspec")}
@@ -103,7 +89,7 @@ def test_no_other_import_changes(layer: Path, other: Path, code: Path, emulator_
 
 
 def test_wrapper_leaves_the_import_path_alone(
-    layer: Path, other: Path, code: Path, emulator_path: Path, aws: FakeAws
+    layer_zip: Path, other: Path, code: Path, emulator_path: Path, aws: FakeAws
 ) -> None:
     """The exec wrapper adds its variables to the runtime and nothing else: no entry of sys.path, no imported module."""
     aws.secrets = {secret_arn("token"): "t"}
@@ -113,8 +99,8 @@ def test_wrapper_leaves_the_import_path_alone(
         LAMBDA_TASKS_SECRET_TOKEN=secret_arn("token"),
     )
     unwrapped = {name: value for name, value in environ.items() if name != "AWS_LAMBDA_EXEC_WRAPPER"}
-    without = look(code, emulator_path, layer, other, **unwrapped)
-    with_it = look(code, emulator_path, layer, other, **environ)
+    without = look(code, emulator_path, layer_zip, other, **unwrapped)
+    with_it = look(code, emulator_path, layer_zip, other, **environ)
 
     assert set(with_it["environ"]) - set(without["environ"]) == {
         "AWS_LAMBDA_EXEC_WRAPPER",
@@ -126,12 +112,12 @@ def test_wrapper_leaves_the_import_path_alone(
     }
 
 
-def test_function_uses_the_msgspec_that_it_bundles(layer: Path, code: Path, emulator_path: Path) -> None:
+def test_function_uses_the_msgspec_that_it_bundles(layer_zip: Path, code: Path, emulator_path: Path) -> None:
     """A function's own msgspec comes first, for its tasks and for the dispatcher alike."""
     shutil.copytree(Path(msgspec.__file__).parent, code / "msgspec")
     with (code / "msgspec" / "__init__.py").open("a") as module:
         module.write('\n__version__ = "the function\'s own"\n')
-    function = Function(code, "lambda_tasks.handler.handler", (layer,), {"LAMBDA_TASKS_MODULES": "shop"})
+    function = Function(code, "lambda_tasks.handler.handler", (layer_zip,), {"LAMBDA_TASKS_MODULES": "shop"})
     bad = sqs_record("{")
 
     with running(function, emulator_path) as runtime:
@@ -142,14 +128,14 @@ def test_function_uses_the_msgspec_that_it_bundles(layer: Path, code: Path, emul
     assert answer.payload == {"batchItemFailures": [{"itemIdentifier": bad["messageId"]}]}
 
 
-def test_msgspec_of_the_layer_is_whole(layer: Path, code: Path, emulator_path: Path) -> None:
+def test_msgspec_of_the_layer_is_whole(layer_zip: Path, code: Path, emulator_path: Path) -> None:
     """A function may use the layer's msgspec as its own, each of its public modules included."""
     (code / "shop.py").write_text(
         TASKS + "\n@task\ndef schema() -> object:\n"
         "    import msgspec.inspect, msgspec.json, msgspec.msgpack, msgspec.structs, msgspec.toml, msgspec.yaml\n"
         "    return msgspec.json.schema(list[int])\n"
     )
-    function = Function(code, "lambda_tasks.handler.handler", (layer,), {"LAMBDA_TASKS_MODULES": "shop"})
+    function = Function(code, "lambda_tasks.handler.handler", (layer_zip,), {"LAMBDA_TASKS_MODULES": "shop"})
 
     with running(function, emulator_path) as runtime:
         schema = runtime.invoke({"task_name": "shop.schema", "kwargs": {}})

@@ -25,22 +25,12 @@ def core(version: str, machine: str) -> str:
     return f"python/msgspec/_core.cpython-{version.replace('.', '')}-{machine}-linux-gnu.so"
 
 
-@pytest.fixture(scope="module")
-def files(layer_folder: Path) -> Files:
-    """What the build made."""
-    paths = [path for path in layer_folder.rglob("*") if path.is_file()]
-    return {
-        path.relative_to(layer_folder).as_posix(): File(path.read_bytes(), path.stat().st_mode & 0o777)
-        for path in paths
-    }
-
-
 @pytest.fixture
-def doctored(files: Files, tmp_path: Path) -> Callable[..., Path]:
+def doctored(layer_files: Files, tmp_path: Path) -> Callable[..., Path]:
     """Write the layer as a zip with other or more files in it, or without those that are None."""
 
     def write(changes: dict[str, File | None]) -> Path:
-        changed = {name: file for name, file in {**files, **changes}.items() if file is not None}
+        changed = {name: file for name, file in {**layer_files, **changes}.items() if file is not None}
         path = tmp_path / "layer.zip"
         path.write_bytes(build.zipped(changed))
         return path
@@ -66,12 +56,10 @@ def recompile(layer: Path) -> None:
     subprocess.run(compiler, check=True)
 
 
-def test_what_the_build_makes_is_verified(files: Files, tmp_path: Path) -> None:
+def test_what_the_build_makes_is_verified(layer_zip: Path) -> None:
     """The program passes the layer, names every interpreter, and says which one it could not try."""
-    archive = tmp_path / "layer.zip"
-    archive.write_bytes(build.zipped(files))
     process = subprocess.run(
-        [sys.executable, "-m", "layer.verify", archive],
+        [sys.executable, "-m", "layer.verify", layer_zip],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "tests"},
         capture_output=True,
@@ -119,20 +107,20 @@ def test_file_that_should_not_be_so_is_found(
 
 
 def test_module_for_another_processor_is_found(
-    files: Files, doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    layer_files: Files, doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A module that is made for x86_64 and named for arm64 fails, although no arm64 is here to try it."""
-    archive = doctored({core("3.14", "aarch64"): files[core("3.14", "x86_64")]})
+    archive = doctored({core("3.14", "aarch64"): layer_files[core("3.14", "x86_64")]})
 
     assert verify.main([str(archive)], os.environ) == 1
     assert f"layer: {core('3.14', 'aarch64')}: made for x86_64" in capsys.readouterr().err
 
 
 def test_executable_that_lost_its_mode_is_found(
-    files: Files, doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    layer_files: Files, doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An exec wrapper that nobody may execute fails."""
-    archive = doctored({"bin/lambda-tasks-exec": File(files["bin/lambda-tasks-exec"].data, 0o644)})
+    archive = doctored({"bin/lambda-tasks-exec": File(layer_files["bin/lambda-tasks-exec"].data, 0o644)})
 
     assert verify.main([str(archive)], os.environ) == 1
     assert "bin/lambda-tasks-exec: has the permissions 644 in place of 755" in capsys.readouterr().err
