@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_SAM := .venv-sam
 VENV_POLICY := .venv-policy
+VENV_ACTIONLINT := .venv-actionlint
 LAYER := layer/dist/lambda-tasks-layer.zip
 
 # Twice quiet: once for the progress, once for warnings about this machine's own pip settings. The locks are complete,
@@ -24,7 +25,7 @@ SHELL_SCRIPTS = $(shell find bin .ci examples layer python tests -type f -not -p
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Install the development environment into .venv
@@ -34,6 +35,9 @@ setup-sam: $(VENV_SAM)/.installed ## Install aws-sam-cli into .venv-sam: its pin
 
 .PHONY: setup-policy
 setup-policy: $(VENV_POLICY)/.installed ## Install checkov into .venv-policy, for the same reason
+
+.PHONY: setup-actionlint
+setup-actionlint: $(VENV_ACTIONLINT)/.installed ## Install actionlint; the tests use it where it is installed
 
 .PHONY: demo
 demo: $(VENV)/.installed $(LAYER) ## Run the example function on this machine: secrets, SQS, layer, runtime
@@ -82,10 +86,19 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) pyproject.toml --extra boto3 --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
+	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
+
+.PHONY: audit
+audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned dependencies, in a public database
+	@failed=; for lock in layer/requirements.txt tests/requirements*.txt; do \
+		echo "$$lock"; \
+		$(VENV)/bin/python -m pip_audit --progress-spinner off --disable-pip --require-hashes $(AUDIT_OPTIONS) \
+			--requirement "$$lock" || failed=1; \
+	done; test -z "$$failed"
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -103,6 +116,12 @@ $(VENV_SAM)/.installed: tests/requirements-sam.txt
 	@echo "Installing aws-sam-cli into $(VENV_SAM) (about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV_SAM)
 	@$(VENV_SAM)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-sam.txt
+	@touch $@
+
+$(VENV_ACTIONLINT)/.installed: tests/requirements-actionlint.txt
+	@echo "Installing actionlint into $(VENV_ACTIONLINT)"
+	@$(PYTHON) -m venv --clear $(VENV_ACTIONLINT)
+	@$(VENV_ACTIONLINT)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-actionlint.txt
 	@touch $@
 
 $(VENV_POLICY)/.installed: tests/requirements-policy.txt
