@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_SAM := .venv-sam
 VENV_POLICY := .venv-policy
+VENV_BENCH := .venv-bench
 VENV_ACTIONLINT := .venv-actionlint
 LAYER := layer/dist/lambda-tasks-layer.zip
 
@@ -80,12 +81,17 @@ PUBLISH_OPTIONS = $(if $(REGIONS),--regions "$(REGIONS)") $(if $(DRY_RUN),--dry-
 publish: verify-layer ## Publish the layer to REGIONS; DRY_RUN=1 only says so, PUBLIC=1 or ORGANIZATION=o-... share it
 	@$(VENV)/bin/python -m layer.publish $(PUBLISH_OPTIONS)
 
+.PHONY: bench-readme
+bench-readme: $(VENV_BENCH)/.installed $(LAYER) ## Measure cold starts; renew the plot and the table of the README
+	@PYTHONPATH=python $(VENV_BENCH)/bin/python -m benchmarks.cold_start --readme
+
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
 	$(LOCK) pyproject.toml --extra boto3 --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
+	$(LOCK) pyproject.toml --extra boto3 --extra local --group bench --output-file tests/requirements-bench.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
 
 .PHONY: audit
@@ -98,7 +104,7 @@ audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned depende
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) $(VENV_BENCH) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -116,6 +122,12 @@ $(VENV_SAM)/.installed: tests/requirements-sam.txt
 	@echo "Installing aws-sam-cli into $(VENV_SAM) (about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV_SAM)
 	@$(VENV_SAM)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-sam.txt
+	@touch $@
+
+$(VENV_BENCH)/.installed: tests/requirements-bench.txt
+	@echo "Installing what the benchmarks compare with into $(VENV_BENCH)"
+	@$(PYTHON) -m venv --clear $(VENV_BENCH)
+	@$(VENV_BENCH)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-bench.txt
 	@touch $@
 
 $(VENV_ACTIONLINT)/.installed: tests/requirements-actionlint.txt

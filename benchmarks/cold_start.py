@@ -1,0 +1,173 @@
+"""A cold start, measured whole: how long the emulator says that the init phase took, wrapper and imports included.
+
+`python -m benchmarks.cold_start [--rounds N]` prints three figures, measured in turn: (a) a bare handler, (b) the layer
+with its wrapper, one environment secret, five references and the dispatcher, (c) the same job as it is usually written.
+`--readme` also draws them into `benchmarks/cold_start.svg` and writes the table of the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import cold_start_report, secret_server
+from benchmarks.packages import package_layer
+from lambda_tasks.local.emulator import emulator
+from lambda_tasks.local.emulator_log import init_durations_ms
+from lambda_tasks.local.runtime import Function, running
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYER = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
+FUNCTIONS = ROOT / "benchmarks" / "functions"
+
+GOAL = 0.25
+ROUNDS = 15
+# Together with all that they need; AWS brings boto3.
+USUAL_PACKAGES = ("aws-lambda-powertools", "pydantic")
+
+PREFIX = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:"
+_SECRETS = {
+    "environment": {"GREETING": "good day", "LOG_MODE": "quiet"},
+    "database": {"user": "shop", "password": "p"},
+    "api": {"url": "https://api.example.com", "token": "t"},
+    "signing": "k",
+}
+
+
+class BenchmarkFailed(Exception):
+    """Raised when a side did not do the job that is measured."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way of doing the job."""
+
+    name: str
+    function: Function
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and return 1 where the goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"cold starts of each side (default: {ROUNDS})")
+    parser.add_argument("--layer", type=Path, default=LAYER, help="zip of the layer (default: what `make layer` built)")
+    parser.add_argument("--readme", action="store_true", help="renew the plot and the table of the README")
+    options = parser.parse_args(arguments)
+    samples = measure(options.layer, options.rounds)
+    for line in cold_start_report.lines(samples):
+        print(line)
+    cost = cold_start_report.cost(samples)
+    print(f"((b) - (a)) / ((c) - (a)) = {cost:.2f} (at most {GOAL})")
+    if options.readme:
+        cold_start_report.renew(samples, cost, GOAL)
+    return 0 if cost <= GOAL else 1
+
+
+def measure(layer: Path, rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds of each side's init phases; a first one of each, which fills the caches, is left out."""
+    binary = emulator(ROOT / "build")
+    samples: dict[str, list[float]] = {}
+    with secret_server.running(secrets()) as url, sides(layer, url) as compared:
+        for turn in range(rounds + 1):
+            for side in compared:
+                init_ms = cold_start_ms(side, binary)
+                if turn:
+                    samples.setdefault(side.name, []).append(init_ms)
+    return samples
+
+
+def secrets() -> dict[str, str]:
+    """Return the four secrets by ARN."""
+    return {PREFIX + name: value if isinstance(value, str) else json.dumps(value) for name, value in _SECRETS.items()}
+
+
+@contextmanager
+def sides(layer: Path, url: str, packages: Sequence[str] = USUAL_PACKAGES) -> Iterator[list[Side]]:
+    """Prepare the three functions; what the usual one bundles is a layer with byte code, which spares it compiling."""
+    with tempfile.TemporaryDirectory(prefix="lambda-tasks-") as folder:
+        bundle = package_layer(packages, Path(folder))
+        environ = {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL": url,
+        }
+        yield [
+            Side("(a) bare handler", Function(FUNCTIONS / "bare", "app.handler", environ=environ)),
+            Side(
+                "(b) lambda-tasks",
+                Function(FUNCTIONS / "ours", "lambda_tasks.handler.handler", (layer,), {**environ, **our_settings()}),
+            ),
+            Side(
+                "(c) boto3, Powertools, pydantic",
+                Function(FUNCTIONS / "usual", "app.handler", (bundle,), {**environ, **usual_settings()}),
+            ),
+        ]
+
+
+def our_settings() -> Mapping[str, str]:
+    return {
+        "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bin/lambda-tasks-exec",
+        "LAMBDA_TASKS_MODULES": "orders",
+        "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN": f"{PREFIX}environment",
+        "LAMBDA_TASKS_SECRET_DATABASE_USER": f"{PREFIX}database:user::",
+        "LAMBDA_TASKS_SECRET_DATABASE_PASSWORD": f"{PREFIX}database:password::",
+        "LAMBDA_TASKS_SECRET_API_URL": f"{PREFIX}api:url::",
+        "LAMBDA_TASKS_SECRET_API_TOKEN": f"{PREFIX}api:token::",
+        "LAMBDA_TASKS_SECRET_SIGNING_KEY": f"{PREFIX}signing",
+    }
+
+
+def usual_settings() -> Mapping[str, str]:
+    return {
+        "ENVIRONMENT_SECRET": f"{PREFIX}environment",
+        "DATABASE_SECRET": f"{PREFIX}database",
+        "API_SECRET": f"{PREFIX}api",
+        "SIGNING_SECRET": f"{PREFIX}signing",
+        "POWERTOOLS_SERVICE_NAME": "shop",
+    }
+
+
+def cold_start_ms(side: Side, binary: Path) -> float:
+    """Start the function, have it do the job once, and return how long its init phase took."""
+    with running(side.function, binary) as runtime:
+        invocation = runtime.invoke(event())
+        lines = runtime.log_lines()
+    if invocation.is_error or invocation.payload != {"batchItemFailures": []}:
+        raise BenchmarkFailed(f"{side.name} did not do the job: {invocation.payload}\n" + "\n".join(lines[-20:]))
+    (init_ms,) = init_durations_ms(lines)
+    return init_ms
+
+
+def event() -> dict[str, object]:
+    """Return an SQS event of one message."""
+    body = json.dumps({"task_name": "orders.charge", "kwargs": {"order_id": 42, "amount": "19.90"}, "n_retries": 0})
+    record = {
+        "messageId": "00000000-0000-0000-0000-000000000001",
+        "receiptHandle": "handle",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": "1790000000000",
+            "SenderId": "AIDAEXAMPLE",
+            "ApproximateFirstReceiveTimestamp": "1790000000001",
+        },
+        "messageAttributes": {},
+        "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:orders",
+        "awsRegion": "eu-west-1",
+    }
+    return {"Records": [record]}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

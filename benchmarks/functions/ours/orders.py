@@ -1,0 +1,18 @@
+"""The job as a task: its secrets are variables, its message is checked against the annotations."""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+
+from lambda_tasks import task
+
+VARIABLES = ("GREETING", "DATABASE_USER", "DATABASE_PASSWORD", "API_URL", "API_TOKEN", "SIGNING_KEY")
+
+
+@task
+def charge(*, order_id: int, amount: Decimal) -> None:
+    """Fail where a secret is missing or the message was not converted."""
+    missing = [name for name in VARIABLES if not os.environ.get(name)]
+    if missing or order_id + amount != Decimal("61.90"):
+        raise ValueError(f"missing: {missing}")

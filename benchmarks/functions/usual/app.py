@@ -1,0 +1,67 @@
+"""The same job as it is usually done: boto3 for the secrets at import, Powertools' batch utility, a pydantic model."""
+
+from __future__ import annotations
+
+import json
+import os
+from decimal import Decimal
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.parser.models import SqsRecordModel
+from pydantic import BaseModel, ConfigDict, Json
+
+VARIABLES = ("GREETING", "DATABASE_USER", "DATABASE_PASSWORD", "API_URL", "API_TOKEN", "SIGNING_KEY")
+
+
+def read_secrets() -> None:
+    """Put the values of the four secrets into the environment."""
+    client = boto3.client("secretsmanager")
+
+    def secret(variable: str) -> str:
+        return str(client.get_secret_value(SecretId=os.environ[variable])["SecretString"])
+
+    os.environ.update(json.loads(secret("ENVIRONMENT_SECRET")))
+    database, api = json.loads(secret("DATABASE_SECRET")), json.loads(secret("API_SECRET"))
+    os.environ.update({"DATABASE_USER": database["user"], "DATABASE_PASSWORD": database["password"]})
+    os.environ.update({"API_URL": api["url"], "API_TOKEN": api["token"]})
+    os.environ["SIGNING_KEY"] = secret("SIGNING_SECRET")
+
+
+class Charge(BaseModel):
+    """What the task takes."""
+
+    order_id: int
+    amount: Decimal
+
+
+class Message(BaseModel):
+    """A message's body."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    kwargs: Charge
+
+
+class Record(SqsRecordModel):
+    """One record, parsed."""
+
+    body: Json[Message]
+
+
+read_secrets()
+processor = BatchProcessor(event_type=EventType.SQS, model=Record)
+
+
+def charge(record: Record) -> None:
+    """Fail where a secret is missing or the message was not converted."""
+    missing = [name for name in VARIABLES if not os.environ.get(name)]
+    kwargs = record.body.kwargs
+    if missing or kwargs.order_id + kwargs.amount != Decimal("61.90"):
+        raise ValueError(f"missing: {missing}")
+
+
+def handler(event: dict[str, Any], context: object) -> object:
+    """Answer with a partial batch response."""
+    return process_partial_response(event=event, record_handler=charge, processor=processor, context=context)

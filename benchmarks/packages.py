@@ -1,0 +1,47 @@
+"""Packages of this environment as a layer, with byte code, as the best of the usual builds would make one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from layer import build
+
+
+def package_layer(names: Sequence[str], folder: Path) -> Path:
+    """Write a layer of these packages, and of all that they need, into `folder`; return its path."""
+    files: build.Files = {}
+    for package in closure(names):
+        for file in package.files or ():
+            path = Path(str(package.locate_file(file)))
+            if file.parts[0] != ".." and file.suffix != ".pyc" and path.is_file():
+                files[f"python/{file.as_posix()}"] = build.File(path.read_bytes())
+    tree = folder / "packages"
+    build.write_tree(files, tree)
+    compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(tree)]
+    subprocess.run(compiler, check=False, capture_output=True)  # templates among the files do not compile
+    compiled = {path.relative_to(tree).as_posix(): build.File(path.read_bytes()) for path in tree.rglob("*.pyc")}
+    archive = folder / "packages.zip"
+    archive.write_bytes(build.zipped(files | compiled))
+    return archive
+
+
+def closure(names: Sequence[str]) -> list[metadata.Distribution]:
+    """Return the distributions of these names and of all that they require here."""
+    pending, found = list(names), dict[str, metadata.Distribution]()
+    while pending:
+        name = re.sub(r"[-_.]+", "-", pending.pop()).lower()
+        if name not in found:
+            try:
+                found[name] = metadata.distribution(name)
+            except metadata.PackageNotFoundError:
+                if name in names:
+                    raise
+                continue  # for another platform or Python
+            requirements = [text for text in found[name].requires or () if "extra ==" not in text]
+            pending += [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in requirements]
+    return list(found.values())
