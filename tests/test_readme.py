@@ -1,0 +1,255 @@
+"""The README is what people copy from: every command of it is executed, and every example is at least well-formed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from copies import ROOT
+from lambda_tasks.local.embedded_aws import EmbeddedAws
+
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TOOLS = Path(sys.executable).parent
+SAM = ROOT / ".venv-sam" / "bin" / "sam"
+POLICY_PYTHON = ROOT / ".venv-policy" / "bin" / "python"
+
+EXECUTED_HERE = {
+    "make demo",
+    "make layer",
+    "make verify-layer",
+    "make publish REGIONS=eu-west-1,us-east-1 DRY_RUN=1",
+    "make publish REGIONS=eu-west-1,us-east-1",
+    "sha256sum --check SHA256SUMS",
+}
+# Each is checked for its syntax, and as far as its reason says.
+NOT_HERE = {
+    "make test": "it is what runs this test",
+    "sam build": "test_template.py runs it in a copy of the project",
+    "sam deploy --guided --capabilities CAPABILITY_IAM": "it takes an AWS account; its options are looked up below",
+    'gh attestation verify lambda-tasks-layer.zip --owner "$OWNER"': "it takes a release on GitHub",
+    **{
+        f"sam local invoke WorkerFunction --event examples/events/{event}.json --env-vars examples/events/environment.json": (
+            "it takes a container engine; test_examples_events.py runs it until it finds none, and the rest without one"
+        )
+        for event in ("message", "sqs")
+    },
+}
+
+needs_setup = pytest.mark.skipif(not (ROOT / ".venv" / ".installed").exists(), reason="make has not set up .venv")
+
+
+def blocks(language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(README) if found == language]
+
+
+def commands() -> list[str]:
+    """Return the lines of the shell blocks without their comments."""
+    lines = "".join(blocks("sh")).replace("\\\n", "").splitlines()
+    return [line for line in (re.sub(r"\s+# .*", "", line).strip() for line in lines) if line]
+
+
+def consoles() -> list[tuple[str, str]]:
+    """Return the commands of the console blocks, each with the output that it is said to have."""
+    found = []
+    for text in blocks("console"):
+        head, *rest = re.split(r"^\$ ", text, flags=re.MULTILINE)
+        assert head == ""
+        for one in rest:
+            command = re.match(r"(?:.*\\\n> )*.*\n", one)
+            assert command
+            found.append((command[0].replace("\n> ", "\n"), one[command.end() :]))
+    return found
+
+
+def run(command: str, folder: Path = ROOT, environ: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would: in a shell, without the settings of what runs the tests, or of AWS."""
+    ours = ("AWS_", "COVERAGE_", "LAMBDA_TASKS_", "MAKE", "MFLAGS", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return subprocess.run(
+        ["/bin/bash", "-euc", command], cwd=folder, env={**kept, **environ}, capture_output=True, text=True
+    )
+
+
+def test_every_command_is_accounted_for() -> None:
+    """Each command of the README is executed below, or is on the list of those that are not, with the reason."""
+    assert set(commands()) == EXECUTED_HERE | NOT_HERE.keys()
+
+
+@pytest.mark.parametrize("command", sorted(NOT_HERE))
+def test_command_is_well_formed(command: str) -> None:
+    """What is not executed is at least sound shell."""
+    script = f"OWNER=somebody\necho $OWNER >/dev/null\n{command}\n"
+    process = subprocess.run([TOOLS / "shellcheck", "--shell=bash", "-"], input=script, capture_output=True, text=True)
+
+    assert process.returncode == 0, process.stdout
+
+
+@needs_setup
+def test_demo() -> None:
+    """`make demo` ends as the README says."""
+    process = run("make demo")
+
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "24 messages ended as expected" in process.stdout
+
+
+@needs_setup
+def test_layer_is_built_and_verified() -> None:
+    """`make layer` and `make verify-layer` print what the README says."""
+    built, verified = run("make layer"), run("make verify-layer")
+
+    assert built.returncode == verified.returncode == 0, built.stderr + verified.stderr
+    assert all(word in built.stdout for word in ("size", "sha256", "byte code", "files", "zlib"))
+    assert "nothing compiled, nothing written" in verified.stdout
+
+
+@needs_setup
+@pytest.mark.parametrize("options", [" DRY_RUN=1", ""])
+def test_layer_is_published(options: str, embedded_aws: EmbeddedAws) -> None:
+    """`make publish` verifies the layer and names the ARN of each region, or would, in an account of this machine."""
+    command = f"make publish REGIONS=eu-west-1,us-east-1{options}"
+    process = run(command, environ=embedded_aws.environ())
+
+    assert command in EXECUTED_HERE
+    assert process.returncode == 0, process.stderr
+    assert "nothing compiled, nothing written" in process.stdout
+    arn = r"would publish lambda-tasks \S+ to (\S+)" if options else r"arn:aws:lambda:(\S+?):\d+:layer:lambda-tasks:\d+"
+    assert re.findall(arn, process.stdout) == ["eu-west-1", "us-east-1"]
+
+
+def test_checksums_are_checked(layer_zip: Path, tmp_path: Path) -> None:
+    """The checksums that a release writes are those that the README's command reads."""
+    shutil.copy(layer_zip, tmp_path / "lambda-tasks-layer.zip")
+    (written,) = re.findall(
+        r"run: (sha256sum .*)", (ROOT / ".github/workflows/release.yml").read_text().split("jobs:")[1]
+    )[:1]
+    assert run(written, tmp_path).returncode == 0
+
+    assert run("sha256sum --check SHA256SUMS", tmp_path).returncode == 0
+    (tmp_path / "lambda-tasks-layer.zip").write_bytes(b"other")
+    assert run("sha256sum --check SHA256SUMS", tmp_path).returncode == 1
+
+
+@pytest.mark.skipif(not SAM.exists(), reason="aws-sam-cli is not installed: make setup-sam")
+@pytest.mark.parametrize("command", sorted(command for command in NOT_HERE if command.startswith("sam ")))
+def test_sam_knows_the_options(command: str, tmp_path: Path) -> None:
+    """Each option that the README gives to sam is one of that command's."""
+    words = shlex.split(command)
+    verbs = [word for word in words[1:3] if word in {"build", "deploy", "local", "invoke"}]
+    process = subprocess.run(
+        [SAM, *verbs, "--help"],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert process.returncode == 0
+    assert all(re.search(rf"{word}\b", process.stdout) for word in words if word.startswith("--"))
+
+
+@pytest.mark.parametrize(("command", "output"), consoles())
+def test_console_shows_what_is_printed(command: str, output: str) -> None:
+    """What a console block shows is what its command prints, to the letter."""
+    process = run(command)
+
+    assert process.stdout + process.stderr == output
+
+
+def test_targets_exist() -> None:
+    """Every `make` in the documents is a target of the Makefile."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    for path in DOCUMENTS:
+        named = set(re.findall(r"(?:`|^|`\S+ )make ([a-z-]+)", path.read_text(), re.MULTILINE))
+        assert named <= targets, path
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link to a file of the project, or to a heading of the same document, has something at its end."""
+    for path in DOCUMENTS:
+        text = path.read_text()
+        headings = {
+            re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+            for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        }
+        for link in re.findall(r"\]\(([^)]+)\)", text):
+            if link.startswith("#"):
+                assert link[1:] in headings
+            elif "://" not in link:
+                assert (ROOT / link).is_file()
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python_is_python(text: str) -> None:
+    """Each example in Python can be compiled."""
+    assert ast.parse(text).body
+
+
+class CloudFormation(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML with the short forms of CloudFormation's functions."""
+
+
+CloudFormation.add_multi_constructor("!", lambda _, suffix, node: f"!{suffix} {node.value}")
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_is_yaml(text: str) -> None:
+    """Each example in YAML can be read."""
+    assert isinstance(yaml.load(text, CloudFormation), dict)  # noqa: S506 - it is a safe loader
+
+
+@pytest.mark.skipif(not POLICY_PYTHON.exists(), reason="checkov, which brings a reader, is not installed")
+def test_terraform_is_hcl() -> None:
+    """The example for Terraform can be read, and checkov's reader of it is one that can refuse."""
+    (text,) = blocks("hcl")
+    read = [str(POLICY_PYTHON), "-c", "import hcl2, sys; print(len(hcl2.loads(sys.stdin.read())['resource']))"]
+
+    assert subprocess.run(read, input=text, capture_output=True, text=True).stdout == "2\n"
+    assert subprocess.run(read, input=text[:-3], capture_output=True, text=True).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("language", "reports"),
+    [
+        ("yaml", "ReportBatchItemFailures"),
+        ("python", "report_batch_item_failures=True"),
+        ("hcl", "ReportBatchItemFailures"),
+    ],
+)
+def test_attaching_takes_layer_handler_wrapper_and_mapping(language: str, reports: str) -> None:
+    """Each way to attach the layer has the four things that it takes."""
+    (text,) = (text for text in blocks(language) if "layer:lambda-tasks:1" in text)
+
+    for part in ("lambda_tasks.handler.handler", "/opt/bin/lambda-tasks-exec", "LAMBDA_TASKS_MODULES", reports):
+        assert part in text
+
+
+@pytest.mark.skipif(not shutil.which("unzip"), reason="unzip is not installed")
+def test_container_image_has_the_layer_at_opt(layer_zip: Path, tmp_path: Path) -> None:
+    """The image's stage unpacks the zip with its permissions, and the image has it where a layer would lie."""
+    (text,) = blocks("dockerfile")
+    (unpack,) = re.findall(r"^RUN (.*)$", text, re.MULTILINE)
+    shutil.copy(layer_zip, tmp_path / "lambda-tasks-layer.zip")
+    process = run(unpack.replace(" /", f" {tmp_path}/"))
+    with zipfile.ZipFile(layer_zip) as layer:
+        names = layer.namelist()
+
+    assert process.returncode == 0, process.stderr
+    assert all((tmp_path / "layer" / name).is_file() for name in names)
+    assert os.access(tmp_path / "layer" / "bin" / "lambda-tasks-exec", os.X_OK)
+    assert "COPY --from=layer /layer /opt\n" in text
+    assert "ENV AWS_LAMBDA_EXEC_WRAPPER=/opt/bin/lambda-tasks-exec\n" in text
+    assert 'CMD ["lambda_tasks.handler.handler"]\n' in text
