@@ -142,7 +142,6 @@ $(VENV_POLICY)/.installed: tests/requirements-policy.txt
 	@$(VENV_POLICY)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-policy.txt
 	@touch $@
 
-# Any Python with pip will do; that of .venv has one for certain.
-$(LAYER): $(LAYER_SOURCES)
+$(LAYER): $(LAYER_SOURCES) | $(VENV)/.installed
 	@mkdir -p $(@D)
-	@"$$(command -v $(VENV)/bin/python || command -v $(PYTHON))" -m layer.build > $(@:.zip=.txt)
+	@$(VENV)/bin/python -m layer.build > $(@:.zip=.txt)

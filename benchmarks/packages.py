@@ -9,24 +9,24 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from layer import build
+from layer.archive import File, write_tree, zipped
 
 
 def package_layer(names: Sequence[str], folder: Path) -> Path:
     """Write a layer of these packages, and of all that they need, into `folder`; return its path."""
-    files: build.Files = {}
+    files: dict[str, File] = {}
     for package in closure(names):
         for file in package.files or ():
             path = Path(str(package.locate_file(file)))
             if file.parts[0] != ".." and file.suffix != ".pyc" and path.is_file():
-                files[f"python/{file.as_posix()}"] = build.File(path.read_bytes())
+                files[f"python/{file.as_posix()}"] = File(path.read_bytes())
     tree = folder / "packages"
-    build.write_tree(files, tree)
+    write_tree(files, tree)
     compiler = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(tree)]
     subprocess.run(compiler, check=False, capture_output=True)  # templates among the files do not compile
-    compiled = {path.relative_to(tree).as_posix(): build.File(path.read_bytes()) for path in tree.rglob("*.pyc")}
+    compiled = {path.relative_to(tree).as_posix(): File(path.read_bytes()) for path in tree.rglob("*.pyc")}
     archive = folder / "packages.zip"
-    archive.write_bytes(build.zipped(files | compiled))
+    archive.write_bytes(zipped(files | compiled))
     return archive
 
 

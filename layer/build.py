@@ -2,27 +2,23 @@
 
 `python -m layer.build` writes `layer/dist/lambda-tasks-layer.zip` and prints what it is; `--into DIR` writes the same
 files below a folder instead, which is what `sam build` asks for. Reproducible means: for the same interpreters, since
-each of those found adds the byte code it will load, and for the same zlib. The build prints both.
-`LAMBDA_TASKS_PYC=3.12,3.13` narrows the interpreters.
+each of those found adds the byte code it will load. The build prints them; `LAMBDA_TASKS_PYC=3.12,3.13` narrows them.
 """
 
 import argparse
 import hashlib
-import io
 import os
-import stat
 import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from layer import sbom, wheels
+from layer.archive import File, Files, write_tree, zipped
 from layer.interpreters import VERSIONS, installed, release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,24 +30,11 @@ LEFT_OUT = frozenset({"__main__.py", "cli.py", "local", "testing.py"})
 MAX_ZIPPED_BYTES = 3 * 1024 * 1024
 MAX_UNPACKED_BYTES = 12 * 1024 * 1024
 
-# The earliest time that a zip can hold.
-_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_COMPILER = Path(__file__).with_name("compile.py")
 
 
 class BuildError(Exception):
     """Raised when the layer would not be what it promises to be."""
-
-
-@dataclass(frozen=True)
-class File:
-    """What one file of the layer holds, and its permissions."""
-
-    data: bytes
-    mode: int = 0o644
-
-
-# Paths are relative to /opt.
-Files = dict[str, File]
 
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> None:
@@ -60,8 +43,8 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
     into = parser.parse_args(arguments).into
 
     interpreters = compilers(environ)
-    files = sources(ROOT)
-    files |= byte_code(files, interpreters)
+    modules = sources(ROOT)
+    files = {**modules, **byte_code(modules, interpreters)}
     if into:
         write_tree(files, into)
     else:
@@ -87,18 +70,19 @@ def compilers(environ: Mapping[str, str]) -> dict[str, Path]:
 def sources(root: Path) -> Files:
     """Collect all that does not depend on the interpreters of this machine: everything but byte code."""
     paths = wheels.fetch(root / "layer" / "requirements.txt", root / "layer" / "cache")
-    files = own_files(root) | bundled_files(paths)
+    files = {**own_files(root), **bundled_files(paths)}
     contents = {name: file.data for name, file in files.items()}
     bill = sbom.document(sbom.version(root), sbom.packages(paths), contents)
-    return files | {sbom.NAME: File(bill)}
+    return {**files, sbom.NAME: File(bill)}
 
 
-def own_files(root: Path) -> Files:
-    """Collect the package, without `LEFT_OUT`, the exec wrapper and the licence."""
+def own_files(root: Path, left_out: frozenset[str] = LEFT_OUT) -> Files:
+    """Collect the package, without what is left out, the exec wrapper and the licence."""
     package = root / "python" / "lambda_tasks"
-    files = {"python/lambda_tasks/LICENSE": File((root / "LICENSE").read_bytes())}
+    files: dict[str, File] = {"python/lambda_tasks/LICENSE": File((root / "LICENSE").read_bytes())}
     for path in [*package.rglob("*.py"), package / "py.typed"]:
-        if path.relative_to(package).parts[0] not in LEFT_OUT:
+        inside = path.relative_to(package)
+        if left_out.isdisjoint(map(str, (inside, *inside.parents))):
             files[path.relative_to(root).as_posix()] = File(path.read_bytes())
     for path in (root / "bin").iterdir():
         files[f"bin/{path.name}"] = File(path.read_bytes(), mode=0o755)
@@ -114,7 +98,7 @@ def bundled_files(paths: list[Path]) -> Files:
     Raises:
         BuildError: two wheels hold different files of one name.
     """
-    files: Files = {}
+    files: dict[str, File] = {}
     for path in paths:
         with zipfile.ZipFile(path) as wheel:
             for name in wheel.namelist():
@@ -133,11 +117,7 @@ def _is_bundled(name: PurePosixPath) -> bool:
 
 
 def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
-    """Compile every Python file with every interpreter, since /opt is read-only and so never gains a cache.
-
-    The byte code carries the hash of its source and is never checked against it, so the file times that an unpacked
-    archive happens to have do not matter (PEP 552).
-    """
+    """Compile every Python file with every interpreter, since /opt is read-only and so never gains a cache."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         stages = {version: Path(folder, version) for version in interpreters}
         modules = {name: file for name, file in files.items() if name.endswith(".py")}
@@ -152,10 +132,10 @@ def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
 
 
 def _compile(stage: Path, interpreter: Path) -> None:
-    # A fixed hash seed, no site packages and no settings of the caller: byte code depends on all of them.
-    compiler = [str(interpreter), "-s", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    # A fixed hash seed, no site packages and no settings of the caller: byte code depends on all of them. Without the
+    # columns of each instruction, which are only for the carets in tracebacks, it is a fifth smaller.
     process = subprocess.run(
-        [*compiler, "-s", str(stage), "-p", "/opt", str(stage)],
+        [str(interpreter), "-s", "-S", "-X", "no_debug_ranges", str(_COMPILER), str(stage), "/opt"],
         cwd=stage,
         env={"PYTHONHASHSEED": "0"},
         capture_output=True,
@@ -163,27 +143,6 @@ def _compile(stage: Path, interpreter: Path) -> None:
     )
     if process.returncode != 0:
         raise BuildError(f"{interpreter} cannot compile the layer:\n{process.stdout}{process.stderr}")
-
-
-def zipped(files: Files) -> bytes:
-    """Return the archive: names sorted, times and permissions fixed, so that equal files make equal bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, file in sorted(files.items()):
-            entry = zipfile.ZipInfo(name, _TIMESTAMP)
-            entry.create_system = 3  # Unix, else the permissions mean nothing
-            entry.external_attr = (stat.S_IFREG | file.mode) << 16
-            archive.writestr(entry, file.data, zipfile.ZIP_DEFLATED, compresslevel=9)
-    return buffer.getvalue()
-
-
-def write_tree(files: Files, folder: Path) -> None:
-    """Write the files below a folder, with their permissions whatever the umask."""
-    for name, file in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.data)
-        path.chmod(file.mode)
 
 
 def check_size(archive: bytes, files: Files) -> None:
@@ -219,7 +178,6 @@ def summary(archive: bytes, files: Files, interpreters: Mapping[str, Path]) -> s
         f"  runs on    Python {', '.join(VERSIONS)}; {', '.join(wheels.MACHINES)}",
         f"  byte code  {', '.join(release(path) for path in interpreters.values()) or 'none'}"
         + (f" (without: {', '.join(absent)})" if absent else ""),
-        f"  zlib       {zlib.ZLIB_RUNTIME_VERSION}",
         "  files      " + ", ".join(f"{folder} {count}" for folder, count in sorted(folders.items())),
     ]
     return "\n".join(lines)

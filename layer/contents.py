@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from layer import elf
-from layer.build import File, Files
+from layer.archive import File, Files
 from layer.wheels import TARGETS
 
 _BYTE_CODE = re.compile(r"(?P<folder>.+)/__pycache__/(?P<module>[^/]+)\.cpython-3(?P<minor>\d+)\.pyc")
@@ -17,7 +17,7 @@ _UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 
 def read(archive: Path) -> tuple[Files, list[str]]:
     """Return what an archive holds, and what is wrong with its entries as such."""
-    files: Files = {}
+    files: dict[str, File] = {}
     problems = []
     with zipfile.ZipFile(archive) as layer:
         for entry in layer.infolist():

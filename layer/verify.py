@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from layer import build, contents, rehearsal
-from layer.build import Files
+from layer.archive import Files, write_tree
 from layer.interpreters import installed, release
 from layer.wheels import WheelError
 
@@ -40,7 +40,7 @@ def cold_starts(files: Files, environ: Mapping[str, str]) -> list[str]:
     compiled = contents.versions(files)
     with tempfile.TemporaryDirectory(prefix="lambda-tasks-") as folder:
         layer = Path(folder, "opt")
-        build.write_tree(files, layer)
+        write_tree(files, layer)
         for version, interpreter in installed(environ).items():
             if interpreter is None or version not in compiled:
                 why = "not found here" if interpreter is None else "no byte code for it in this zip"

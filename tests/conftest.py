@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 import fake_aws
 from layer import build
+from layer.archive import File, Files, zipped
 from layer.interpreters import VERSIONS, installed
 
 pytest_plugins = ["fixtures_aws"]
@@ -38,20 +39,20 @@ def layer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def layer_files(layer_folder: Path) -> build.Files:
+def layer_files(layer_folder: Path) -> Files:
     """What lies in the layer."""
     paths = [path for path in layer_folder.rglob("*") if path.is_file()]
     return {
-        path.relative_to(layer_folder).as_posix(): build.File(path.read_bytes(), path.stat().st_mode & 0o777)
+        path.relative_to(layer_folder).as_posix(): File(path.read_bytes(), path.stat().st_mode & 0o777)
         for path in paths
     }
 
 
 @pytest.fixture(scope="session")
-def layer_zip(layer_files: build.Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def layer_zip(layer_files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The layer as it is published."""
     path = tmp_path_factory.mktemp("layer") / "layer.zip"
-    path.write_bytes(build.zipped(layer_files))
+    path.write_bytes(zipped(layer_files))
     return path
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from conftest import INTERPRETERS
 from copies import ROOT
-from layer import build, contents, elf, rehearsal, verify
-from layer.build import File, Files
+from layer import contents, elf, rehearsal, verify
+from layer.archive import File, Files, zipped
 
 # This interpreter, or any other that the layer supports and that is here.
 PYTHON = next(path for path in reversed(INTERPRETERS.values()) if path)
@@ -32,7 +32,7 @@ def doctored(layer_files: Files, tmp_path: Path) -> Callable[..., Path]:
     def write(changes: dict[str, File | None]) -> Path:
         changed = {name: file for name, file in {**layer_files, **changes}.items() if file is not None}
         path = tmp_path / "layer.zip"
-        path.write_bytes(build.zipped(changed))
+        path.write_bytes(zipped(changed))
         return path
 
     return write
@@ -130,7 +130,7 @@ def test_executable_that_lost_its_mode_is_found(
 def test_entry_outside_of_the_layer_is_found(name: str, tmp_path: Path) -> None:
     """An entry that would be unpacked elsewhere fails."""
     archive = tmp_path / "layer.zip"
-    archive.write_bytes(build.zipped({name: File(b"")}))
+    archive.write_bytes(zipped({name: File(b"")}))
 
     assert contents.read(archive)[1] == [f"{name}: not a regular file below the layer's folder"]
 
