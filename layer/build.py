@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from layer import wheels
+from layer import trust, wheels
 from layer.interpreters import VERSIONS, installed, release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +58,10 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
     into = parser.parse_args(arguments).into
 
     interpreters = compilers(environ)
-    files = own_files(ROOT) | bundled_files(wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache"))
+    folder = ROOT / "layer"
+    files = own_files(ROOT) | bundled_files(wheels.fetch(folder / "requirements.txt", folder / "cache"))
+    certifi = wheels.fetch_pure(folder / "requirements-build.txt", folder / "cache")
+    files["python/lambda_tasks/aws/amazon_roots.pem"] = File(trust.amazon_roots(certifi))
     files |= byte_code(files, interpreters)
     if into:
         write_tree(files, into)
@@ -220,5 +223,5 @@ def _size_bytes(files: Files) -> int:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:], os.environ)
-    except (BuildError, wheels.WheelError) as error:
+    except (BuildError, trust.TrustError, wheels.WheelError) as error:
         sys.exit(f"layer: {error}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -15,22 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fault_server import Script, answer, drip, hang, read_request, reset, respond, serve
+from lambda_tasks.aws.connection import Connector
 from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response, Url
 
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with contextlib.closing(Client(_no_tls)) as client:
+    with contextlib.closing(Client(Connector({}))) as client:
         yield client
-
-
-def _no_tls() -> ssl.SSLContext:
-    raise AssertionError("these servers speak plain HTTP")
 
 
 def post(client: Client, url: str, seconds: float = 20.0) -> Response:
     parsed = Url.parse(url)
-    return client.post(parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
+    return client.send("POST", parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +144,6 @@ def test_a_fork_opens_connections_of_its_own(client: Client) -> None:
 @given(st.binary(max_size=200))
 def test_no_answer_breaks_the_client_otherwise(data: bytes) -> None:
     """Whatever bytes a server sends, the client returns a response or raises its own error."""
-    client = Client(_no_tls)
+    client = Client(Connector({}))
     with serve(respond(data)) as server, contextlib.closing(client), contextlib.suppress(HttpError):
         post(client, server.url)

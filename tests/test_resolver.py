@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from fake_aws import FakeAws, Request
-from lambda_tasks.aws import credentials
+from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.environment.fetch import parameter_batches
 from lambda_tasks.environment.reference import Parameter
@@ -37,7 +36,7 @@ ARN, DB, PARAMETER = secret_arn("env-AbCdEf"), secret_arn("db-AbCdEf"), paramete
 
 def run(aws: FakeAws, environ: Mapping[str, str]) -> Resolution:
     environ = {**base_environ(aws.url), **environ}
-    transport = Transport(functools.partial(credentials.from_environ, environ), environ)
+    transport = Transport(CredentialChain(environ), environ)
     with contextlib.closing(transport):
         return resolve(environ, Settings.from_environ(environ), transport)
 
@@ -281,7 +280,8 @@ def test_an_empty_path_and_two_parameters_of_one_name_are_errors(aws: FakeAws) -
     message = f"two parameters would become A_B {source}: rename one of the parameters"
     assert failure(aws, {SSM: "/app/"}) == [(VariableConflict, message)]
     aws.answers = [answering(400, "AccessDeniedException")]
-    remedy = "allow the function's role ssm:GetParametersByPath on arn:aws:ssm:eu-west-1:*:parameter/app"
+    remedy = "allow the function's role ssm:GetParametersByPath on arn:aws:ssm:eu-west-1:*:parameter/app "
+    remedy += "and arn:aws:ssm:eu-west-1:*:parameter/app/*"
     assert failure(aws, {SSM: "/app/"}) == [(SecretAccessDenied, f"access denied {source}: {remedy}")]
 
 

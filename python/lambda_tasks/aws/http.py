@@ -1,4 +1,4 @@
-"""HTTP/1.1 POST with a deadline, over kept connections.
+"""HTTP/1.1 requests with a deadline, over kept connections.
 
 The standard library's client would cost every cold start 13 ms of CPU (it imports the email package) and bounds each
 read, not the whole answer, so that a server sending one byte a second is never given up.
@@ -13,8 +13,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
+    from typing import TypeAlias
+
+    # Opens a connection to an address; the second argument gives the seconds that are left.
+    Connect: TypeAlias = Callable[["Url", Callable[[], float]], socket.socket]
 
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
@@ -44,8 +47,8 @@ class Url(NamedTuple):
     path: str
 
     @classmethod
-    def parse(cls, url: str) -> Url:
-        """Split `url`, which has no query.
+    def parse(cls, url: str, *, with_query: bool = False) -> Url:
+        """Split `url`; only `with_query` may its path end in one.
 
         Raises:
             ValueError: it is not an http or https URL with a host.
@@ -59,7 +62,9 @@ class Url(NamedTuple):
         scheme = scheme.lower()
         if not separator or scheme not in ("http", "https") or not host or not (port.isdigit() or not port):
             raise ValueError("use a URL such as https://host or http://127.0.0.1:5000")
-        if not (url.isascii() and url.isprintable()) or any(character in url for character in " @?#\\"):
+        if not (url.isascii() and url.isprintable()) or any(
+            character in url for character in (" @#\\" if with_query else " @?#\\")
+        ):
             raise ValueError("use a URL without user, query, fragment and spaces")
         return cls(scheme, host.strip("[]"), int(port or _DEFAULT_PORTS[scheme]), f"/{path}")
 
@@ -85,16 +90,21 @@ class Response(NamedTuple):
 
 
 class Client:
-    """POST to servers, keeping connections open for the next request to the same one. Usable from several threads."""
+    """Send requests, keeping connections open for the next one to the same server. Usable from several threads.
 
-    def __init__(self, tls_context: Callable[[], ssl.SSLContext], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tls_context = tls_context
+    `connect` opens connections; see `lambda_tasks.aws.connection.Connector`.
+    """
+
+    def __init__(self, connect: Connect, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connect = connect
         self._clock = clock
         self._idle: dict[tuple[str, str, int], list[socket.socket]] = {}
         self._process_id = os.getpid()
         self._keeps_connections = True
 
-    def post(self, url: Url, headers: Mapping[str, str], body: bytes, *, deadline: float) -> Response:
+    def send(
+        self, method: str, url: Url, headers: Mapping[str, str], body: bytes = b"", *, deadline: float
+    ) -> Response:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
         `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer.
@@ -105,10 +115,11 @@ class Client:
 
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        request = f"POST {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+        request = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
         exchange = _Exchange(deadline, self._clock)
+        exchange.doing = f"connecting to {url.authority}"
         try:
-            connection = self._take_idle(url) or self._connect(url, exchange)
+            connection = self._take_idle(url) or self._connect(url, exchange.remaining)
             with contextlib.ExitStack() as closing:
                 closing.callback(connection.close)
                 exchange.doing = f"waiting for {url.authority}"
@@ -139,19 +150,6 @@ class Client:
                     return connection
                 connection.close()
         return None
-
-    def _connect(self, url: Url, exchange: _Exchange) -> socket.socket:
-        exchange.doing = f"connecting to {url.authority}"
-        connection = socket.create_connection((url.host, url.port), timeout=exchange.remaining())
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if url.scheme == "https":
-                connection.settimeout(exchange.remaining())
-                return self._tls_context().wrap_socket(connection, server_hostname=url.host)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
 
 class _Exchange:

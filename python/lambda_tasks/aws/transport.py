@@ -9,11 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.aws import endpoints, signing
+from lambda_tasks.aws.connection import Connector
 from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError
 from lambda_tasks.errors import LambdaTasksError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
 
     from lambda_tasks.aws.credentials import Credentials
@@ -41,6 +41,10 @@ _THROTTLING_CODES = frozenset(
 _JSON_VERSIONS = {"secretsmanager": "1.1", "ssm": "1.1", "sqs": "1.0", "dynamodb": "1.0"}
 _TARGETS = {"ssm": "AmazonSSM", "sqs": "AmazonSQS", "dynamodb": "DynamoDB_20120810"}
 
+_SKEW_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"}
+_SIGNATURE_CODES = {"SignatureDoesNotMatch", "InvalidSignatureException"}
+_SKEW_SECONDS = 60
+
 _BACKOFF_BASE_SECONDS = 0.05
 _BACKOFF_MAX_SECONDS = 2.0
 
@@ -53,6 +57,10 @@ class CallFailed(LambdaTasksError):
         self.code = code
         self.detail = detail
         self.retryable = retryable
+
+
+class ClockSkew(CallFailed):
+    """The request was refused for its time; the clock is corrected, so that another try may succeed at once."""
 
 
 class CallTimeout(CallFailed):
@@ -77,8 +85,8 @@ class Transport:
         self._environ = environ
         self._wall_clock = wall_clock
         self._sleep = sleep
-        self._tls: ssl.SSLContext | None = None
-        self._client = Client(self._tls_context)
+        self._clock_offset_seconds = 0.0
+        self._client = Client(Connector(environ))
 
     def call(
         self, service: str, operation: str, request: Mapping[str, Any], *, region: str, partition: str, deadline: float
@@ -93,10 +101,16 @@ class Transport:
             CallFailed: AWS refused the call, or could not be reached until the deadline.
 
         """
-        failure = None
+        failure: CallFailed | None = None
+        corrected = False
         for attempt in itertools.count(1):
             try:
                 return self._call_once(service, operation, request, region, partition, deadline)
+            except ClockSkew as error:
+                if corrected:
+                    raise
+                failure, corrected = error, True
+                continue
             except CallTimeout as error:
                 raise failure or error from error  # what an earlier try met says more than that this one had no time
             except CallFailed as error:
@@ -128,22 +142,35 @@ class Transport:
             service=service,
             region=region,
             path=url.path,
-            epoch_seconds=self._wall_clock(),
+            epoch_seconds=self._wall_clock() + self._clock_offset_seconds,
         )
         try:
-            response = self._client.post(url, signed, body, deadline=deadline)
+            response = self._client.send("POST", url, signed, body, deadline=deadline)
         except DeadlineExceeded as error:
             raise CallTimeout(str(error)) from error
         except HttpError as error:
             raise CallFailed(str(error), retryable=error.retryable) from error
-        return _answer(response, url.authority)
+        try:
+            return _answer(response, url.authority)
+        except CallFailed as error:
+            self._correct_clock(error, response.headers.get("date", ""))
+            raise
 
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            import ssl  # noqa: PLC0415 - plain HTTP (a test server, a VPC proxy) must not pay for it
+    def _correct_clock(self, error: CallFailed, date: str) -> None:
+        """Take over the server's clock where the request was refused for its time.
 
-            self._tls = ssl.create_default_context(cafile=self._environ.get("AWS_CA_BUNDLE") or None)
-        return self._tls
+        Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
+        """
+        if error.code not in _SKEW_CODES and error.code not in _SIGNATURE_CODES:
+            return
+        server_epoch = _http_date_epoch(date)
+        if server_epoch is None:
+            return
+        offset_seconds = server_epoch - self._wall_clock()
+        # A wrong signature is mostly one of a wrong key: then the clocks agree, and another try is no use.
+        if error.code in _SKEW_CODES or abs(offset_seconds - self._clock_offset_seconds) > _SKEW_SECONDS:
+            self._clock_offset_seconds = offset_seconds
+            raise ClockSkew(error.problem, code=error.code, detail=error.detail) from error
 
 
 def backoff(attempt: int) -> float:
@@ -176,3 +203,12 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _http_date_epoch(date: str) -> float | None:
+    import calendar  # noqa: PLC0415 - after a failure only
+
+    try:
+        return calendar.timegm(time.strptime(date, "%a, %d %b %Y %H:%M:%S GMT"))
+    except ValueError:
+        return None

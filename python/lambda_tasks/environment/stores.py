@@ -126,17 +126,18 @@ def get_parameters_by_path(transport: Transport, path: ParameterPath, *, deadlin
     return values
 
 
-def required_permission(source: Source) -> tuple[str, str]:
-    """Return the IAM action that reading `source` needs, and the ARN of the resource to allow it on."""
+def required_permission(source: Source) -> tuple[str, tuple[str, ...]]:
+    """Return the IAM action that reading `source` needs, and the ARNs of the resources to allow it on."""
     if isinstance(source, SecretVersion):
-        return "secretsmanager:GetSecretValue", source.arn
-    if isinstance(source, ParameterPath):
-        resource, action = source.path.strip("/"), "ssm:GetParametersByPath"
-    elif source.name.startswith("arn:"):
-        return "ssm:GetParameters", source.name
-    else:
-        resource, action = source.name.lstrip("/"), "ssm:GetParameters"
-    return action, f"arn:{source.partition}:ssm:{source.region}:*:parameter/{resource}".rstrip("/")
+        return "secretsmanager:GetSecretValue", (source.arn,)
+    if isinstance(source, Parameter) and source.name.startswith("arn:"):
+        return "ssm:GetParameters", (source.name,)
+    # A name or a path says nothing about the account.
+    prefix = f"arn:{source.partition}:ssm:{source.region}:*:parameter/"
+    if isinstance(source, Parameter):
+        return "ssm:GetParameters", (prefix + source.name.lstrip("/"),)
+    path = (prefix + source.path.strip("/")).rstrip("/")
+    return "ssm:GetParametersByPath", (path, f"{path}/*")
 
 
 def timed_out(source: Source, problem: str = "no time left") -> ResolveTimeout:
@@ -155,7 +156,7 @@ def _not_found(source: Source, problem: str = "there is no such secret, paramete
 
 def _explain(error: CallFailed, source: Source) -> LambdaTasksError:
     # AWS's own message is read but never shown: that of a wrong signature holds the session token.
-    action, resource = required_permission(source)
+    action, resources = required_permission(source)
     if isinstance(error, CallTimeout):
         return timed_out(source, error.problem)
     if error.code in _NOT_FOUND_CODES:
@@ -171,7 +172,7 @@ def _explain(error: CallFailed, source: Source) -> LambdaTasksError:
             remedy="allow the function's role kms:Decrypt on the key, and check that the key is enabled",
         )
     if error.code in _DENIED_CODES:
-        remedy = f"allow the function's role {action} on {resource}"
+        remedy = f"allow the function's role {action} on {' and '.join(resources)}"
         return SecretAccessDenied("access denied", source=str(source), remedy=remedy)
     if error.code in _CREDENTIAL_CODES:
         remedy = "check the AWS credentials (key, secret, session token) and the clock"
