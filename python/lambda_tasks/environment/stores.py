@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from lambda_tasks.aws.transport import CallFailed, CallTimeout
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PARAMETERS_PER_CALL = 10  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html
 
+_RANDOM_END = re.compile(r"-[A-Za-z0-9]{6}$")
 _NOT_FOUND_CODES = {"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"}
 _DENIED_CODES = {"AccessDeniedException", "AccessDenied"}
 _KMS_CODES = {"DecryptionFailure", "InvalidKeyId", "KMSAccessDeniedException"}
@@ -129,7 +131,10 @@ def get_parameters_by_path(transport: Transport, path: ParameterPath, *, deadlin
 def required_permission(source: Source) -> tuple[str, tuple[str, ...]]:
     """Return the IAM action that reading `source` needs, and the ARNs of the resources to allow it on."""
     if isinstance(source, SecretVersion):
-        return "secretsmanager:GetSecretValue", (source.arn,)
+        # AWS ends every secret's ARN in six random characters; a reference may leave them out, a policy may not.
+        return "secretsmanager:GetSecretValue", (
+            source.arn if _RANDOM_END.search(source.arn) else f"{source.arn}-??????",
+        )
     if isinstance(source, Parameter) and source.name.startswith("arn:"):
         return "ssm:GetParameters", (source.name,)
     # A name or a path says nothing about the account.
