@@ -1,4 +1,4 @@
-"""HTTP/1.1 POST with a deadline, over kept connections.
+"""HTTP/1.1 requests with a deadline, over kept connections.
 
 The standard library's client would cost every cold start 13 ms of CPU (it imports the email package) and bounds each
 read, not the whole answer, so that a server sending one byte a second is never given up.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _MAX_HEAD_BYTES = 64 * 1024
-_MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
+MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
 
 
 class HttpError(Exception):
@@ -85,7 +85,7 @@ class Response(NamedTuple):
 
 
 class Client:
-    """POST to servers, keeping connections open for the next request to the same one. Usable from several threads."""
+    """Send requests, keeping connections open for the next one to the same server. Usable from several threads."""
 
     def __init__(self, tls_context: Callable[[], ssl.SSLContext], clock: Callable[[], float] = time.monotonic) -> None:
         self._tls_context = tls_context
@@ -95,9 +95,23 @@ class Client:
         self._keeps_connections = True
 
     def post(self, url: Url, headers: Mapping[str, str], body: bytes, *, deadline: float) -> Response:
+        """Send one POST, as `request` does."""
+        return self.request("POST", url, headers, body, deadline=deadline)
+
+    def request(
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        deadline: float,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> Response:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
-        `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer.
+        `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer, whose body
+        may have up to `max_body_bytes`.
 
         Raises:
             DeadlineExceeded: it passed.
@@ -105,8 +119,9 @@ class Client:
 
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        request = f"POST {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
-        exchange = _Exchange(deadline, self._clock)
+        head = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+        request = head.encode("latin-1") + body
+        exchange = _Exchange(deadline, self._clock, max_body_bytes)
         try:
             connection = self._take_idle(url) or self._connect(url, exchange)
             with contextlib.ExitStack() as closing:
@@ -157,10 +172,11 @@ class Client:
 class _Exchange:
     """One request and its answer on one connection, within a deadline."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(self, deadline: float, clock: Callable[[], float], max_body_bytes: int) -> None:
         self.doing = ""
         self._deadline = deadline
         self._clock = clock
+        self._max_body_bytes = max_body_bytes
         self._buffer = b""
 
     def remaining(self) -> float:
@@ -181,7 +197,7 @@ class _Exchange:
         if "chunked" in headers.get("transfer-encoding", "").lower():
             body = self._read_chunks(connection)
         elif length is not None:
-            body = self._read_exactly(connection, _size(length, 10))
+            body = self._read_exactly(connection, self._bounded(_size(length, 10)))
         else:
             body, delimited = self._read_to_end(connection), False
         reusable = delimited and not self._buffer and headers.get("connection", "").lower() != "close"
@@ -229,8 +245,8 @@ class _Exchange:
     def _read_chunks(self, connection: socket.socket) -> bytes:
         body = b""
         while size := _size(self._read_until(connection, b"\r\n").decode("latin-1").partition(";")[0], 16):
+            self._bounded(len(body) + size)
             body += self._read_exactly(connection, size)
-            _bounded(len(body))
             self._read_until(connection, b"\r\n")
         while self._read_until(connection, b"\r\n"):  # trailers, up to an empty line
             pass
@@ -238,9 +254,14 @@ class _Exchange:
 
     def _read_to_end(self, connection: socket.socket) -> bytes:
         while self._receive(connection):
-            _bounded(len(self._buffer))
+            self._bounded(len(self._buffer))
         body, self._buffer = self._buffer, b""
         return body
+
+    def _bounded(self, size: int) -> int:
+        if size > self._max_body_bytes:
+            raise HttpError(f"the answer is larger than {self._max_body_bytes} bytes", retryable=False)
+        return size
 
 
 def _size(text: str, base: int) -> int:
@@ -250,12 +271,6 @@ def _size(text: str, base: int) -> int:
         size = -1
     if size < 0:
         raise HttpError("the answer's length is not a number", retryable=False)
-    return _bounded(size)
-
-
-def _bounded(size: int) -> int:
-    if size > _MAX_BODY_BYTES:
-        raise HttpError(f"the answer is larger than {_MAX_BODY_BYTES} bytes", retryable=False)
     return size
 
 
