@@ -78,7 +78,7 @@ class AlreadySucceeded:
 
 
 class State(Protocol):
-    """A store of leases and records. Usable from several threads and, where it outlives a process, from several of them.
+    """A store of leases and records. Usable from several threads.
 
     An attempt is one `start`, then one of `finish` and `release`. What is done twice with one owner counts once, so
     that a call whose answer was lost may be sent again.
