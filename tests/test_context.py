@@ -201,7 +201,7 @@ def test_threads_and_coroutines_see_the_context_of_their_own_message() -> None:
 
     async def both() -> list[tuple[int, int]]:
         first, second = asyncio.Event(), asyncio.Event()
-        return await asyncio.gather(one(1, first, second), one(2, second, first))
+        return list(await asyncio.gather(one(1, first, second), one(2, second, first)))
 
     assert asyncio.run(both()) == [(1, 1), (2, 2)]
 
