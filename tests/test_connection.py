@@ -44,7 +44,7 @@ def post(url: str, environ: Mapping[str, str], trust: TrustStore | None = None, 
     parsed = Url.parse(url)
     with contextlib.closing(Client(Connector(environ, trust))) as client:
         deadline = time.monotonic() + seconds
-        return client.send("POST", parsed, {"Host": parsed.authority}, b"{}", deadline=deadline)
+        return client.request("POST", parsed, {"Host": parsed.authority}, b"{}", deadline=deadline)
 
 
 def https(server: FaultServer) -> str:
@@ -221,7 +221,7 @@ def test_tls_connections_are_used_again(authority: Authority) -> None:
         url = Url.parse(https(server))
         with contextlib.closing(Client(Connector({"AWS_CA_BUNDLE": str(authority.bundle)}))) as client:
             for _ in range(2):
-                response = client.send("POST", url, {"Host": "a"}, b"", deadline=time.monotonic() + 20)
+                response = client.request("POST", url, {"Host": "a"}, b"", deadline=time.monotonic() + 20)
                 assert response.body == b"good"
     assert len(server.heads) == 1
     assert ssl.HAS_SNI

@@ -26,7 +26,7 @@ def client() -> Iterator[Client]:
 
 def post(client: Client, url: str, seconds: float = 20.0) -> Response:
     parsed = Url.parse(url)
-    return client.send("POST", parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
+    return client.request("POST", parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lambda_tasks.errors import LambdaTasksError
+    from lambda_tasks.tasks.context import context
     from lambda_tasks.tasks.task import Task, task
 
-__all__ = ["LambdaTasksError", "Task", "task"]
+__all__ = ["LambdaTasksError", "Task", "context", "task"]
 
 _MODULES = {
     "LambdaTasksError": "lambda_tasks.errors",
     "Task": "lambda_tasks.tasks.task",
+    "context": "lambda_tasks.tasks.context",
     "task": "lambda_tasks.tasks.task",
 }
 

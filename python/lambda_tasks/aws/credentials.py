@@ -111,7 +111,7 @@ def from_container(environ: Mapping[str, str]) -> Credentials | None:
         headers["Authorization"] = token
     client = Client(Connector(environ))
     try:
-        response = client.send("GET", url, headers, deadline=time.monotonic() + _CONTAINER_TIMEOUT_SECONDS)
+        response = client.request("GET", url, headers, deadline=time.monotonic() + _CONTAINER_TIMEOUT_SECONDS)
     except HttpError as error:
         raise _no_container(str(error)) from error
     finally:

@@ -52,7 +52,14 @@ def partition_of(region: str) -> str:
     return next((name for start, name in _REGION_STARTS if region.startswith(start)), "aws")
 
 
-_SERVICE_IDS = {"secretsmanager": "SECRETS_MANAGER", "ssm": "SSM", "sqs": "SQS", "dynamodb": "DYNAMODB"}
+_SERVICE_IDS = {
+    "secretsmanager": "SECRETS_MANAGER",
+    "ssm": "SSM",
+    "sqs": "SQS",
+    "dynamodb": "DYNAMODB",
+    "s3": "S3",
+    "scheduler": "SCHEDULER",
+}
 
 # Where a service's plain name already answers with FIPS-validated cryptography, it has no other one.
 _REGIONS_WITHOUT_FIPS_NAME = {

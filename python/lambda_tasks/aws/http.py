@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Connect: TypeAlias = Callable[["Url", Callable[[], float]], socket.socket]
 
 _MAX_HEAD_BYTES = 64 * 1024
-_MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
+MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
 
 
 class HttpError(Exception):
@@ -102,12 +102,20 @@ class Client:
         self._process_id = os.getpid()
         self._keeps_connections = True
 
-    def send(
-        self, method: str, url: Url, headers: Mapping[str, str], body: bytes = b"", *, deadline: float
+    def request(
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        deadline: float,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> Response:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
-        `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer.
+        `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer, whose body
+        may have up to `max_body_bytes`.
 
         Raises:
             DeadlineExceeded: it passed.
@@ -115,8 +123,9 @@ class Client:
 
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        request = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
-        exchange = _Exchange(deadline, self._clock)
+        head = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+        request = head.encode("latin-1") + body
+        exchange = _Exchange(deadline, self._clock, max_body_bytes)
         exchange.doing = f"connecting to {url.authority}"
         try:
             connection = self._take_idle(url) or self._connect(url, exchange.remaining)
@@ -155,10 +164,11 @@ class Client:
 class _Exchange:
     """One request and its answer on one connection, within a deadline."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(self, deadline: float, clock: Callable[[], float], max_body_bytes: int) -> None:
         self.doing = ""
         self._deadline = deadline
         self._clock = clock
+        self._max_body_bytes = max_body_bytes
         self._buffer = b""
 
     def remaining(self) -> float:
@@ -179,7 +189,7 @@ class _Exchange:
         if "chunked" in headers.get("transfer-encoding", "").lower():
             body = self._read_chunks(connection)
         elif length is not None:
-            body = self._read_exactly(connection, _size(length, 10))
+            body = self._read_exactly(connection, self._bounded(_size(length, 10)))
         else:
             body, delimited = self._read_to_end(connection), False
         reusable = delimited and not self._buffer and headers.get("connection", "").lower() != "close"
@@ -227,8 +237,8 @@ class _Exchange:
     def _read_chunks(self, connection: socket.socket) -> bytes:
         body = b""
         while size := _size(self._read_until(connection, b"\r\n").decode("latin-1").partition(";")[0], 16):
+            self._bounded(len(body) + size)
             body += self._read_exactly(connection, size)
-            _bounded(len(body))
             self._read_until(connection, b"\r\n")
         while self._read_until(connection, b"\r\n"):  # trailers, up to an empty line
             pass
@@ -236,9 +246,14 @@ class _Exchange:
 
     def _read_to_end(self, connection: socket.socket) -> bytes:
         while self._receive(connection):
-            _bounded(len(self._buffer))
+            self._bounded(len(self._buffer))
         body, self._buffer = self._buffer, b""
         return body
+
+    def _bounded(self, size: int) -> int:
+        if size > self._max_body_bytes:
+            raise HttpError(f"the answer is larger than {self._max_body_bytes} bytes", retryable=False)
+        return size
 
 
 def _size(text: str, base: int) -> int:
@@ -248,12 +263,6 @@ def _size(text: str, base: int) -> int:
         size = -1
     if size < 0:
         raise HttpError("the answer's length is not a number", retryable=False)
-    return _bounded(size)
-
-
-def _bounded(size: int) -> int:
-    if size > _MAX_BODY_BYTES:
-        raise HttpError(f"the answer is larger than {_MAX_BODY_BYTES} bytes", retryable=False)
     return size
 
 

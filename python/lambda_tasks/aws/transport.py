@@ -1,4 +1,4 @@
-"""One signed call of an AWS JSON API: its answer, or an error that says whether trying again may help."""
+"""One signed call of an AWS API: its answer, or an error that says whether trying again may help."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.aws import endpoints, signing
 from lambda_tasks.aws.connection import Connector
+from lambda_tasks.aws.http import MAX_BODY_BYTES as MAX_ANSWER_BYTES
 from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError
 from lambda_tasks.errors import LambdaTasksError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from lambda_tasks.aws.credentials import Credentials
-    from lambda_tasks.aws.http import Response
+    from lambda_tasks.aws.http import Response, Url
+
+    T = TypeVar("T")
 
 # Codes of AWS's "try again later" answers that come with status 400: botocore's list.
 _THROTTLING_CODES = frozenset(
@@ -68,7 +72,7 @@ class CallTimeout(CallFailed):
 
 
 class Transport:
-    """Call AWS's JSON APIs with signed requests. Usable from several threads.
+    """Call AWS's APIs with signed requests. Usable from several threads.
 
     `credentials` is asked once for each request, so that temporary ones can be renewed.
     """
@@ -101,11 +105,50 @@ class Transport:
             CallFailed: AWS refused the call, or could not be reached until the deadline.
 
         """
+        return self._retried(
+            lambda: self._call_once(service, operation, request, region, partition, deadline), deadline
+        )
+
+    def send(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        region: str,
+        partition: str,
+        deadline: float,
+        headers: Mapping[str, str] | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> bytes:
+        """Return the body that a REST API answers with, trying again as `call` does.
+
+        `path` begins with a slash, has no query, and is already encoded.
+
+        Raises:
+            CallTimeout: as `call`.
+            CallFailed: as `call`.
+
+        """
+
+        def once() -> bytes:
+            url = endpoints.resolve(service, region, partition, self._environ)
+            full_path = url.path.rstrip("/") + path
+            content = {"Host": url.authority, "X-Amz-Content-Sha256": signing.digest(body), **(headers or {})}
+            response = self._send_once(
+                method, url._replace(path=full_path), content, body, service, region, deadline, max_answer_bytes
+            )
+            return response.body
+
+        return self._retried(once, deadline)
+
+    def _retried(self, once: Callable[[], T], deadline: float) -> T:
         failure: CallFailed | None = None
         corrected = False
         for attempt in itertools.count(1):
             try:
-                return self._call_once(service, operation, request, region, partition, deadline)
+                return once()
             except ClockSkew as error:
                 if corrected:
                     raise
@@ -135,26 +178,43 @@ class Transport:
             "Content-Type": f"application/x-amz-json-{_JSON_VERSIONS[service]}",
             "X-Amz-Target": f"{_TARGETS.get(service, service)}.{operation}",
         }
+        response = self._send_once("POST", url, headers, body, service, region, deadline, MAX_ANSWER_BYTES)
+        return _answer(response, url.authority)
+
+    def _send_once(
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        body: bytes,
+        service: str,
+        region: str,
+        deadline: float,
+        max_answer_bytes: int,
+    ) -> Response:
         signed = signing.sign(
             headers,
             body,
             credentials=self._credentials(),
             service=service,
             region=region,
+            method=method,
             path=url.path,
             epoch_seconds=self._wall_clock() + self._clock_offset_seconds,
         )
         try:
-            response = self._client.send("POST", url, signed, body, deadline=deadline)
+            response = self._client.request(
+                method, url, signed, body, deadline=deadline, max_body_bytes=max_answer_bytes
+            )
         except DeadlineExceeded as error:
             raise CallTimeout(str(error)) from error
         except HttpError as error:
             raise CallFailed(str(error), retryable=error.retryable) from error
-        try:
-            return _answer(response, url.authority)
-        except CallFailed as error:
-            self._correct_clock(error, response.headers.get("date", ""))
-            raise
+        if response.status >= 300:
+            refusal = _refusal(response, url.authority)
+            self._correct_clock(refusal, response.headers.get("date", ""))
+            raise refusal
+        return response
 
     def _correct_clock(self, error: CallFailed, date: str) -> None:
         """Take over the server's clock where the request was refused for its time.
@@ -181,20 +241,28 @@ def backoff(attempt: int) -> float:
 
 def _answer(response: Response, server: str) -> dict[str, Any]:
     content = _json_object(response.body)
-    if response.status == 200 and content is not None:
-        return content
-    if response.status == 200:
+    if content is None:
         raise CallFailed(f"{server} answered with something else than a JSON object")
-    content = content or {}
-    code = str(content.get("__type") or response.headers.get("x-amzn-errortype") or "")
+    return content
+
+
+def _refusal(response: Response, server: str) -> CallFailed:
+    content = _json_object(response.body) or {}
+    code = str(content.get("__type") or response.headers.get("x-amzn-errortype") or _xml_code(response.body))
     code = code.rpartition("#")[2].partition(":")[0]
     problem = f"{server} answered {response.status}" + (f" {code}" if code else "")
-    raise CallFailed(
+    return CallFailed(
         problem,
         code=code,
         detail=str(content.get("message") or content.get("Message") or ""),
         retryable=response.status >= 500 or response.status == 429 or code in _THROTTLING_CODES,
     )
+
+
+def _xml_code(body: bytes) -> str:
+    """Return the code of an error of S3's: a word of letters."""
+    code = body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode("ascii", "replace")
+    return code if code.isalnum() else ""
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

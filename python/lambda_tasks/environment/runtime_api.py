@@ -27,7 +27,7 @@ def post_init_error(runtime_api: str, error_type: str, message: str) -> bool:
         }
         deadline = time.monotonic() + _TIMEOUT_SECONDS
         with contextlib.closing(Client(Connector({}))) as client:
-            response = client.send("POST", url, headers, json.dumps(content).encode(), deadline=deadline)
+            response = client.request("POST", url, headers, json.dumps(content).encode(), deadline=deadline)
     except (HttpError, ValueError):
         return False
     return response.status == 202
