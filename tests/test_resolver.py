@@ -140,11 +140,22 @@ def test_parameters_are_asked_for_in_tens(aws: FakeAws) -> None:
     assert sorted(len(request.body["Names"]) for request in aws.requests) == [3, 10, 10]
 
 
+def test_a_parameter_is_found_by_its_name_alone(aws: FakeAws) -> None:
+    """An answer that carries the name and not the ARN is matched too, with and without a leading slash."""
+    arns = [parameter_arn("app/a"), parameter_arn("b")]
+    named = [{"Name": "/app/a", "Value": "1"}, {"Name": "b", "Value": "2"}]
+    aws.answers = [lambda _: (200, {"Parameters": named, "InvalidParameters": []})]
+    references = {f"LAMBDA_TASKS_SECRET_{name}": arn for name, arn in zip("AB", arns, strict=True)}
+    assert run(aws, references).exports == {"A": "1", "B": "2"}
+
+
 def test_parameter_batches_hold_one_region_and_no_name_twice() -> None:
     """A call asks for at most ten parameters of one region, and never for two versions of one."""
     one, two = Parameter("a", "1", "eu-west-1", "aws"), Parameter("a", "2", "eu-west-1", "aws")
     far = Parameter("b", "", "us-east-1", "aws")
     assert parameter_batches([one, two, far]) == [[one], [two], [far]]
+    shared = [Parameter(f"arn:aws:ssm:eu-west-1:{account}:parameter/a", "", "eu-west-1", "aws") for account in (1, 2)]
+    assert parameter_batches(shared) == [[shared[0]], [shared[1]]]
 
 
 def test_what_is_known_does_not_wait_for_the_environment_secret(aws: FakeAws) -> None:

@@ -102,17 +102,22 @@ class Fetch:
 
 
 def parameter_batches(parameters: Iterable[Parameter]) -> list[list[Parameter]]:
-    """Split `parameters` into calls: at most ten, of one region, and no name twice in each."""
+    """Split `parameters` into calls: at most ten, of one region, and no name twice in each (not even of two accounts)."""
     batches: list[list[Parameter]] = []
     for parameter in parameters:
         for batch in batches:
             if (
                 len(batch) < stores.PARAMETERS_PER_CALL
                 and (batch[0].region, batch[0].partition) == (parameter.region, parameter.partition)
-                and all(other.name != parameter.name for other in batch)
+                and all(_own_name(other) != _own_name(parameter) for other in batch)
             ):
                 batch.append(parameter)
                 break
         else:
             batches.append([parameter])
     return batches
+
+
+def _own_name(parameter: Parameter) -> str:
+    """Return the name without the account: it is what the answer gives."""
+    return parameter.name.rpartition(":")[2]

@@ -58,7 +58,7 @@ class Report:
             head = {"timestamp": timestamp, "level": level, "message": message, "logger": "lambda_tasks.environment"}
             line = json.dumps({**head, **details})
         else:
-            line = f"[{level}] lambda-tasks: {text_prefix}{message}{text_suffix}"
+            line = " ".join(f"[{level}] lambda-tasks: {text_prefix}{message}{text_suffix}".splitlines())
         sys.stderr.write(line + "\n")
 
 

@@ -18,7 +18,7 @@ from lambda_tasks.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.environment.reference import Source
@@ -80,7 +80,8 @@ def get_parameters(
 ) -> dict[Parameter, str | LambdaTasksError]:
     """Return the value of each of up to ten parameters of one region, or the resolver's error that names it.
 
-    No two may have the same name: the answer is matched by name and ARN, since AWS leaves the version out there.
+    No two may have the same name: the answer is matched by ARN or name, since AWS leaves the version out there, and
+    gives the name also where the ARN was asked for.
     """
     request = {"Names": [parameter.asked_for for parameter in parameters], "WithDecryption": True}
     first = parameters[0]
@@ -97,7 +98,15 @@ def get_parameters(
     values: dict[str, str] = {}
     for found in answer.get("Parameters", ()):
         values[found["Name"]] = values[found.get("ARN", "")] = found["Value"]
-    return {parameter: values.get(parameter.name, _not_found(parameter)) for parameter in parameters}
+    return {parameter: _found(parameter, values) for parameter in parameters}
+
+
+def _found(parameter: Parameter, values: Mapping[str, str]) -> str | LambdaTasksError:
+    resource = parameter.name.partition(":parameter/")[2]
+    for name in (parameter.name, f"/{resource}", resource):
+        if name in values:
+            return values[name]
+    return _not_found(parameter)
 
 
 def get_parameters_by_path(transport: Transport, path: ParameterPath, *, deadline: float) -> dict[str, str]:
