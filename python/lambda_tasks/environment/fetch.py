@@ -102,7 +102,7 @@ class Fetch:
 
 
 def parameter_batches(parameters: Iterable[Parameter]) -> list[list[Parameter]]:
-    """Split `parameters` into calls: at most ten, of one region, and no name twice in each (not even of two accounts)."""
+    """Split `parameters` into calls: at most ten, of one region, and no name twice, not even of two accounts."""
     batches: list[list[Parameter]] = []
     for parameter in parameters:
         for batch in batches:
