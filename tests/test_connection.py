@@ -16,8 +16,9 @@ import pytest
 from certificates import Authority, make_authority
 from fault_server import FaultServer, Script, answer, read_request, respond, serve
 from lambda_tasks.aws.connection import Connector, Proxy, proxy_for
-from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response, Url
+from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response
 from lambda_tasks.aws.trust import TrustStore
+from lambda_tasks.aws.url import Url
 from lambda_tasks.errors import InvalidSetting
 
 ANSWER = answer(b"good")

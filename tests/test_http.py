@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fault_server import Script, answer, drip, hang, read_request, reset, respond, serve
 from lambda_tasks.aws.connection import Connector
-from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response, Url
+from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response
+from lambda_tasks.aws.url import Url
 
 
 @pytest.fixture
@@ -110,6 +111,17 @@ def test_a_connection_serves_several_requests(client: Client) -> None:
     with serve(twice, answer(b"third")) as server:
         assert [post(client, server.url).body for _ in range(3)] == [b"first", b"second", b"third"]
     assert len(server.heads) == 3
+
+
+def test_a_kept_connection_that_breaks_is_replaced(client: Client) -> None:
+    """A connection that the server closes just when it is used again costs nothing: a new one is opened."""
+
+    def answer_once(connection: socket.socket) -> None:
+        answer(b"first")(connection)
+        read_request(connection)
+
+    with serve(answer_once, answer(b"second")) as server:
+        assert [post(client, server.url).body for _ in range(2)] == [b"first", b"second"]
 
 
 @pytest.mark.parametrize("headers", [["Connection: close"], []])

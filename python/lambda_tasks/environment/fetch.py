@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.environment import stores
 from lambda_tasks.environment.reference import Parameter, ParameterPath, SecretVersion
 from lambda_tasks.errors import LambdaTasksError
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
 
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.environment.reference import Source

@@ -7,7 +7,8 @@ import json
 import time
 
 from lambda_tasks.aws.connection import Connector
-from lambda_tasks.aws.http import Client, HttpError, Url
+from lambda_tasks.aws.http import Client, HttpError
+from lambda_tasks.aws.url import Url
 
 _TIMEOUT_SECONDS = 2.0
 

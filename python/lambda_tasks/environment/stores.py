@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from lambda_tasks.aws.transport import CallFailed, CallTimeout
 from lambda_tasks.environment.reference import Parameter, ParameterPath, SecretVersion
@@ -17,6 +16,7 @@ from lambda_tasks.errors import (
     ServiceUnavailable,
 )
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
