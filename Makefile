@@ -8,7 +8,6 @@ PYTHON ?= python3
 VENV := .venv
 VENV_SAM := .venv-sam
 VENV_POLICY := .venv-policy
-VENV_BENCH := .venv-bench
 VENV_ACTIONLINT := .venv-actionlint
 LAYER := layer/dist/lambda-tasks-layer.zip
 
@@ -19,7 +18,7 @@ LOCK := $(VENV)/bin/python -m uv pip compile --quiet --universal --python-versio
 	--no-emit-index-url --no-python-downloads --custom-compile-command "make lock" $(LOCK_OPTIONS)
 
 # The folders too: they change where a file in them is removed.
-LAYER_SOURCES := $(wildcard bin/* layer/*.py) layer/requirements.txt pyproject.toml LICENSE \
+LAYER_SOURCES := $(wildcard bin/* layer/*.py layer/*.txt) pyproject.toml LICENSE \
 	$(shell find python/lambda_tasks \( -name local -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
 SHELL_SCRIPTS = $(shell find bin .ci examples layer python tests -type f -not -path '*/__pycache__/*' -exec \
 	awk 'FNR == 1 && /^\#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' {} +)
@@ -53,6 +52,10 @@ test: lint $(VENV_SAM)/.installed $(VENV_POLICY)/.installed $(LAYER) ## Run lint
 	$(VENV)/bin/python -m coverage report
 	@tail -n 1 build/pytest.log
 
+.PHONY: bench
+bench: $(VENV)/.installed $(LAYER) ## Measure what the README promises; GROUPS="resolver" narrows it
+	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
+
 .PHONY: lint
 lint: $(VENV)/.installed ## Check code, format, types and shell scripts
 	$(VENV)/bin/ruff check
@@ -82,16 +85,16 @@ publish: verify-layer ## Publish the layer to REGIONS; DRY_RUN=1 only says so, P
 	@$(VENV)/bin/python -m layer.publish $(PUBLISH_OPTIONS)
 
 .PHONY: bench-readme
-bench-readme: $(VENV_BENCH)/.installed $(LAYER) ## Measure cold starts; renew the plot and the table of the README
-	@PYTHONPATH=python $(VENV_BENCH)/bin/python -m benchmarks.cold_start --readme
+bench-readme: $(VENV)/.installed $(LAYER) ## Measure cold starts; renew the plot and the table of the README
+	@PYTHONPATH=python/bin/python -m benchmarks.cold_start --readme
 
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
+	$(LOCK) --group layer --output-file layer/requirements-build.txt
 	$(LOCK) pyproject.toml --extra boto3 --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
-	$(LOCK) pyproject.toml --extra boto3 --extra local --group bench --output-file tests/requirements-bench.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
 
 .PHONY: audit
@@ -104,7 +107,7 @@ audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned depende
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) $(VENV_BENCH) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -122,12 +125,6 @@ $(VENV_SAM)/.installed: tests/requirements-sam.txt
 	@echo "Installing aws-sam-cli into $(VENV_SAM) (about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV_SAM)
 	@$(VENV_SAM)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-sam.txt
-	@touch $@
-
-$(VENV_BENCH)/.installed: tests/requirements-bench.txt
-	@echo "Installing what the benchmarks compare with into $(VENV_BENCH)"
-	@$(PYTHON) -m venv --clear $(VENV_BENCH)
-	@$(VENV_BENCH)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-bench.txt
 	@touch $@
 
 $(VENV_ACTIONLINT)/.installed: tests/requirements-actionlint.txt

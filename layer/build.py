@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from layer import sbom, wheels
+from layer import sbom, trust, wheels
 from layer.archive import File, Files, write_tree, zipped
 from layer.interpreters import VERSIONS, installed, release
 
@@ -69,8 +69,11 @@ def compilers(environ: Mapping[str, str]) -> dict[str, Path]:
 
 def sources(root: Path) -> Files:
     """Collect all that does not depend on the interpreters of this machine: everything but byte code."""
-    paths = wheels.fetch(root / "layer" / "requirements.txt", root / "layer" / "cache")
+    folder = root / "layer"
+    paths = wheels.fetch(folder / "requirements.txt", folder / "cache")
+    certifi = wheels.fetch_pure(folder / "requirements-build.txt", folder / "cache")
     files = {**own_files(root), **bundled_files(paths)}
+    files["python/lambda_tasks/aws/amazon_roots.pem"] = File(trust.amazon_roots(certifi))
     contents = {name: file.data for name, file in files.items()}
     bill = sbom.document(sbom.version(root), sbom.packages(paths), contents)
     return {**files, sbom.NAME: File(bill)}
@@ -125,7 +128,7 @@ def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
             write_tree(modules, stage)
         list(pool.map(lambda version: _compile(stages[version], interpreters[version]), interpreters))
         return {
-            path.relative_to(stage).as_posix(): File(path.read_bytes())
+            path.relative_to(stage).as_posix().replace(".opt-2.", "."): File(path.read_bytes())
             for stage in stages.values()
             for path in stage.rglob("*.pyc")
         }
@@ -190,5 +193,5 @@ def _size_bytes(files: Files) -> int:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:], os.environ)
-    except (BuildError, wheels.WheelError) as error:
+    except (BuildError, trust.TrustError, wheels.WheelError) as error:
         sys.exit(f"layer: {error}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from layer import build, contents, rehearsal
 from layer.archive import Files, write_tree
 from layer.interpreters import installed, release
+from layer.trust import TrustError
 from layer.wheels import WheelError
 
 
@@ -63,5 +64,5 @@ def _verdict(problems: Sequence[str], success: str) -> str:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:], os.environ))
-    except (build.BuildError, WheelError, OSError) as error:
+    except (build.BuildError, WheelError, TrustError, OSError) as error:
         sys.exit(f"layer: {error}")

@@ -39,8 +39,8 @@ def read_message(connection: socket.socket) -> tuple[bytes, bytes]:
             return data, b""
         data += received
     head, _, body = data.partition(b"\r\n\r\n")
-    lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
-    length = int(lengths[0].split(b":")[1]) if lengths else 0
+    lengths = [int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")]
+    length = lengths[0] if lengths else 0
     while len(body) < length:
         body += connection.recv(65536)
     return head, body

@@ -2,57 +2,44 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-from importlib.util import find_spec
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import cold_start, cold_start_report, secret_server
+from benchmarks import cold_start, cold_start_report, resolver
 
 SAMPLES = {"(a) bare": [100.0, 110.0, 90.0], "(b) ours": [140.0, 150.0, 150.0], "(c) usual": [300.0, 310.0, 290.0]}
 
 
-@pytest.mark.parametrize("name", ["(a) bare handler", "(b) lambda-tasks"])
-def test_side_does_the_job(name: str, layer_zip: Path, emulator_path: Path) -> None:
-    """A side answers that its message is done, and its init phase has a duration."""
-    with (
-        secret_server.running(cold_start.secrets(), answer_seconds=0.0) as url,
-        cold_start.sides(layer_zip, url, packages=()) as sides,
-    ):
-        (side,) = [side for side in sides if side.name == name]
-        assert cold_start.cold_start_ms(side, emulator_path) > 0
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The server of secrets, which answers after 30 ms."""
+    with resolver.server() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
-def test_side_that_does_not_do_the_job_is_not_measured(layer_zip: Path, emulator_path: Path) -> None:
-    """A side whose secrets are not there ends the benchmark, since it would be faster than it may be."""
-    with (
-        secret_server.running({**cold_start.secrets(), f"{cold_start.PREFIX}signing": ""}, answer_seconds=0.0) as url,
-        cold_start.sides(layer_zip, url, packages=()) as sides,
-        pytest.raises(cold_start.BenchmarkFailed, match=r"\(b\) lambda-tasks did not do the job"),
-    ):
-        cold_start.cold_start_ms(sides[1], emulator_path)
+@pytest.mark.parametrize("number", range(3))
+def test_side_does_the_job(number: int, url: str, layer_zip: Path, emulator_path: Path) -> None:
+    """Each side answers that its message is done, and its init phase has a duration."""
+    with cold_start.sides(layer_zip, url) as sides:
+        assert cold_start.cold_start_ms(sides[number], emulator_path) > 0
 
 
-@pytest.mark.skipif(not find_spec("aws_lambda_powertools"), reason="it is in the benchmarks' own environment")
-def test_usual_side_does_the_job(layer_zip: Path, emulator_path: Path) -> None:
-    """The usual way does the same job."""
-    with (
-        secret_server.running(cold_start.secrets(), answer_seconds=0.0) as url,
-        cold_start.sides(layer_zip, url) as sides,
-    ):
-        assert cold_start.cold_start_ms(sides[2], emulator_path) > 0
+@pytest.mark.parametrize("number", [1, 2])
+def test_side_that_does_not_do_the_job_is_not_measured(
+    number: int, url: str, layer_zip: Path, emulator_path: Path
+) -> None:
+    """A side that lacks a secret ends the benchmark, since it would be faster than it may be."""
+    lacking = {"LAMBDA_TASKS_SECRET_VARIABLE_4", "SECRET_3"}
+    with cold_start.sides(layer_zip, url) as sides:
+        function = sides[number].function
+        environ = {name: value for name, value in function.environ.items() if name not in lacking}
+        side = cold_start.Side("one side", replace(function, environ=environ))
 
-
-def test_secret_server_takes_several_requests_a_connection() -> None:
-    """A client may ask twice on one connection, as botocore does."""
-    with secret_server.running({"arn": "value"}, answer_seconds=0.0) as url:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"))
-        for _ in range(2):
-            connection.request("POST", "/", json.dumps({"SecretId": "arn"}))
-            assert json.loads(connection.getresponse().read())["SecretString"] == "value"
-        connection.close()
+        with pytest.raises(cold_start.BenchmarkFailed, match="one side did not do the job"):
+            cold_start.cold_start_ms(side, emulator_path)
 
 
 def test_cost_is_a_ratio_of_what_is_added() -> None:
@@ -85,6 +72,16 @@ def test_readme_without_marks_is_refused() -> None:
     """Where there is no place for the table, nothing is overwritten."""
     with pytest.raises(ValueError, match="cold start: begin"):
         cold_start_report.with_table("no marks", "table")
+
+
+def test_plot_is_the_same_for_the_same_samples(tmp_path: Path) -> None:
+    """The plot holds no date and no random number, and names each side."""
+    for name in ("1.svg", "2.svg"):
+        cold_start_report.draw(SAMPLES, tmp_path / name)
+    plot = (tmp_path / "1.svg").read_text()
+
+    assert plot == (tmp_path / "2.svg").read_text()
+    assert all(f">{text}<" in plot for text in (*SAMPLES, "100 ms", "150 ms", "300 ms"))
 
 
 def test_readme_has_marks_and_plot() -> None:

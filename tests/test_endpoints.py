@@ -10,7 +10,7 @@ import pytest
 from botocore.config import Config
 
 from lambda_tasks.aws import endpoints
-from lambda_tasks.aws.http import Url
+from lambda_tasks.aws.url import Url
 from lambda_tasks.errors import InvalidSetting
 
 PARTITIONS = json.loads((Path(botocore.session.__file__).parent / "data" / "partitions.json").read_text())["partitions"]
@@ -29,10 +29,11 @@ def test_partitions_are_those_of_botocore() -> None:
 
 
 @pytest.mark.parametrize("fips", [False, True])
-@pytest.mark.parametrize("service", ["secretsmanager", "ssm", "sqs", "dynamodb"])
+@pytest.mark.parametrize("service", ["secretsmanager", "ssm", "sqs", "dynamodb", "s3", "scheduler"])
 def test_addresses_are_those_of_botocore(service: str, *, fips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every region of every partition a service is reached where botocore reaches it, with FIPS and without."""
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", "regional")  # not the global one, from before regions
     session = botocore.session.Session()
     ours, theirs = {}, {}
     for region, partition in REGIONS:

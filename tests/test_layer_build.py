@@ -62,6 +62,7 @@ print(json.dumps({"touched": touched, "cached": cached}))
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of all that a build reads, wheels included, so that building needs no network."""
     wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache")
+    wheels.fetch_pure(ROOT / "layer" / "requirements-build.txt", ROOT / "layer" / "cache")
     return copy_tree(tmp_path_factory.mktemp("first") / "tree")
 
 
@@ -186,7 +187,12 @@ def test_sources_are_those_of_the_package(tree: Path, archive: Path) -> None:
     packed = {name.removeprefix(prefix) for name in names_in(archive) if name.startswith(prefix)}
 
     assert {name for name in packed if name.endswith(".py")} == sources - left_out
-    assert {name for name in packed if not name.endswith((".py", ".pyc"))} == {"LICENSE", "py.typed", "sbom.cdx.json"}
+    assert {name for name in packed if not name.endswith((".py", ".pyc"))} == {
+        "LICENSE",
+        "aws/amazon_roots.pem",
+        "py.typed",
+        "sbom.cdx.json",
+    }
 
 
 def test_modules_and_packages_can_be_left_out() -> None:

@@ -24,6 +24,10 @@ def test_settings_are_read_from_their_variables() -> None:
         "LAMBDA_TASKS_MODULES": " shop.tasks, billing.* ,",
         "LAMBDA_TASKS_QUEUE_URL": "https://queue",
         "LAMBDA_TASKS_QUEUE_URL_MAIL_OUT": "https://mail",
+        "LAMBDA_TASKS_TABLE": "tasks",
+        "LAMBDA_TASKS_RECORD_TTL_SECONDS": "86400",
+        "LAMBDA_TASKS_METRICS_NAMESPACE": "Shop/Tasks",
+        "LAMBDA_TASKS_MEMORY_GUARD": "1",
     }
     read = Settings.from_environ(environ)
     assert read == Settings(
@@ -33,6 +37,10 @@ def test_settings_are_read_from_their_variables() -> None:
         resolved=("A", "B"),
         modules=("shop.tasks", "billing.*"),
         queue_urls={"LAMBDA_TASKS_QUEUE_URL": "https://queue", "LAMBDA_TASKS_QUEUE_URL_MAIL_OUT": "https://mail"},
+        table="tasks",
+        record_ttl_seconds=86400,
+        metrics_namespace="Shop/Tasks",
+        memory_guard=True,
     )
     assert (read.queue_url("default"), read.queue_url("mail-out")) == ("https://queue", "https://mail")
     assert read.modules_named_in_full == ("shop.tasks",)
@@ -62,6 +70,23 @@ def test_times_are_bounded(value: str) -> None:
     """A budget that is no time, or longer than a function can run, is refused."""
     with pytest.raises(InvalidSetting):
         Settings.from_environ({"LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS": value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("RECORD_TTL_SECONDS", "a day"),
+        ("RECORD_TTL_SECONDS", "60"),
+        ("METRICS_NAMESPACE", "AWS/Lambda"),
+        ("METRICS_NAMESPACE", "n" * 256),
+        ("METRICS_NAMESPACE", "Größe"),
+        ("MEMORY_GUARD", "half"),
+    ],
+)
+def test_a_value_that_aws_would_refuse_is_refused(setting: str, value: str) -> None:
+    """What DynamoDB and CloudWatch could not use is an error where the settings are read."""
+    with pytest.raises(InvalidSetting, match=f"LAMBDA_TASKS_{setting}"):
+        Settings.from_environ({f"LAMBDA_TASKS_{setting}": value})
 
 
 def test_a_queue_without_url_names_its_variable() -> None:

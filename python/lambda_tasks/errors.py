@@ -114,6 +114,21 @@ class EnqueueFailed(LambdaTasksError):
     """SQS did not take a message."""
 
 
+class InvalidContext(LambdaTasksError, ValueError):
+    """What was bound to the context cannot travel with a message."""
+
+
+# State: raised by the store of leases and records; whoever meets one keeps the message.
+
+
+class StateUnavailable(LambdaTasksError):
+    """The state store did not answer, or refused the call."""
+
+
+class LeaseLost(LambdaTasksError):
+    """A lease expired and another execution environment has taken it: this one's outcome does not count."""
+
+
 # Messages: raised while a message is dispatched; each makes its outcome `rejected`.
 
 

@@ -1,27 +1,27 @@
-"""The settings of a function: the only place that reads ``LAMBDA_TASKS_*`` variables other than references.
-
-A `NamedTuple` and not a dataclass, because importing `dataclasses` would cost every cold start several milliseconds.
-"""
+"""The settings of a function: the only place that reads ``LAMBDA_TASKS_*`` variables other than references."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from lambda_tasks.errors import InvalidSetting, LambdaTasksError, combine
+from lambda_tasks.value import Value
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
 
     T = TypeVar("T")
 
+DEFAULT_RECORD_TTL_SECONDS = 14 * 86400.0  # the longest that SQS keeps a message: no duplicate can come later
+
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
 
-class Settings(NamedTuple):
+class Settings(Value):
     """What the function's configuration says, checked."""
 
     strict_references: bool = False
@@ -30,6 +30,10 @@ class Settings(NamedTuple):
     resolved: tuple[str, ...] | None = None
     modules: tuple[str, ...] | None = None
     queue_urls: Mapping[str, str] = {}
+    table: str | None = None
+    record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
+    metrics_namespace: str | None = None
+    memory_guard: bool = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -59,6 +63,10 @@ class Settings(NamedTuple):
             resolved=read("RESOLVED", _names, None),
             modules=read("MODULES", _modules, None),
             queue_urls=_queue_urls(environ),
+            table=read("TABLE", _optional, None),
+            record_ttl_seconds=read("RECORD_TTL_SECONDS", _record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
+            metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
+            memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
         )
         if errors:
             raise combine(errors)
@@ -125,6 +133,23 @@ def _positive_seconds(value: str) -> float:
     if not 0 < seconds <= 900:  # 15 minutes: the longest that a function can run
         raise ValueError("use a number of seconds above 0 and at most 900")
     return seconds
+
+
+def _record_ttl_seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 3600 <= seconds <= 10 * 366 * 86400:
+        raise ValueError("use a number of seconds from an hour (3600) to ten years")
+    return seconds
+
+
+def _metrics_namespace(value: str) -> str | None:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    if len(value) > 255 or not (value.isascii() and value.replace(" ", "").isprintable()) or value.startswith("AWS/"):
+        raise ValueError("use at most 255 printable ASCII characters, not beginning with AWS/")
+    return value.strip() or None
 
 
 def _optional(value: str) -> str | None:

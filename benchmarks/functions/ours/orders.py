@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from lambda_tasks import task
 
-VARIABLES = ("GREETING", "DATABASE_USER", "DATABASE_PASSWORD", "API_URL", "API_TOKEN", "SIGNING_KEY")
+VARIABLES = ("KEY_0", *(f"VARIABLE_{number}" for number in range(5)))
 
 
 @task

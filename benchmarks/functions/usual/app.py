@@ -9,24 +9,26 @@ from typing import Any
 
 import boto3
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.parser.models import SqsRecordModel
+from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ConfigDict, Json
 
-VARIABLES = ("GREETING", "DATABASE_USER", "DATABASE_PASSWORD", "API_URL", "API_TOKEN", "SIGNING_KEY")
+VARIABLES = ("KEY_0", *(f"VARIABLE_{number}" for number in range(5)))
 
 
 def read_secrets() -> None:
     """Put the values of the four secrets into the environment."""
     client = boto3.client("secretsmanager")
 
-    def secret(variable: str) -> str:
-        return str(client.get_secret_value(SecretId=os.environ[variable])["SecretString"])
+    def secret(number: int) -> dict[str, str]:
+        answer = client.get_secret_value(SecretId=os.environ[f"SECRET_{number}"])
+        return dict(json.loads(answer["SecretString"]))
 
-    os.environ.update(json.loads(secret("ENVIRONMENT_SECRET")))
-    database, api = json.loads(secret("DATABASE_SECRET")), json.loads(secret("API_SECRET"))
-    os.environ.update({"DATABASE_USER": database["user"], "DATABASE_PASSWORD": database["password"]})
-    os.environ.update({"API_URL": api["url"], "API_TOKEN": api["token"]})
-    os.environ["SIGNING_KEY"] = secret("SIGNING_SECRET")
+    os.environ.update(secret(0))
+    others = [secret(number) for number in range(1, 4)]
+    for number in range(5):
+        os.environ[f"VARIABLE_{number}"] = others[number % 3][f"KEY_{number}"]
 
 
 class Charge(BaseModel):
@@ -62,6 +64,6 @@ def charge(record: Record) -> None:
         raise ValueError(f"missing: {missing}")
 
 
-def handler(event: dict[str, Any], context: object) -> object:
+def handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     """Answer with a partial batch response."""
     return process_partial_response(event=event, record_handler=charge, processor=processor, context=context)

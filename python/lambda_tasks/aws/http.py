@@ -1,4 +1,4 @@
-"""HTTP/1.1 POST with a deadline, over kept connections.
+"""HTTP/1.1 requests with a deadline, over kept connections.
 
 The standard library's client would cost every cold start 13 ms of CPU (it imports the email package) and bounds each
 read, not the whole answer, so that a server sending one byte a second is never given up.
@@ -10,14 +10,22 @@ import contextlib
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
+from lambda_tasks.value import Value
+
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
+    from typing import TypeAlias
 
+    from lambda_tasks.aws.url import Url
+
+    # Opens a connection to an address; the second argument gives the seconds that are left.
+    Connect: TypeAlias = Callable[[Url, Callable[[], float]], socket.socket]
+
+_INCOMPLETE = "the connection was closed before the answer was complete"
 _MAX_HEAD_BYTES = 64 * 1024
-_MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
+MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
 
 
 class HttpError(Exception):
@@ -35,45 +43,7 @@ class DeadlineExceeded(HttpError):
         super().__init__(f"no time left while {doing}", retryable=False)
 
 
-class Url(NamedTuple):
-    """An ``http`` or ``https`` address."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def parse(cls, url: str) -> Url:
-        """Split `url`, which has no query.
-
-        Raises:
-            ValueError: it is not an http or https URL with a host.
-
-        """
-        scheme, separator, rest = url.partition("://")
-        authority, _, path = rest.partition("/")
-        host, port = authority, ""
-        if not authority.endswith("]"):  # a bare IPv6 address ends in a bracket, without a port
-            host, _, port = authority.rpartition(":") if ":" in authority else (authority, "", "")
-        scheme = scheme.lower()
-        if not separator or scheme not in ("http", "https") or not host or not (port.isdigit() or not port):
-            raise ValueError("use a URL such as https://host or http://127.0.0.1:5000")
-        if not (url.isascii() and url.isprintable()) or any(character in url for character in " @?#\\"):
-            raise ValueError("use a URL without user, query, fragment and spaces")
-        return cls(scheme, host.strip("[]"), int(port or _DEFAULT_PORTS[scheme]), f"/{path}")
-
-    @property
-    def authority(self) -> str:
-        """What the ``Host`` header says: the port is left out where it is the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-class Response(NamedTuple):
+class Response(Value):
     """An answer; header names are in lower case."""
 
     status: int
@@ -85,19 +55,32 @@ class Response(NamedTuple):
 
 
 class Client:
-    """POST to servers, keeping connections open for the next request to the same one. Usable from several threads."""
+    """Send requests, keeping connections open for the next one to the same server. Usable from several threads.
 
-    def __init__(self, tls_context: Callable[[], ssl.SSLContext], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tls_context = tls_context
+    `connect` opens connections; see `lambda_tasks.aws.connection.Connector`.
+    """
+
+    def __init__(self, connect: Connect, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connect = connect
         self._clock = clock
         self._idle: dict[tuple[str, str, int], list[socket.socket]] = {}
         self._process_id = os.getpid()
         self._keeps_connections = True
 
-    def post(self, url: Url, headers: Mapping[str, str], body: bytes, *, deadline: float) -> Response:
+    def request(
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        deadline: float,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> Response:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
-        `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer.
+        `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer, whose body
+        may have up to `max_body_bytes`.
 
         Raises:
             DeadlineExceeded: it passed.
@@ -105,20 +88,30 @@ class Client:
 
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        request = f"POST {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
-        exchange = _Exchange(deadline, self._clock)
+        head = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+        request = head.encode("latin-1") + body
+        exchange = _Exchange(deadline, self._clock, max_body_bytes)
         try:
-            connection = self._take_idle(url) or self._connect(url, exchange)
-            with contextlib.ExitStack() as closing:
-                closing.callback(connection.close)
-                exchange.doing = f"waiting for {url.authority}"
-                response, reusable = exchange.run(connection, request)
-                if reusable and self._keeps_connections:
-                    closing.pop_all()
-                    self._idle.setdefault(url[:3], []).append(connection)
+            kept = self._take_idle(url)
+            if kept is not None:
+                with contextlib.suppress(_ClosedMeanwhile):
+                    return self._exchange(kept, url, request, exchange)
+            exchange.doing = f"connecting to {url.authority}"
+            return self._exchange(self._connect(url, exchange.remaining), url, request, exchange)
+        except HttpError:
+            raise
         except OSError as error:
             raise _as_http_error(error, exchange.doing) from error
-        return response
+
+    def _exchange(self, connection: socket.socket, url: Url, request: bytes, exchange: _Exchange) -> Response:
+        with contextlib.ExitStack() as closing:
+            closing.callback(connection.close)
+            exchange.doing = f"waiting for {url.authority}"
+            response, reusable = exchange.run(connection, request)
+            if reusable and self._keeps_connections:
+                closing.pop_all()
+                self._idle.setdefault(url.origin, []).append(connection)
+            return response
 
     def close(self) -> None:
         """Close the kept connections, and keep none from now on."""
@@ -131,7 +124,7 @@ class Client:
     def _take_idle(self, url: Url) -> socket.socket | None:
         if self._process_id != os.getpid():  # a fork must not write into its parent's connections
             self._process_id, self._idle = os.getpid(), {}
-        idle = self._idle.get(url[:3], [])
+        idle = self._idle.get(url.origin, [])
         while idle:
             with contextlib.suppress(IndexError):  # another thread took the last one
                 connection = idle.pop()
@@ -140,27 +133,19 @@ class Client:
                 connection.close()
         return None
 
-    def _connect(self, url: Url, exchange: _Exchange) -> socket.socket:
-        exchange.doing = f"connecting to {url.authority}"
-        connection = socket.create_connection((url.host, url.port), timeout=exchange.remaining())
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if url.scheme == "https":
-                connection.settimeout(exchange.remaining())
-                return self._tls_context().wrap_socket(connection, server_hostname=url.host)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+
+class _ClosedMeanwhile(HttpError, ConnectionError):
+    """The server closed the connection before it sent anything: most likely while it was kept."""
 
 
 class _Exchange:
     """One request and its answer on one connection, within a deadline."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(self, deadline: float, clock: Callable[[], float], max_body_bytes: int) -> None:
         self.doing = ""
         self._deadline = deadline
         self._clock = clock
+        self._max_body_bytes = max_body_bytes
         self._buffer = b""
 
     def remaining(self) -> float:
@@ -171,8 +156,14 @@ class _Exchange:
 
     def run(self, connection: socket.socket, request: bytes) -> tuple[Response, bool]:
         """Return the answer, and whether the connection can serve another request."""
-        connection.settimeout(self.remaining())
-        connection.sendall(request)
+        try:
+            connection.settimeout(self.remaining())
+            connection.sendall(request)
+            is_answered = self._receive(connection)
+        except ConnectionError as error:
+            raise _ClosedMeanwhile(f"{error.strerror or type(error).__name__} while {self.doing}") from error
+        if not is_answered:
+            raise _ClosedMeanwhile(_INCOMPLETE)
         status, headers = self._read_head(connection)
         while status < 200:  # 1xx answers come before the one that counts
             status, headers = self._read_head(connection)
@@ -181,7 +172,7 @@ class _Exchange:
         if "chunked" in headers.get("transfer-encoding", "").lower():
             body = self._read_chunks(connection)
         elif length is not None:
-            body = self._read_exactly(connection, _size(length, 10))
+            body = self._read_exactly(connection, self._bounded(_size(length, 10)))
         else:
             body, delimited = self._read_to_end(connection), False
         reusable = delimited and not self._buffer and headers.get("connection", "").lower() != "close"
@@ -198,7 +189,7 @@ class _Exchange:
             if len(self._buffer) > _MAX_HEAD_BYTES:
                 raise HttpError("the answer is not HTTP", retryable=False)
             if not self._receive(connection):
-                raise HttpError("the connection was closed before the answer was complete")
+                raise HttpError(_INCOMPLETE)
         part, _, self._buffer = self._buffer.partition(end)
         return part
 
@@ -219,7 +210,7 @@ class _Exchange:
             connection.settimeout(self.remaining())
             chunk = connection.recv(min(size - received, 1 << 20))
             if not chunk:
-                raise HttpError("the connection was closed before the answer was complete")
+                raise HttpError(_INCOMPLETE)
             chunks.append(chunk)
             received += len(chunk)
         whole = b"".join(chunks)
@@ -229,8 +220,8 @@ class _Exchange:
     def _read_chunks(self, connection: socket.socket) -> bytes:
         body = b""
         while size := _size(self._read_until(connection, b"\r\n").decode("latin-1").partition(";")[0], 16):
+            self._bounded(len(body) + size)
             body += self._read_exactly(connection, size)
-            _bounded(len(body))
             self._read_until(connection, b"\r\n")
         while self._read_until(connection, b"\r\n"):  # trailers, up to an empty line
             pass
@@ -238,9 +229,14 @@ class _Exchange:
 
     def _read_to_end(self, connection: socket.socket) -> bytes:
         while self._receive(connection):
-            _bounded(len(self._buffer))
+            self._bounded(len(self._buffer))
         body, self._buffer = self._buffer, b""
         return body
+
+    def _bounded(self, size: int) -> int:
+        if size > self._max_body_bytes:
+            raise HttpError(f"the answer is larger than {self._max_body_bytes} bytes", retryable=False)
+        return size
 
 
 def _size(text: str, base: int) -> int:
@@ -250,12 +246,6 @@ def _size(text: str, base: int) -> int:
         size = -1
     if size < 0:
         raise HttpError("the answer's length is not a number", retryable=False)
-    return _bounded(size)
-
-
-def _bounded(size: int) -> int:
-    if size > _MAX_BODY_BYTES:
-        raise HttpError(f"the answer is larger than {_MAX_BODY_BYTES} bytes", retryable=False)
     return size
 
 

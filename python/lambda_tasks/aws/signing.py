@@ -1,4 +1,4 @@
-"""Signature Version 4, for the one kind of request that we make: a POST with a body and no query.
+"""Signature Version 4, for the one kind of request that we make: one without a query.
 
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -8,14 +8,19 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lambda_tasks.aws.credentials import Credentials
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+def digest(body: bytes) -> str:
+    """Return what S3 wants in ``X-Amz-Content-Sha256``."""
+    return hashlib.sha256(body).hexdigest()
 
 
 def sign(
@@ -25,12 +30,14 @@ def sign(
     credentials: Credentials,
     service: str,
     region: str,
+    method: str = "POST",
     path: str = "/",
     epoch_seconds: float,
 ) -> dict[str, str]:
     """Return `headers` with ``X-Amz-Date``, ``Authorization`` and, for temporary credentials, the session token.
 
-    `headers` must hold ``Host``; all of them are signed. `path` is sent as it is: plain characters, ``/`` for most.
+    `headers` must hold ``Host``; all of them are signed. `path` is signed as it is sent: encoded once, as S3 wants it,
+    or of plain characters alone, as every other service does not mind.
     """
     timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(epoch_seconds))
     signed = {**headers, "X-Amz-Date": timestamp}
@@ -40,7 +47,7 @@ def sign(
     canonical = {name.lower(): " ".join(value.split()) for name, value in signed.items()}
     names = ";".join(sorted(canonical))
     lines = "".join(f"{name}:{canonical[name]}\n" for name in sorted(canonical))
-    request = f"POST\n{path}\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    request = f"{method}\n{path}\n\n{lines}\n{names}\n{digest(body)}"
 
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
     to_sign = f"{_ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import settings
-from lambda_tasks.aws import credentials, endpoints
+from lambda_tasks.aws import endpoints
+from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import CallFailed, Transport
 from lambda_tasks.errors import EnqueueFailed, InvalidTask
 from lambda_tasks.tasks import message
@@ -66,4 +67,4 @@ def _region(queue_url: str) -> str:
 def transport() -> Transport:
     """Return the transport of this process, made when it is first needed."""
     environ = settings.environ()
-    return Transport(functools.partial(credentials.from_environ, environ), environ)
+    return Transport(CredentialChain(environ), environ)
