@@ -17,7 +17,7 @@ LOCK := $(VENV)/bin/python -m uv pip compile --quiet --universal --python-versio
 
 # The folders too: they change where a file in them is removed.
 LAYER_SOURCES := $(wildcard bin/* layer/*.py) layer/requirements.txt LICENSE \
-	$(shell find python/lambda_tasks \( -name local -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
+	$(shell find python/lambda_tasks \( -name local -o -name command_line -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
 SHELL_SCRIPTS = $(shell find bin .ci examples layer python tests -type f -not -path '*/__pycache__/*' -exec \
 	awk 'FNR == 1 && /^\#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' {} +)
 
@@ -63,7 +63,7 @@ layer: $(LAYER) ## Build layer/dist/lambda-tasks-layer.zip and say what it is
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
-	$(LOCK) pyproject.toml --extra boto3 --extra local --group dev --output-file tests/requirements.txt
+	$(LOCK) pyproject.toml --extra boto3 --extra cli --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 
 .PHONY: clean

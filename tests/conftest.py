@@ -13,7 +13,7 @@ import fake_aws
 from layer import build
 from layer.interpreters import VERSIONS, installed
 
-pytest_plugins = ["fixtures_aws"]
+pytest_plugins = ["fixtures_aws", "fixtures_producers"]
 
 # A process an example: slow by design, and no measure of the code.
 settings.register_profile("processes", deadline=None, suppress_health_check=[HealthCheck.too_slow])

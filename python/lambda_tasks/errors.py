@@ -114,8 +114,19 @@ class EnqueueFailed(LambdaTasksError):
     """SQS did not take a message."""
 
 
+class MessageTooLarge(LambdaTasksError, ValueError):
+    """A message is larger than SQS takes, and there is no bucket for its payload."""
+
+
 class InvalidContext(LambdaTasksError, ValueError):
     """What was bound to the context cannot travel with a message."""
+
+
+# Payloads in S3: whoever meets this one keeps the message.
+
+
+class PayloadUnavailable(LambdaTasksError):
+    """A message's body lies in S3, and S3 did not give it."""
 
 
 # State: raised by the store of leases and records; whoever meets one keeps the message.
@@ -150,6 +161,10 @@ class TaskNotAllowed(MessageRejected):
 
 class InvalidKwargs(MessageRejected, ValueError):
     """The kwargs do not match the task's annotations. Raised by ``enqueue`` as well."""
+
+
+class PayloadNotFound(MalformedMessage):
+    """A message's body lies in S3, and there is nothing at that place any more."""
 
 
 class InvalidEvent(LambdaTasksError, ValueError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_RECORD_TTL_SECONDS = 14 * 86400.0  # the longest that SQS keeps a message: no duplicate can come later
 
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
+MODES = ("sqs", "eager", "local", "off")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
@@ -36,6 +37,9 @@ class Settings(NamedTuple):
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
     metrics_namespace: str | None = None
     memory_guard: bool = False
+    mode: str = "sqs"
+    payload_bucket: str | None = None
+    scheduler_role_arn: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -69,6 +73,9 @@ class Settings(NamedTuple):
             record_ttl_seconds=read("RECORD_TTL_SECONDS", _record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
             metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
             memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
+            mode=read("MODE", _mode, "sqs"),
+            payload_bucket=read("PAYLOAD_BUCKET", _optional, None),
+            scheduler_role_arn=read("SCHEDULER_ROLE_ARN", _optional, None),
         )
         if errors:
             raise combine(errors)
@@ -152,6 +159,12 @@ def _metrics_namespace(value: str) -> str | None:
     if len(value) > 255 or not (value.isascii() and value.replace(" ", "").isprintable()) or value.startswith("AWS/"):
         raise ValueError("use at most 255 printable ASCII characters, not beginning with AWS/")
     return value.strip() or None
+
+
+def _mode(value: str) -> str:
+    if value not in MODES:
+        raise ValueError(f"use one of {', '.join(MODES)}")
+    return value
 
 
 def _optional(value: str) -> str | None:

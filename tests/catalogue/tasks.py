@@ -37,6 +37,17 @@ def misannotated(*, order: Nowhere) -> None:  # type: ignore[name-defined]  # no
     """A task that no message can fit."""
 
 
+@task
+def note(*, text: str) -> str:
+    return text
+
+
+@task
+def chain(*, number: int) -> None:
+    """A task that enqueues another one."""
+    add.enqueue(number=number)
+
+
 def undecorated() -> None:
     """Not a task: no message may run it."""
     ran.append(-1)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lambda_tasks.errors import InvalidTask, MessageRejected, TaskNotAllowed, UnknownTask
+from lambda_tasks.errors import InvalidTask, MessageRejected, PayloadUnavailable, TaskNotAllowed, UnknownTask
 from lambda_tasks.tasks import message
 from lambda_tasks.tasks.task import Task
 
@@ -57,6 +57,8 @@ def execute(body: object, settings: Settings) -> Result:
         kwargs = task.decode_kwargs(received.kwargs)
     except (MessageRejected, InvalidTask) as error:
         return Result(Outcome.REJECTED, task_name, error, duration_ms=_ms_since(started))
+    except PayloadUnavailable as error:
+        return Result(Outcome.DEFERRED, task_name, error, duration_ms=_ms_since(started))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - the task's module raised while it was imported

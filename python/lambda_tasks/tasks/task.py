@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -11,11 +12,17 @@ import msgspec
 
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
 from lambda_tasks.tasks.options import Options
+from lambda_tasks.tasks.sending import NAMES as SENDING_NAMES
+from lambda_tasks.tasks.sending import Sending
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from typing_extensions import Unpack
 
+    from lambda_tasks.tasks.enqueued import Enqueued
     from lambda_tasks.tasks.options import OptionValues
+    from lambda_tasks.tasks.sending import SendingValues
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,8 +31,11 @@ R = TypeVar("R")
 class Task(Generic[P, R]):
     """A function that can be called here, or enqueued and run by a function on Lambda.
 
-    `name` is the dotted path that messages name it by; its `configuration` is checked when it is defined.
+    `name` is the dotted path that messages name it by; its `configuration` is checked when it is defined; `sending` is
+    what `options` says about its messages.
     """
+
+    sending = Sending()
 
     def __init__(self, function: Callable[P, R], configuration: Options) -> None:
         self.function = function
@@ -47,24 +57,66 @@ class Task(Generic[P, R]):
         Raises:
             InvalidKwargs: they do not match the annotations, or are not given by keyword.
             InvalidSetting: the queue's URL is not set.
+            MessageTooLarge: SQS takes 1 MiB, and there is no bucket for larger payloads.
             EnqueueFailed: SQS did not take the message.
 
         """
         from lambda_tasks.tasks import queue  # noqa: PLC0415 - a function that only runs tasks needs no producer
 
-        if args:
-            remedy = "give them by keyword: messages carry no positions"
-            raise InvalidKwargs("the arguments are positional", source=f"task {self.name}", remedy=remedy)
+        self._check_keywords(args)
         return queue.enqueue(self, kwargs)
 
-    def options(self, **changes: Unpack[OptionValues]) -> Task[P, R]:
-        """Return a copy of this task with other options.
+    def enqueue_many(self, many_kwargs: Iterable[Mapping[str, Any]]) -> Enqueued:
+        """Send one message for each of `many_kwargs`, and return what became of each: its message id, or its error.
+
+        Everything is sent when this returns; of an iterator no more is taken than can be sent meanwhile. SQS gets the
+        messages in batches; those that it refuses for the moment are sent again.
+
+        Raises:
+            InvalidSetting: the queue's URL is not set.
+            InvalidTask: what the options say cannot be said of many messages.
+
+        """
+        from lambda_tasks.tasks import queue  # noqa: PLC0415
+
+        return queue.enqueue_many(self, many_kwargs)
+
+    def enqueue_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Enqueue when Django's current transaction is committed, or now where there is none.
+
+        The kwargs are checked, and their values taken, now. A transaction that is rolled back sends nothing.
+
+        Raises:
+            InvalidKwargs: as `enqueue`.
+            InvalidTask: Django is not installed.
+
+        """
+        from lambda_tasks.tasks import outgoing, queue  # noqa: PLC0415
+
+        self._check_keywords(args)
+        try:
+            from django.db import transaction  # noqa: PLC0415 - only where somebody uses it
+        except ModuleNotFoundError as error:
+            remedy = "install it, or use enqueue()"
+            raise InvalidTask("there is no Django", source=f"task {self.name}", remedy=remedy) from error
+        transaction.on_commit(functools.partial(queue.send, outgoing.make(self, kwargs)))
+
+    def options(self, **changes: Unpack[SendingValues]) -> Task[P, R]:
+        """Return a copy of this task with other options, which may say how its messages are sent.
 
         Raises:
             InvalidTask: as where a task is defined.
 
         """
-        return Task(self.function, _options(self.name, {**vars(self.configuration), **changes}))
+        sending = {name: value for name, value in changes.items() if name in SENDING_NAMES}
+        own = {name: value for name, value in changes.items() if name not in SENDING_NAMES}
+        changed = copy.copy(self)  # and with it what was made of the annotations
+        if own:
+            changed.configuration = _options(self.name, {**vars(self.configuration), **own})
+            _check_singleton(self._parameters, self.name, changed.configuration)
+        if sending:
+            changed.sending = _sending(self.name, {**vars(self.sending), **sending})
+        return changed
 
     def decode_kwargs(self, kwargs: bytes | msgspec.Raw) -> dict[str, Any]:
         """Validate the JSON object `kwargs` strictly against the annotations, and convert its values.
@@ -97,6 +149,11 @@ class Task(Generic[P, R]):
             raise InvalidKwargs(problem, source=f"task {self.name}", remedy=remedy) from error
         self.decode_kwargs(encoded)
         return encoded
+
+    def _check_keywords(self, args: tuple[object, ...]) -> None:
+        if args:
+            remedy = "give them by keyword: messages carry no positions"
+            raise InvalidKwargs("the arguments are positional", source=f"task {self.name}", remedy=remedy)
 
     @functools.cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -160,9 +217,20 @@ def _parameters(function: Callable[..., Any], name: str, options: Options) -> Ma
             problem = f"the parameter {parameter} is {parameter.kind.description}"
             remedy = "messages carry keywords: name every parameter, best after a '*'"
             raise InvalidTask(problem, source=f"task {name}", remedy=remedy)
+    _check_singleton(parameters, name, options)
+    return parameters
+
+
+def _check_singleton(parameters: Mapping[str, inspect.Parameter], name: str, options: Options) -> None:
     if isinstance(options.singleton, tuple):
         unknown = [one for one in options.singleton if one not in parameters]
         if unknown:
             remedy = "name the task's own parameters"
             raise InvalidTask(f"singleton names no parameter: {unknown[0]!r}", source=f"task {name}", remedy=remedy)
-    return parameters
+
+
+def _sending(name: str, values: Mapping[str, Any]) -> Sending:
+    try:
+        return Sending.check(values)
+    except InvalidTask as error:
+        raise InvalidTask(error.problem, source=f"task {name}", remedy=error.remedy) from None
