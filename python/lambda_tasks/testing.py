@@ -181,7 +181,7 @@ def sqs_event(*messages: Record | Recorded | str) -> dict[str, Any]:
     return {"Records": [_record(one) for one in messages]}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class LambdaContext:
     """The context object of an invocation, with always the same time left."""
 
