@@ -16,7 +16,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
+    def do_POST(self) -> None:
         """Take one request."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer: dict[str, Any] = {"MessageId": str(uuid.uuid4())}
