@@ -7,6 +7,8 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 VENV_SAM := .venv-sam
+VENV_POLICY := .venv-policy
+VENV_ACTIONLINT := .venv-actionlint
 LAYER := layer/dist/lambda-tasks-layer.zip
 
 # Twice quiet: once for the progress, once for warnings about this machine's own pip settings. The locks are complete,
@@ -16,14 +18,14 @@ LOCK := $(VENV)/bin/python -m uv pip compile --quiet --universal --python-versio
 	--no-emit-index-url --no-python-downloads --custom-compile-command "make lock" $(LOCK_OPTIONS)
 
 # The folders too: they change where a file in them is removed.
-LAYER_SOURCES := $(wildcard bin/* layer/*.py) layer/requirements.txt LICENSE \
+LAYER_SOURCES := $(wildcard bin/* layer/*.py layer/*.txt) pyproject.toml LICENSE \
 	$(shell find python/lambda_tasks \( -name local -o -name command_line -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
 SHELL_SCRIPTS = $(shell find bin .ci examples layer python tests -type f -not -path '*/__pycache__/*' -exec \
 	awk 'FNR == 1 && /^\#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' {} +)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Install the development environment into .venv
@@ -31,18 +33,28 @@ setup: $(VENV)/.installed ## Install the development environment into .venv
 .PHONY: setup-sam
 setup-sam: $(VENV_SAM)/.installed ## Install aws-sam-cli into .venv-sam: its pins collide with those of .venv
 
+.PHONY: setup-policy
+setup-policy: $(VENV_POLICY)/.installed ## Install checkov into .venv-policy, for the same reason
+
+.PHONY: setup-actionlint
+setup-actionlint: $(VENV_ACTIONLINT)/.installed ## Install actionlint; the tests use it where it is installed
+
 .PHONY: demo
 demo: $(VENV)/.installed $(LAYER) ## Run the example function on this machine: secrets, SQS, layer, runtime
 	@$(VENV)/bin/python examples/demo.py
 
 .PHONY: test
-test: lint $(VENV_SAM)/.installed $(LAYER) ## Run lint and all tests, with coverage
+test: lint $(VENV_SAM)/.installed $(VENV_POLICY)/.installed $(LAYER) ## Run lint and all tests, with coverage
 	@mkdir -p build
 	@rm -f .coverage .coverage.*
 	$(VENV)/bin/python -m coverage run -m pytest | tee build/pytest.log
 	$(VENV)/bin/python -m coverage combine --quiet
 	$(VENV)/bin/python -m coverage report
 	@tail -n 1 build/pytest.log
+
+.PHONY: bench
+bench: $(VENV)/.installed ## Measure what the README promises; GROUPS="resolver" narrows it
+	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
 
 .PHONY: lint
 lint: $(VENV)/.installed ## Check code, format, types and shell scripts
@@ -60,15 +72,38 @@ format: $(VENV)/.installed ## Format the code and apply the fixes that are safe
 layer: $(LAYER) ## Build layer/dist/lambda-tasks-layer.zip and say what it is
 	@cat $(LAYER:.zip=.txt)
 
+.PHONY: verify-layer
+verify-layer: $(VENV)/.installed $(LAYER) ## Check each file of the layer, and start it with each Python found
+	@PYTHONPATH=tests $(VENV)/bin/python -m layer.verify
+
+# The options of a publication, by the variables that a caller gives.
+PUBLISH_OPTIONS = $(if $(REGIONS),--regions "$(REGIONS)") $(if $(DRY_RUN),--dry-run) $(if $(PUBLIC),--public) \
+	$(if $(ORGANIZATION),--organization "$(ORGANIZATION)")
+
+.PHONY: publish
+publish: verify-layer ## Publish the layer to REGIONS; DRY_RUN=1 only says so, PUBLIC=1 or ORGANIZATION=o-... share it
+	@$(VENV)/bin/python -m layer.publish $(PUBLISH_OPTIONS)
+
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
+	$(LOCK) --group layer --output-file layer/requirements-build.txt
 	$(LOCK) pyproject.toml --extra boto3 --extra cli --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
+	$(LOCK) --group policy --output-file tests/requirements-policy.txt
+	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
+
+.PHONY: audit
+audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned dependencies, in a public database
+	@failed=; for lock in layer/requirements.txt tests/requirements*.txt; do \
+		echo "$$lock"; \
+		$(VENV)/bin/python -m pip_audit --progress-spinner off --disable-pip --require-hashes $(AUDIT_OPTIONS) \
+			--requirement "$$lock" || failed=1; \
+	done; test -z "$$failed"
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -86,6 +121,18 @@ $(VENV_SAM)/.installed: tests/requirements-sam.txt
 	@echo "Installing aws-sam-cli into $(VENV_SAM) (about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV_SAM)
 	@$(VENV_SAM)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-sam.txt
+	@touch $@
+
+$(VENV_ACTIONLINT)/.installed: tests/requirements-actionlint.txt
+	@echo "Installing actionlint into $(VENV_ACTIONLINT)"
+	@$(PYTHON) -m venv --clear $(VENV_ACTIONLINT)
+	@$(VENV_ACTIONLINT)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-actionlint.txt
+	@touch $@
+
+$(VENV_POLICY)/.installed: tests/requirements-policy.txt
+	@echo "Installing checkov into $(VENV_POLICY) (about half a minute)"
+	@$(PYTHON) -m venv --clear $(VENV_POLICY)
+	@$(VENV_POLICY)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-policy.txt
 	@touch $@
 
 # Any Python with pip will do; that of .venv has one for certain.

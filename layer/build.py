@@ -2,7 +2,8 @@
 
 `python -m layer.build` writes `layer/dist/lambda-tasks-layer.zip` and prints what it is; `--into DIR` writes the same
 files below a folder instead, which is what `sam build` asks for. Reproducible means: for the same interpreters, since
-each of those found adds the byte code it will load. `LAMBDA_TASKS_PYC=3.12,3.13` narrows them.
+each of those found adds the byte code it will load, and for the same zlib. The build prints both.
+`LAMBDA_TASKS_PYC=3.12,3.13` narrows the interpreters.
 """
 
 import argparse
@@ -14,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from layer import wheels
+from layer import sbom, trust, wheels
 from layer.interpreters import VERSIONS, installed, release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +60,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
     into = parser.parse_args(arguments).into
 
     interpreters = compilers(environ)
-    files = own_files(ROOT) | bundled_files(wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache"))
+    files = sources(ROOT)
     files |= byte_code(files, interpreters)
     if into:
         write_tree(files, into)
@@ -80,6 +82,18 @@ def compilers(environ: Mapping[str, str]) -> dict[str, Path]:
     if absent := [version for version in wanted if version not in found]:
         raise BuildError(f"LAMBDA_TASKS_PYC names Python {', '.join(absent)}; found here: {', '.join(found) or 'none'}")
     return {version: found[version] for version in wanted or found}
+
+
+def sources(root: Path) -> Files:
+    """Collect all that does not depend on the interpreters of this machine: everything but byte code."""
+    folder = root / "layer"
+    paths = wheels.fetch(folder / "requirements.txt", folder / "cache")
+    files = own_files(root) | bundled_files(paths)
+    certifi = wheels.fetch_pure(folder / "requirements-build.txt", folder / "cache")
+    files["python/lambda_tasks/aws/amazon_roots.pem"] = File(trust.amazon_roots(certifi))
+    contents = {name: file.data for name, file in files.items()}
+    bill = sbom.document(sbom.version(root), sbom.packages(paths), contents)
+    return files | {sbom.NAME: File(bill)}
 
 
 def own_files(root: Path) -> Files:
@@ -129,9 +143,9 @@ def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
     """
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         stages = {version: Path(folder, version) for version in interpreters}
-        sources = {name: file for name, file in files.items() if name.endswith(".py")}
+        modules = {name: file for name, file in files.items() if name.endswith(".py")}
         for stage in stages.values():
-            write_tree(sources, stage)
+            write_tree(modules, stage)
         list(pool.map(lambda version: _compile(stages[version], interpreters[version]), interpreters))
         return {
             path.relative_to(stage).as_posix(): File(path.read_bytes())
@@ -208,6 +222,7 @@ def summary(archive: bytes, files: Files, interpreters: Mapping[str, Path]) -> s
         f"  runs on    Python {', '.join(VERSIONS)}; {', '.join(wheels.MACHINES)}",
         f"  byte code  {', '.join(release(path) for path in interpreters.values()) or 'none'}"
         + (f" (without: {', '.join(absent)})" if absent else ""),
+        f"  zlib       {zlib.ZLIB_RUNTIME_VERSION}",
         "  files      " + ", ".join(f"{folder} {count}" for folder, count in sorted(folders.items())),
     ]
     return "\n".join(lines)
@@ -220,5 +235,5 @@ def _size_bytes(files: Files) -> int:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:], os.environ)
-    except (BuildError, wheels.WheelError) as error:
+    except (BuildError, trust.TrustError, wheels.WheelError) as error:
         sys.exit(f"layer: {error}")

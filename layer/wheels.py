@@ -29,6 +29,13 @@ class Target:
         """glibc 2.17, which every Amazon Linux below a Lambda runtime has (2.26 below Python 3.10 and 3.11)."""
         return f"manylinux2014_{self.machine}"
 
+    @property
+    def pip_options(self) -> tuple[str, ...]:
+        return "--python-version", self.python, "--implementation", "cp", "--platform", self.platform
+
+    def __str__(self) -> str:
+        return f"Python {self.python} on {self.machine}"
+
     def runs(self, wheel: Path) -> bool:
         """Tell by its file name (PEP 427) whether a wheel is made for this target."""
         tag = "cp" + self.python.replace(".", "")
@@ -45,30 +52,42 @@ def fetch(requirements: Path, cache: Path) -> list[Path]:
     Raises:
         WheelError: pip could not download a wheel of a pinned hash.
     """
-    hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements.read_text()))
-    missing = [target for target in TARGETS if not _cached(target, cache, hashes)]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda target: _download(target, requirements, cache), missing))
-    wheels = [_cached(target, cache, hashes) for target in TARGETS]
-    for target, wheel in zip(TARGETS, wheels, strict=True):
-        if wheel is None:
-            raise WheelError(
-                f"no wheel for Python {target.python} on {target.machine} in {cache}: check {requirements}"
-            )
-    return [wheel for wheel in wheels if wheel]
+        return list(pool.map(lambda target: _fetch_one(requirements, cache, target), TARGETS))
 
 
-def _cached(target: Target, cache: Path, hashes: frozenset[str]) -> Path | None:
+def fetch_pure(requirements: Path, cache: Path) -> Path:
+    """Return the one wheel that `requirements` pins, which holds Python and data alone.
+
+    Raises:
+        WheelError: pip could not download a wheel of a pinned hash.
+    """
+    return _fetch_one(requirements, cache, None)
+
+
+def _fetch_one(requirements: Path, cache: Path, target: Target | None) -> Path:
+    hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements.read_text()))
+    if wheel := _cached(target, cache, hashes):
+        return wheel
+    _download(requirements, cache, target)
+    if wheel := _cached(target, cache, hashes):
+        return wheel
+    raise WheelError(f"no wheel for {target or 'every Python'} in {cache}: check {requirements}")
+
+
+def _cached(target: Target | None, cache: Path, hashes: frozenset[str]) -> Path | None:
     for wheel in sorted(cache.glob("*.whl")):
-        if target.runs(wheel) and hashlib.sha256(wheel.read_bytes()).hexdigest() in hashes:
+        fits = target.runs(wheel) if target else wheel.stem.endswith("-none-any")
+        if fits and hashlib.sha256(wheel.read_bytes()).hexdigest() in hashes:
             return wheel
     return None
 
 
-def _download(target: Target, requirements: Path, cache: Path) -> None:
+def _download(requirements: Path, cache: Path, target: Target | None) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-    wanted = ["--python-version", target.python, "--implementation", "cp", "--platform", target.platform]
     exactly = ["--only-binary", ":all:", "--no-deps", "--require-hashes", "--requirement", str(requirements)]
-    process = subprocess.run([*pip, *wanted, *exactly, "--dest", str(cache)], capture_output=True, text=True)
+    process = subprocess.run(
+        [*pip, *(target.pip_options if target else ()), *exactly, "--dest", str(cache)], capture_output=True, text=True
+    )
     if process.returncode != 0:
-        raise WheelError(f"pip found no wheel for Python {target.python} on {target.machine}:\n{process.stderr}")
+        raise WheelError(f"pip found no wheel for {target or 'every Python'}:\n{process.stderr}")

@@ -37,6 +37,24 @@ def layer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def layer_files(layer_folder: Path) -> build.Files:
+    """What lies in the layer."""
+    paths = [path for path in layer_folder.rglob("*") if path.is_file()]
+    return {
+        path.relative_to(layer_folder).as_posix(): build.File(path.read_bytes(), path.stat().st_mode & 0o777)
+        for path in paths
+    }
+
+
+@pytest.fixture(scope="session")
+def layer_zip(layer_files: build.Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layer as it is published."""
+    path = tmp_path_factory.mktemp("layer") / "layer.zip"
+    path.write_bytes(build.zipped(layer_files))
+    return path
+
+
 @pytest.fixture(params=VERSIONS)
 def each_python(request: pytest.FixtureRequest) -> Path:
     """Every Python that the layer supports; one that is not installed is skipped by name."""

@@ -14,10 +14,11 @@ Script = Callable[[socket.socket], None]
 
 @dataclass
 class FaultServer:
-    """The address, and the heads of the requests that arrived."""
+    """The address, and the heads and bodies of the requests that arrived."""
 
     port: int
     heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -26,19 +27,23 @@ class FaultServer:
 
 def read_request(connection: socket.socket) -> bytes:
     """Read one whole request and return its head."""
+    return read_message(connection)[0]
+
+
+def read_message(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Read one whole request and return its head and its body."""
     data = b""
     while b"\r\n\r\n" not in data:
         received = connection.recv(65536)
         if not received:
-            return data
+            return data, b""
         data += received
     head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
-    )
+    lengths = [int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")]
+    length = lengths[0] if lengths else 0
     while len(body) < length:
         body += connection.recv(65536)
-    return head
+    return head, body
 
 
 def respond(*parts: bytes) -> Script:
@@ -95,7 +100,9 @@ def serve(*scripts: Script, tls: ssl.SSLContext | None = None) -> Iterator[Fault
         with contextlib.suppress(OSError), connection:
             wrapped = tls.wrap_socket(connection, server_side=True) if tls else connection
             with wrapped:
-                server.heads.append(read_request(wrapped))
+                head, body = read_message(wrapped)
+                server.heads.append(head)
+                server.bodies.append(body)
                 script(wrapped)
 
     def accept() -> None:

@@ -10,7 +10,7 @@ import pytest
 from botocore.config import Config
 
 from lambda_tasks.aws import endpoints
-from lambda_tasks.aws.http import Url
+from lambda_tasks.aws.url import Url
 from lambda_tasks.errors import InvalidSetting
 
 PARTITIONS = json.loads((Path(botocore.session.__file__).parent / "data" / "partitions.json").read_text())["partitions"]

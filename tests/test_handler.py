@@ -62,3 +62,47 @@ def test_a_failed_resolution_is_an_init_error(aws: FakeAws) -> None:
         in finished.stderr
     )
     assert "hunter2" not in finished.stderr
+
+
+RESTORE = """
+import json, os, sys
+import lambda_tasks.handler
+from snapshot_restore_py import get_after_restore
+seen = [os.environ.get(name) for name in ("A", "B", "LAMBDA_TASKS_RESOLVED")]
+print(flush=True)
+sys.stdin.readline()  # the secrets change here, as they do while a snapshot waits
+for hook, arguments, keywords in get_after_restore():
+    hook(*arguments, **keywords)
+seen += [os.environ.get(name) for name in ("A", "B", "LAMBDA_TASKS_RESOLVED")]
+print(json.dumps(seen))
+"""
+
+
+def restored(aws: FakeAws, environ: dict[str, str], change: dict[str, str]) -> list[str | None]:
+    """Import the handler, change the secrets, restore, and return what the environment held before and after."""
+    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", RESTORE],
+        env={**environ, **measuring},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        aws.secrets.update(change)
+        output, _ = process.communicate("go\n", timeout=60)
+    return list(json.loads(output))
+
+
+def test_a_restored_snapshot_serves_fresh_values(aws: FakeAws) -> None:
+    """Under SnapStart the references are resolved again after a restore, and what is gone goes."""
+    aws.secrets = {secret_arn("env"): '{"A": "old", "B": "old"}'}
+    environ = base_environ(
+        aws.url,
+        AWS_LAMBDA_INITIALIZATION_TYPE="snap-start",
+        LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN=secret_arn("env"),
+    )
+    change = {secret_arn("env"): '{"A": "new"}'}
+    assert restored(aws, environ, change) == ["old", "old", "A,B", "new", None, "A"]

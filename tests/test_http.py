@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -15,22 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fault_server import Script, answer, drip, hang, read_request, reset, respond, serve
-from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response, Url
+from lambda_tasks.aws.connection import Connector
+from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response
+from lambda_tasks.aws.url import Url
 
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with contextlib.closing(Client(_no_tls)) as client:
+    with contextlib.closing(Client(Connector({}))) as client:
         yield client
-
-
-def _no_tls() -> ssl.SSLContext:
-    raise AssertionError("these servers speak plain HTTP")
 
 
 def post(client: Client, url: str, seconds: float = 20.0) -> Response:
     parsed = Url.parse(url)
-    return client.post(parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
+    return client.request("POST", parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +113,17 @@ def test_a_connection_serves_several_requests(client: Client) -> None:
     assert len(server.heads) == 3
 
 
+def test_a_kept_connection_that_breaks_is_replaced(client: Client) -> None:
+    """A connection that the server closes just when it is used again costs nothing: a new one is opened."""
+
+    def answer_once(connection: socket.socket) -> None:
+        answer(b"first")(connection)
+        read_request(connection)
+
+    with serve(answer_once, answer(b"second")) as server:
+        assert [post(client, server.url).body for _ in range(2)] == [b"first", b"second"]
+
+
 @pytest.mark.parametrize("headers", [["Connection: close"], []])
 def test_a_connection_that_cannot_be_used_again_is_closed(client: Client, headers: list[str]) -> None:
     """A server that says so, or sends more than it announced, gets a new connection for the next request."""
@@ -148,6 +156,6 @@ def test_a_fork_opens_connections_of_its_own(client: Client) -> None:
 @given(st.binary(max_size=200))
 def test_no_answer_breaks_the_client_otherwise(data: bytes) -> None:
     """Whatever bytes a server sends, the client returns a response or raises its own error."""
-    client = Client(_no_tls)
+    client = Client(Connector({}))
     with serve(respond(data)) as server, contextlib.closing(client), contextlib.suppress(HttpError):
         post(client, server.url)

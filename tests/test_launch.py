@@ -161,6 +161,19 @@ def test_a_next_wrapper_that_cannot_run_is_an_error_of_its_own(aws: FakeAws, tmp
     )
 
 
+def test_a_next_wrapper_that_is_this_one_is_an_error(aws: FakeAws, tmp_path: Path) -> None:
+    """The wrapper does not run itself for ever, by whatever path it is named."""
+    link = tmp_path / "wrapper"
+    link.symlink_to(WRAPPER)
+    aws.secrets[secret_arn("s")] = "v"
+    for path in (WRAPPER, link):
+        environ = base_environ(aws.url, LAMBDA_TASKS_NEXT_WRAPPER=str(path), LAMBDA_TASKS_SECRET_S=secret_arn("s"))
+        run = run_wrapper(environ)
+        assert (run.status, run.was_launched) == (1, False)
+        assert "InvalidNextWrapper: the next wrapper is this one" in run.stderr
+    assert "is this one" in run_wrapper(base_environ(LAMBDA_TASKS_NEXT_WRAPPER=str(WRAPPER))).stderr
+
+
 def test_a_failure_is_one_line_and_an_init_error_that_name_every_problem(aws: FakeAws) -> None:
     """Several problems are reported at once, with the class of the first, on stderr and to the Runtime API."""
     environ = base_environ(

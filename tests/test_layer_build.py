@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -19,6 +21,21 @@ from layer.interpreters import VERSIONS, installed
 
 INSTALLED = installed(os.environ)
 THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+# Hands out every folder's entries in the opposite order, as another file system might.
+OTHER_ORDER = """
+import os
+listdir, scandir = os.listdir, os.scandir
+
+class Reversed(list):
+    def __enter__(self):
+        return iter(self)
+    def __exit__(self, *exception):
+        pass
+
+os.listdir = lambda *path: list(reversed(sorted(listdir(*path))))
+os.scandir = lambda *path: Reversed(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True))
+"""
 
 # Imports every module of an unpacked layer; prints which of its sources were read or compiled, and what was imported.
 IMPORT_ALL = """
@@ -45,6 +62,7 @@ print(json.dumps({"touched": touched, "cached": cached}))
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of all that a build reads, wheels included, so that building needs no network."""
     wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache")
+    wheels.fetch_pure(ROOT / "layer" / "requirements-build.txt", ROOT / "layer" / "cache")
     return copy_tree(tmp_path_factory.mktemp("first") / "tree")
 
 
@@ -110,6 +128,21 @@ def test_two_builds_give_the_same_bytes(tree: Path, archive: Path, tmp_path: Pat
     assert rebuilt.read_bytes() == archive.read_bytes()
 
 
+def test_order_of_the_file_system_leaves_no_trace(tree: Path, archive: Path, tmp_path: Path) -> None:
+    """A file system that lists folders in another order makes the same bytes."""
+    (tmp_path / "sitecustomize.py").write_text(OTHER_ORDER)
+    other = tmp_path / "tree"
+    shutil.copytree(tree, other, ignore=shutil.ignore_patterns("__pycache__", "dist"))
+    listed = "import os; print(os.listdir() == sorted(os.listdir(), reverse=True))"
+    lists = subprocess.run(
+        [sys.executable, "-c", listed], cwd=other, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    rebuilt = build_layer(other, PYTHONPATH=str(tmp_path))
+
+    assert lists.stdout == "True\n", lists.stderr
+    assert rebuilt.read_bytes() == archive.read_bytes()
+
+
 def test_nothing_names_the_builder(tree: Path, archive: Path) -> None:
     """No file of the layer, byte code included, holds the path of the folder it was built in."""
     with zipfile.ZipFile(archive) as layer:
@@ -158,7 +191,12 @@ def test_sources_are_those_of_the_package(tree: Path, archive: Path) -> None:
     packed = {name.removeprefix(prefix) for name in names_in(archive) if name.startswith(prefix)}
 
     assert {name for name in packed if name.endswith(".py")} == sources - left_out
-    assert {name for name in packed if not name.endswith((".py", ".pyc"))} == {"LICENSE", "py.typed"}
+    assert {name for name in packed if not name.endswith((".py", ".pyc"))} == {
+        "LICENSE",
+        "aws/amazon_roots.pem",
+        "py.typed",
+        "sbom.cdx.json",
+    }
 
 
 def test_layer_shadows_nothing(archive: Path) -> None:
@@ -236,6 +274,7 @@ def test_build_prints_what_it_made(tree: Path, archive: Path) -> None:
 
     assert f"{archive.stat().st_size:,} bytes" in printed
     assert hashlib.sha256(archive.read_bytes()).hexdigest() in printed
+    assert f"zlib       {zlib.ZLIB_RUNTIME_VERSION}" in printed
     assert ".".join(map(str, sys.version_info[:3])) in printed or THIS_VERSION not in VERSIONS
 
 
@@ -283,6 +322,19 @@ def test_layer_that_grew_too_large_is_refused(archive_bytes: int, file_bytes: in
     """The build fails where the zip or what is in it exceeds its limit."""
     with pytest.raises(build.BuildError, match=what):
         build.check_size(bytes(archive_bytes), {"python/large.py": build.File(bytes(file_bytes))})
+
+
+def test_limit_leaves_room_for_every_interpreter(archive: Path) -> None:
+    """Where every interpreter is found, as in a release, the zip still fits: those absent here are counted in."""
+    with zipfile.ZipFile(archive) as layer:
+        compiled = [entry for entry in layer.infolist() if entry.filename.endswith(".pyc")]
+    sizes = Counter[str]()
+    for entry in compiled:
+        # What an entry takes beside its data: two headers, each with its name.
+        sizes[entry.filename.split(".")[-2]] += entry.compress_size + 76 + 2 * len(entry.filename)
+    absent = len(VERSIONS) - len(sizes)
+
+    assert archive.stat().st_size + absent * max(sizes.values()) <= build.MAX_ZIPPED_BYTES
 
 
 def test_source_that_does_not_compile_is_refused(tmp_path: Path) -> None:

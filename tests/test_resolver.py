@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from fake_aws import FakeAws, Request
-from lambda_tasks.aws import credentials
+from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.environment.fetch import parameter_batches
 from lambda_tasks.environment.reference import Parameter
@@ -37,7 +36,7 @@ ARN, DB, PARAMETER = secret_arn("env-AbCdEf"), secret_arn("db-AbCdEf"), paramete
 
 def run(aws: FakeAws, environ: Mapping[str, str]) -> Resolution:
     environ = {**base_environ(aws.url), **environ}
-    transport = Transport(functools.partial(credentials.from_environ, environ), environ)
+    transport = Transport(CredentialChain(environ), environ)
     with contextlib.closing(transport):
         return resolve(environ, Settings.from_environ(environ), transport)
 
@@ -141,11 +140,22 @@ def test_parameters_are_asked_for_in_tens(aws: FakeAws) -> None:
     assert sorted(len(request.body["Names"]) for request in aws.requests) == [3, 10, 10]
 
 
+def test_a_parameter_is_found_by_its_name_alone(aws: FakeAws) -> None:
+    """An answer that carries the name and not the ARN is matched too, with and without a leading slash."""
+    arns = [parameter_arn("app/a"), parameter_arn("b")]
+    named = [{"Name": "/app/a", "Value": "1"}, {"Name": "b", "Value": "2"}]
+    aws.answers = [lambda _: (200, {"Parameters": named, "InvalidParameters": []})]
+    references = {f"LAMBDA_TASKS_SECRET_{name}": arn for name, arn in zip("AB", arns, strict=True)}
+    assert run(aws, references).exports == {"A": "1", "B": "2"}
+
+
 def test_parameter_batches_hold_one_region_and_no_name_twice() -> None:
     """A call asks for at most ten parameters of one region, and never for two versions of one."""
     one, two = Parameter("a", "1", "eu-west-1", "aws"), Parameter("a", "2", "eu-west-1", "aws")
     far = Parameter("b", "", "us-east-1", "aws")
     assert parameter_batches([one, two, far]) == [[one], [two], [far]]
+    shared = [Parameter(f"arn:aws:ssm:eu-west-1:{account}:parameter/a", "", "eu-west-1", "aws") for account in (1, 2)]
+    assert parameter_batches(shared) == [[shared[0]], [shared[1]]]
 
 
 def test_what_is_known_does_not_wait_for_the_environment_secret(aws: FakeAws) -> None:
@@ -281,7 +291,8 @@ def test_an_empty_path_and_two_parameters_of_one_name_are_errors(aws: FakeAws) -
     message = f"two parameters would become A_B {source}: rename one of the parameters"
     assert failure(aws, {SSM: "/app/"}) == [(VariableConflict, message)]
     aws.answers = [answering(400, "AccessDeniedException")]
-    remedy = "allow the function's role ssm:GetParametersByPath on arn:aws:ssm:eu-west-1:*:parameter/app"
+    remedy = "allow the function's role ssm:GetParametersByPath on arn:aws:ssm:eu-west-1:*:parameter/app "
+    remedy += "and arn:aws:ssm:eu-west-1:*:parameter/app/*"
     assert failure(aws, {SSM: "/app/"}) == [(SecretAccessDenied, f"access denied {source}: {remedy}")]
 
 

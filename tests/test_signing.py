@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime
 from urllib.parse import quote
 
-import pytest
 from botocore import auth, awsrequest
 from botocore import credentials as botocore_credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_tasks.aws.credentials import Credentials, from_environ
+from lambda_tasks.aws.credentials import Credentials
 from lambda_tasks.aws.signing import digest, sign
-from lambda_tasks.errors import CredentialsNotFound
 
 HEADER_VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=60).filter(str.strip)
 PATHS = st.sampled_from(["/", "/prefix", "/a/b/"])
@@ -110,33 +108,3 @@ def _oracle(
     signature = signer.signature(signer.string_to_sign(request, canonical), request)
     names = signer.signed_headers(signer.headers_to_sign(request))
     return f"AWS4-HMAC-SHA256 Credential={signer.scope(request)}, SignedHeaders={names}, Signature={signature}"
-
-
-def test_credentials_come_from_the_environment() -> None:
-    """The three variables that Lambda sets become the credentials; no repr shows the secret parts."""
-    environ = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "canary-key", "AWS_SESSION_TOKEN": "canary-token"}
-    credentials = from_environ(environ)
-    assert credentials == ("id", "canary-key", "canary-token")
-    assert "canary" not in f"{credentials!r} {credentials!s}"
-
-
-@pytest.mark.parametrize(
-    ("environ", "message"),
-    [
-        (
-            {},
-            "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            "(Lambda does so for every function)",
-        ),
-        (
-            {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "a\r\nX-Injected: b"},
-            "the credentials hold characters that cannot be sent (variable AWS_SESSION_TOKEN): "
-            "set it without line breaks and control characters",
-        ),
-    ],
-)
-def test_unusable_credentials_are_an_error(environ: dict[str, str], message: str) -> None:
-    """Credentials that are missing, or would break the request's headers, are refused before anything is sent."""
-    with pytest.raises(CredentialsNotFound) as caught:
-        from_environ(environ)
-    assert str(caught.value) == message

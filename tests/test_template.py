@@ -1,4 +1,4 @@
-"""`template.yaml` is there to be copied: AWS's own tool judges it, and each statement that it allows is read."""
+"""`template.yaml` is there to be copied: AWS's own tools and a policy linter judge it, and each statement is read."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import pytest
 from copies import ROOT, copy_tree
 
 SAM_FOLDER = ROOT / ".venv-sam" / "bin"
+CHECKOV = ROOT / ".venv-policy" / "bin" / "checkov"
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 # sam's own reader, since YAML alone does not know !Ref and its like.
@@ -73,9 +74,46 @@ def properties(template: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def statements(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Return what roles and managed policies allow; the key's policy is the account's own and another matter."""
     for resource in template["Resources"].values():
-        for policy in resource["Properties"].get("Policies", []):
-            yield from policy["PolicyDocument"]["Statement"]
+        for policy in (*resource["Properties"].get("Policies", []), resource["Properties"]):
+            yield from policy.get("PolicyDocument", {}).get("Statement", [])
+
+
+def allowed(template: dict[str, Any], policy: str) -> dict[str, set[str]]:
+    """Return the actions of one role or policy, with the names of the resources that each is allowed on."""
+    found: dict[str, set[str]] = {}
+    for statement in statements({"Resources": {policy: template["Resources"][policy]}}):
+        for action in listed(statement["Action"]):
+            found.setdefault(action, set()).update(map(resource_name, listed(statement["Resource"])))
+    return found
+
+
+def resource_name(resource: Any) -> str:
+    """Return the logical name that a resource of a statement refers to, and what is below it; "*" as it is."""
+    if isinstance(resource, str):
+        return resource
+    ((function, value),) = resource.items()
+    if function == "Fn::GetAtt":
+        return str(value[0] if isinstance(value, list) else value.split(".")[0])
+    return str(value).replace("${", "").replace(".Arn}", "").replace("}", "")
+
+
+def of_type(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: resource["Properties"] for name, resource in template["Resources"].items() if resource["Type"] == kind
+    }
+
+
+def chosen(value: Any, *, fifo: bool) -> Any:
+    """Return what a property is in one variant of the template; NoValue, which is the same as no property, is None."""
+    if isinstance(value, dict) and "Fn::If" in value:
+        condition, yes, no = value["Fn::If"]
+        assert condition == "IsFifo"
+        value = yes if fifo else no
+    if isinstance(value, dict) and "Fn::Sub" in value:
+        return value["Fn::Sub"].replace("${AWS::StackName}", "stack")
+    return None if value == {"Ref": "AWS::NoValue"} else value
 
 
 def listed(value: Any) -> list[Any]:
@@ -88,6 +126,50 @@ def test_sam_finds_no_fault(tree: Path) -> None:
 
     assert process.returncode == 0, process.stdout + process.stderr
     assert "is a valid SAM Template" in process.stdout
+
+
+def test_cfn_lint_finds_no_fault(tree: Path) -> None:
+    """cfn-lint has nothing to say either, informational rules included, with FIFO queues or without."""
+    process = subprocess.run(
+        [SAM_FOLDER / "cfn-lint", "--include-checks", "I", "--", "template.yaml"],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+    )
+
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+def checkov(template: Path, home: Path) -> "subprocess.CompletedProcess[str]":
+    """Run checkov without its network: guides to its checks are all that it would fetch."""
+    arguments = ["--framework", "cloudformation", "--skip-download", "--output", "json", "--file", str(template)]
+    environ = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    return subprocess.run([CHECKOV, *arguments], env=environ, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not CHECKOV.exists(), reason="checkov is not installed: make setup-policy")
+def test_policy_linter_finds_no_fault(tree: Path) -> None:
+    """checkov passes what is not excepted, and each exception gives its reason."""
+    process = checkov(ROOT / "template.yaml", tree / "home")
+
+    results = json.loads(process.stdout)["results"]
+    assert [(check["check_id"], check["resource"]) for check in results["failed_checks"]] == []
+    assert process.returncode == 0
+    assert len(results["passed_checks"]) > 20
+    assert all(len(check["check_result"]["suppress_comment"]) > 30 for check in results["skipped_checks"])
+
+
+@pytest.mark.skipif(not CHECKOV.exists(), reason="checkov is not installed: make setup-policy")
+def test_policy_linter_would_find_a_fault(tree: Path, tmp_path: Path) -> None:
+    """A queue without its key is a fault to checkov."""
+    (tmp_path / "template.yaml").write_text(
+        (ROOT / "template.yaml").read_text().replace("KmsMasterKeyId: !Ref Key", "")
+    )
+    process = checkov(tmp_path / "template.yaml", tree / "home")
+
+    assert process.returncode == 1
+    failed = {check["check_id"] for check in json.loads(process.stdout)["results"]["failed_checks"]}
+    assert failed == {"CKV_AWS_27"}
 
 
 def test_sam_builds_the_layer_that_make_builds(tree: Path, built: Path) -> None:
@@ -131,27 +213,190 @@ def test_failed_messages_are_reported_one_by_one(template: dict[str, Any]) -> No
 
 
 def test_messages_stay_hidden_long_enough(template: dict[str, Any]) -> None:
-    """The queue hides a message for 6 times the function's timeout, and gives it up to the dead-letter queue."""
-    parameters = template["Parameters"]
-    queue = properties(template, "TaskQueue")
+    """The queue hides a message for 6 times the function's timeout, whichever is chosen."""
+    timeout = template["Parameters"]["FunctionTimeoutSeconds"]
+    visibility = {int(seconds): values["Seconds"] for seconds, values in template["Mappings"]["Visibility"].items()}
 
-    assert parameters["QueueVisibilityTimeoutSeconds"]["Default"] >= 6 * parameters["FunctionTimeoutSeconds"]["Default"]
-    assert queue["VisibilityTimeout"] == {"Ref": "QueueVisibilityTimeoutSeconds"}
-    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+    assert properties(template, "TaskQueue")["VisibilityTimeout"] == {
+        "Fn::FindInMap": ["Visibility", {"Ref": "FunctionTimeoutSeconds"}, "Seconds"]
+    }
+    assert properties(template, "WorkerFunction")["Timeout"] == {"Ref": "FunctionTimeoutSeconds"}
+    assert visibility == {seconds: 6 * seconds for seconds in timeout["AllowedValues"]}
+    assert timeout["Default"] in visibility
+
+
+def test_poison_messages_end_in_the_dead_letter_queue(template: dict[str, Any]) -> None:
+    """SQS gives a message up to the dead-letter queue, which keeps it as long as SQS can; the function knows it too."""
+    redrive = properties(template, "TaskQueue")["RedrivePolicy"]
+
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+    assert template["Parameters"]["MaxReceiveCount"]["MinValue"] >= 5
+    assert properties(template, "DeadLetterQueue")["MessageRetentionPeriod"] == 14 * 24 * 3600
+    variables = properties(template, "WorkerFunction")["Environment"]["Variables"]
+    assert variables["LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL"] == {"Ref": "DeadLetterQueue"}
+
+
+def test_concurrency_is_bounded_twice(template: dict[str, Any]) -> None:
+    """The queue hands over no more batches than the function has concurrency for, or they would be throttled."""
+    function = properties(template, "WorkerFunction")
+    (event,) = function["Events"].values()
+    defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
+
+    assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
+    assert function["ReservedConcurrentExecutions"] == {"Ref": "ReservedConcurrency"}
+    assert defaults["ReservedConcurrency"] >= defaults["MaximumConcurrency"]
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+@pytest.mark.parametrize("name", ["TaskQueue", "DeadLetterQueue"])
+def test_queues_are_of_one_kind(template: dict[str, Any], name: str, *, fifo: bool) -> None:
+    """Both queues are standard or both FIFO; only FIFO queues have its attributes and its suffix."""
+    queue = {key: chosen(value, fifo=fifo) for key, value in properties(template, name).items()}
+    own = {"FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit"} & queue.keys()
+
+    assert queue["QueueName"].endswith(".fifo") is fifo
+    assert {key for key in own if queue[key] is not None} == (own if fifo else set())
+    assert queue["FifoQueue"] is (True if fifo else None)
+
+
+def test_mapping_suits_both_kinds(template: dict[str, Any]) -> None:
+    """The event source mapping keeps to what FIFO allows: ten messages, no window."""
+    (event,) = properties(template, "WorkerFunction")["Events"].values()
+
+    assert event["Properties"]["BatchSize"] <= 10
+    assert "MaximumBatchingWindowInSeconds" not in event["Properties"]
+
+
+def test_queues_secrets_and_logs_have_a_key_of_ones_own(template: dict[str, Any]) -> None:
+    """Messages, secrets and logs are encrypted with the template's key, which is rotated."""
+    assert {queue["KmsMasterKeyId"]["Ref"] for queue in of_type(template, "AWS::SQS::Queue").values()} == {"Key"}
+    assert {one["KmsKeyId"]["Ref"] for one in of_type(template, "AWS::SecretsManager::Secret").values()} == {"Key"}
+    assert properties(template, "WorkerLogs")["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
+    assert properties(template, "Key")["EnableKeyRotation"] is True
+
+
+def test_records_expire_and_can_be_restored(template: dict[str, Any]) -> None:
+    """The state table has time to live and point-in-time recovery, and the function knows it."""
+    state = properties(template, "StateTable")
+
+    assert state["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert state["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    variables = properties(template, "WorkerFunction")["Environment"]["Variables"]
+    assert variables["LAMBDA_TASKS_TABLE"] == {"Ref": "StateTable"}
+
+
+def test_state_table_is_the_one_that_the_code_expects(template: dict[str, Any]) -> None:
+    """Keys, indexes and the time to live are those of lambda_tasks.state."""
+    table = pytest.importorskip("lambda_tasks.state.table")
+    wanted = table.create_table_request("any")
+    state = properties(template, "StateTable")
+
+    for name in ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"):
+        assert sorted(state[name], key=str) == sorted(wanted[name], key=str)
+    assert state["BillingMode"] == wanted["BillingMode"]
+    assert state["TimeToLiveSpecification"]["AttributeName"] == table.TIME_TO_LIVE
+
+
+@pytest.mark.parametrize(
+    ("alarm", "metric", "of"),
+    [
+        ("DeadLettersAlarm", "ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}),
+        ("OldestMessageAlarm", "ApproximateAgeOfOldestMessage", {"Fn::GetAtt": ["TaskQueue", "QueueName"]}),
+        ("ErrorsAlarm", "Errors", {"Ref": "WorkerFunction"}),
+        ("ThrottlesAlarm", "Throttles", {"Ref": "WorkerFunction"}),
+    ],
+)
+def test_alarm(template: dict[str, Any], alarm: str, metric: str, of: dict[str, Any]) -> None:
+    """An alarm watches what it is named for, and tells the topic where there is one."""
+    watched = properties(template, alarm)
+
+    assert watched["MetricName"] == metric
+    assert [dimension["Value"] for dimension in watched["Dimensions"]] == [of]
+    assert watched["ComparisonOperator"] == "GreaterThanThreshold"
+    assert watched["TreatMissingData"] == "notBreaching"
+    assert watched["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+
+
+def test_parameters_have_defaults(template: dict[str, Any]) -> None:
+    """The template can be deployed as it is, and says what each parameter means."""
+    for parameter in template["Parameters"].values():
+        assert "Default" in parameter
+        assert parameter["Description"]
+
+
+def test_layer_versions_stay(template: dict[str, Any]) -> None:
+    """A version of the layer outlives the next deployment, since other functions may have it attached."""
+    layer = properties(template, "TasksLayer")
+
+    assert layer["RetentionPolicy"] == "Retain"
+    assert layer["CompatibleArchitectures"] == ["x86_64", "arm64"]
+
+
+def test_function_is_traced_on_arm64(template: dict[str, Any]) -> None:
+    """The function runs on arm64 and is traced."""
+    function = properties(template, "WorkerFunction")
+
+    assert function["Architectures"] == ["arm64"]
+    assert function["Tracing"] == "Active"
 
 
 def test_policies_name_their_resources(template: dict[str, Any]) -> None:
-    """No statement allows every action or every resource: each names those of this template."""
+    """No statement allows every action, or every resource but where AWS knows none: each names those of this template."""
     found = list(statements(template))
 
-    assert found
+    assert len(found) > 10
     for statement in found:
-        for action in listed(statement["Action"]):
-            assert "*" not in action
-        for resource in listed(statement["Resource"]):
-            (function,) = resource
-            name = resource[function][0] if function == "Fn::GetAtt" else resource[function]
-            assert name in template["Resources"]
+        assert all("*" not in action for action in listed(statement["Action"]))
+        for name in map(resource_name, listed(statement["Resource"])):
+            assert name.split("/")[0] in template["Resources"] or statement["Sid"] == "WriteTraces"
+
+
+def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
+    """Action by action: the queue is received from, both queues are sent to, the table is written, nothing else."""
+    assert allowed(template, "WorkerRole") == {
+        "dynamodb:GetItem": {"StateTable"},
+        "dynamodb:UpdateItem": {"StateTable"},
+        "kms:Decrypt": {"Key"},
+        "kms:GenerateDataKey": {"Key"},
+        "logs:CreateLogStream": {"WorkerLogs"},
+        "logs:PutLogEvents": {"WorkerLogs"},
+        "secretsmanager:GetSecretValue": {"EnvironmentSecret", "KeysSecret"},
+        "sqs:ChangeMessageVisibility": {"TaskQueue"},
+        "sqs:DeleteMessage": {"TaskQueue"},
+        "sqs:GetQueueAttributes": {"TaskQueue"},
+        "sqs:ReceiveMessage": {"TaskQueue"},
+        "sqs:SendMessage": {"DeadLetterQueue", "TaskQueue"},
+        "xray:PutTelemetryRecords": {"*"},
+        "xray:PutTraceSegments": {"*"},
+    }
+
+
+def test_others_are_allowed_one_thing_each(template: dict[str, Any]) -> None:
+    """Producers may enqueue, readers may read the records: neither may do what the other does."""
+    assert allowed(template, "ProducerPolicy") == {
+        "kms:Decrypt": {"Key"},
+        "kms:GenerateDataKey": {"Key"},
+        "sqs:SendMessage": {"TaskQueue"},
+    }
+    assert allowed(template, "RecordsPolicy") == {
+        "dynamodb:BatchGetItem": {"StateTable"},
+        "dynamodb:GetItem": {"StateTable"},
+        "dynamodb:Query": {"StateTable/index/by_status", "StateTable/index/by_task"},
+    }
+
+
+def test_key_is_used_through_a_service_alone(template: dict[str, Any]) -> None:
+    """Whoever may use the key may do so by way of SQS or Secrets Manager, and for nothing else."""
+    using = [one for one in statements(template) if any(name.startswith("kms:") for name in listed(one["Action"]))]
+
+    assert len(using) == 3
+    for statement in using:
+        (via,) = statement["Condition"]["StringEquals"].items()
+        assert via[0] == "kms:ViaService"
+        assert via[1]["Fn::Sub"] in {
+            "sqs.${AWS::Region}.${AWS::URLSuffix}",
+            "secretsmanager.${AWS::Region}.${AWS::URLSuffix}",
+        }
 
 
 def test_role_is_the_only_source_of_permissions(template: dict[str, Any]) -> None:
@@ -178,8 +423,8 @@ def test_every_secret_referred_to_may_be_read(template: dict[str, Any]) -> None:
 
 
 def test_logs_are_json_and_expire(template: dict[str, Any]) -> None:
-    """The function logs JSON lines into a log group of its own that does not grow for ever."""
+    """The function logs JSON lines into a log group of its own, where they are kept for a time."""
     logging = properties(template, "WorkerFunction")["LoggingConfig"]
 
     assert logging["LogFormat"] == "JSON"
-    assert properties(template, logging["LogGroup"]["Ref"])["RetentionInDays"] == 30
+    assert properties(template, logging["LogGroup"]["Ref"])["RetentionInDays"] == {"Ref": "LogRetentionDays"}

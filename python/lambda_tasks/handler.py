@@ -12,9 +12,19 @@ from lambda_tasks.environment import launch
 from lambda_tasks.tasks import dispatcher
 
 if TYPE_CHECKING:
+    from lambda_tasks.settings import Settings
     from lambda_tasks.tasks.event import LambdaContext, PartialBatchResponse
 
-_settings = launch.resolve_in_process()
+_settings: Settings
+
+
+def _use(settings: Settings) -> None:
+    global _settings
+    _settings = settings
+
+
+_use(launch.resolve_in_process())
+launch.resolve_after_restore(_use)
 dispatcher.import_modules(_settings)
 
 

@@ -1,15 +1,13 @@
-"""The settings of a function: the only place that reads ``LAMBDA_TASKS_*`` variables other than references.
-
-A `NamedTuple` and not a dataclass, because importing `dataclasses` would cost every cold start several milliseconds.
-"""
+"""The settings of a function: the only place that reads ``LAMBDA_TASKS_*`` variables other than references."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from lambda_tasks.errors import InvalidSetting, LambdaTasksError, combine
+from lambda_tasks.value import Value
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
@@ -24,7 +22,7 @@ _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
 
-class Settings(NamedTuple):
+class Settings(Value):
     """What the function's configuration says, checked."""
 
     strict_references: bool = False

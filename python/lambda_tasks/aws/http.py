@@ -10,12 +10,20 @@ import contextlib
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
+from lambda_tasks.value import Value
+
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
+    from typing import TypeAlias
 
+    from lambda_tasks.aws.url import Url
+
+    # Opens a connection to an address; the second argument gives the seconds that are left.
+    Connect: TypeAlias = Callable[[Url, Callable[[], float]], socket.socket]
+
+_INCOMPLETE = "the connection was closed before the answer was complete"
 _MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
 
@@ -35,45 +43,7 @@ class DeadlineExceeded(HttpError):
         super().__init__(f"no time left while {doing}", retryable=False)
 
 
-class Url(NamedTuple):
-    """An ``http`` or ``https`` address."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def parse(cls, url: str) -> Url:
-        """Split `url`, which has no query.
-
-        Raises:
-            ValueError: it is not an http or https URL with a host.
-
-        """
-        scheme, separator, rest = url.partition("://")
-        authority, _, path = rest.partition("/")
-        host, port = authority, ""
-        if not authority.endswith("]"):  # a bare IPv6 address ends in a bracket, without a port
-            host, _, port = authority.rpartition(":") if ":" in authority else (authority, "", "")
-        scheme = scheme.lower()
-        if not separator or scheme not in ("http", "https") or not host or not (port.isdigit() or not port):
-            raise ValueError("use a URL such as https://host or http://127.0.0.1:5000")
-        if not (url.isascii() and url.isprintable()) or any(character in url for character in " @?#\\"):
-            raise ValueError("use a URL without user, query, fragment and spaces")
-        return cls(scheme, host.strip("[]"), int(port or _DEFAULT_PORTS[scheme]), f"/{path}")
-
-    @property
-    def authority(self) -> str:
-        """What the ``Host`` header says: the port is left out where it is the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-class Response(NamedTuple):
+class Response(Value):
     """An answer; header names are in lower case."""
 
     status: int
@@ -85,25 +55,24 @@ class Response(NamedTuple):
 
 
 class Client:
-    """Send requests, keeping connections open for the next one to the same server. Usable from several threads."""
+    """Send requests, keeping connections open for the next one to the same server. Usable from several threads.
 
-    def __init__(self, tls_context: Callable[[], ssl.SSLContext], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tls_context = tls_context
+    `connect` opens connections; see `lambda_tasks.aws.connection.Connector`.
+    """
+
+    def __init__(self, connect: Connect, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connect = connect
         self._clock = clock
         self._idle: dict[tuple[str, str, int], list[socket.socket]] = {}
         self._process_id = os.getpid()
         self._keeps_connections = True
-
-    def post(self, url: Url, headers: Mapping[str, str], body: bytes, *, deadline: float) -> Response:
-        """Send one POST, as `request` does."""
-        return self.request("POST", url, headers, body, deadline=deadline)
 
     def request(
         self,
         method: str,
         url: Url,
         headers: Mapping[str, str],
-        body: bytes,
+        body: bytes = b"",
         *,
         deadline: float,
         max_body_bytes: int = MAX_BODY_BYTES,
@@ -123,17 +92,26 @@ class Client:
         request = head.encode("latin-1") + body
         exchange = _Exchange(deadline, self._clock, max_body_bytes)
         try:
-            connection = self._take_idle(url) or self._connect(url, exchange)
-            with contextlib.ExitStack() as closing:
-                closing.callback(connection.close)
-                exchange.doing = f"waiting for {url.authority}"
-                response, reusable = exchange.run(connection, request)
-                if reusable and self._keeps_connections:
-                    closing.pop_all()
-                    self._idle.setdefault(url[:3], []).append(connection)
+            kept = self._take_idle(url)
+            if kept is not None:
+                with contextlib.suppress(_ClosedMeanwhile):
+                    return self._exchange(kept, url, request, exchange)
+            exchange.doing = f"connecting to {url.authority}"
+            return self._exchange(self._connect(url, exchange.remaining), url, request, exchange)
+        except HttpError:
+            raise
         except OSError as error:
             raise _as_http_error(error, exchange.doing) from error
-        return response
+
+    def _exchange(self, connection: socket.socket, url: Url, request: bytes, exchange: _Exchange) -> Response:
+        with contextlib.ExitStack() as closing:
+            closing.callback(connection.close)
+            exchange.doing = f"waiting for {url.authority}"
+            response, reusable = exchange.run(connection, request)
+            if reusable and self._keeps_connections:
+                closing.pop_all()
+                self._idle.setdefault(url.origin, []).append(connection)
+            return response
 
     def close(self) -> None:
         """Close the kept connections, and keep none from now on."""
@@ -146,7 +124,7 @@ class Client:
     def _take_idle(self, url: Url) -> socket.socket | None:
         if self._process_id != os.getpid():  # a fork must not write into its parent's connections
             self._process_id, self._idle = os.getpid(), {}
-        idle = self._idle.get(url[:3], [])
+        idle = self._idle.get(url.origin, [])
         while idle:
             with contextlib.suppress(IndexError):  # another thread took the last one
                 connection = idle.pop()
@@ -155,18 +133,9 @@ class Client:
                 connection.close()
         return None
 
-    def _connect(self, url: Url, exchange: _Exchange) -> socket.socket:
-        exchange.doing = f"connecting to {url.authority}"
-        connection = socket.create_connection((url.host, url.port), timeout=exchange.remaining())
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if url.scheme == "https":
-                connection.settimeout(exchange.remaining())
-                return self._tls_context().wrap_socket(connection, server_hostname=url.host)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+
+class _ClosedMeanwhile(HttpError, ConnectionError):
+    """The server closed the connection before it sent anything: most likely while it was kept."""
 
 
 class _Exchange:
@@ -187,8 +156,14 @@ class _Exchange:
 
     def run(self, connection: socket.socket, request: bytes) -> tuple[Response, bool]:
         """Return the answer, and whether the connection can serve another request."""
-        connection.settimeout(self.remaining())
-        connection.sendall(request)
+        try:
+            connection.settimeout(self.remaining())
+            connection.sendall(request)
+            is_answered = self._receive(connection)
+        except ConnectionError as error:
+            raise _ClosedMeanwhile(f"{error.strerror or type(error).__name__} while {self.doing}") from error
+        if not is_answered:
+            raise _ClosedMeanwhile(_INCOMPLETE)
         status, headers = self._read_head(connection)
         while status < 200:  # 1xx answers come before the one that counts
             status, headers = self._read_head(connection)
@@ -214,7 +189,7 @@ class _Exchange:
             if len(self._buffer) > _MAX_HEAD_BYTES:
                 raise HttpError("the answer is not HTTP", retryable=False)
             if not self._receive(connection):
-                raise HttpError("the connection was closed before the answer was complete")
+                raise HttpError(_INCOMPLETE)
         part, _, self._buffer = self._buffer.partition(end)
         return part
 
@@ -235,7 +210,7 @@ class _Exchange:
             connection.settimeout(self.remaining())
             chunk = connection.recv(min(size - received, 1 << 20))
             if not chunk:
-                raise HttpError("the connection was closed before the answer was complete")
+                raise HttpError(_INCOMPLETE)
             chunks.append(chunk)
             received += len(chunk)
         whole = b"".join(chunks)

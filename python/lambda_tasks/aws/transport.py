@@ -6,20 +6,21 @@ import itertools
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.aws import endpoints, signing
+from lambda_tasks.aws.connection import Connector
 from lambda_tasks.aws.http import MAX_BODY_BYTES as MAX_ANSWER_BYTES
 from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError
 from lambda_tasks.errors import LambdaTasksError
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     from lambda_tasks.aws.credentials import Credentials
-    from lambda_tasks.aws.http import Response, Url
+    from lambda_tasks.aws.http import Response
+    from lambda_tasks.aws.url import Url
 
     T = TypeVar("T")
 
@@ -45,6 +46,10 @@ _THROTTLING_CODES = frozenset(
 _JSON_VERSIONS = {"secretsmanager": "1.1", "ssm": "1.1", "sqs": "1.0", "dynamodb": "1.0"}
 _TARGETS = {"ssm": "AmazonSSM", "sqs": "AmazonSQS", "dynamodb": "DynamoDB_20120810"}
 
+_SKEW_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"}
+_SIGNATURE_CODES = {"SignatureDoesNotMatch", "InvalidSignatureException"}
+_SKEW_SECONDS = 60
+
 _BACKOFF_BASE_SECONDS = 0.05
 _BACKOFF_MAX_SECONDS = 2.0
 
@@ -57,6 +62,10 @@ class CallFailed(LambdaTasksError):
         self.code = code
         self.detail = detail
         self.retryable = retryable
+
+
+class ClockSkew(CallFailed):
+    """The request was refused for its time; the clock is corrected, so that another try may succeed at once."""
 
 
 class CallTimeout(CallFailed):
@@ -81,8 +90,8 @@ class Transport:
         self._environ = environ
         self._wall_clock = wall_clock
         self._sleep = sleep
-        self._tls: ssl.SSLContext | None = None
-        self._client = Client(self._tls_context)
+        self._clock_offset_seconds = 0.0
+        self._client = Client(Connector(environ))
 
     def call(
         self, service: str, operation: str, request: Mapping[str, Any], *, region: str, partition: str, deadline: float
@@ -129,19 +138,23 @@ class Transport:
             full_path = url.path.rstrip("/") + path
             content = {"Host": url.authority, "X-Amz-Content-Sha256": signing.digest(body), **(headers or {})}
             response = self._send_once(
-                method, url._replace(path=full_path), content, body, service, region, deadline, max_answer_bytes
+                method, url.replace(path=full_path), content, body, service, region, deadline, max_answer_bytes
             )
-            if response.status >= 300:
-                raise _refusal(response, url.authority)
             return response.body
 
         return self._retried(once, deadline)
 
     def _retried(self, once: Callable[[], T], deadline: float) -> T:
-        failure = None
+        failure: CallFailed | None = None
+        corrected = False
         for attempt in itertools.count(1):
             try:
                 return once()
+            except ClockSkew as error:
+                if corrected:
+                    raise
+                failure, corrected = error, True
+                continue
             except CallTimeout as error:
                 raise failure or error from error  # what an earlier try met says more than that this one had no time
             except CallFailed as error:
@@ -188,21 +201,37 @@ class Transport:
             region=region,
             method=method,
             path=url.path,
-            epoch_seconds=self._wall_clock(),
+            epoch_seconds=self._wall_clock() + self._clock_offset_seconds,
         )
         try:
-            return self._client.request(method, url, signed, body, deadline=deadline, max_body_bytes=max_answer_bytes)
+            response = self._client.request(
+                method, url, signed, body, deadline=deadline, max_body_bytes=max_answer_bytes
+            )
         except DeadlineExceeded as error:
             raise CallTimeout(str(error)) from error
         except HttpError as error:
             raise CallFailed(str(error), retryable=error.retryable) from error
+        if response.status >= 300:
+            refusal = _refusal(response, url.authority)
+            self._correct_clock(refusal, response.headers.get("date", ""))
+            raise refusal
+        return response
 
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            import ssl  # noqa: PLC0415 - plain HTTP (a test server, a VPC proxy) must not pay for it
+    def _correct_clock(self, error: CallFailed, date: str) -> None:
+        """Take over the server's clock where the request was refused for its time.
 
-            self._tls = ssl.create_default_context(cafile=self._environ.get("AWS_CA_BUNDLE") or None)
-        return self._tls
+        Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
+        """
+        if error.code not in _SKEW_CODES and error.code not in _SIGNATURE_CODES:
+            return
+        server_epoch = _http_date_epoch(date)
+        if server_epoch is None:
+            return
+        offset_seconds = server_epoch - self._wall_clock()
+        # A wrong signature is mostly one of a wrong key: then the clocks agree, and another try is no use.
+        if error.code in _SKEW_CODES or abs(offset_seconds - self._clock_offset_seconds) > _SKEW_SECONDS:
+            self._clock_offset_seconds = offset_seconds
+            raise ClockSkew(error.problem, code=error.code, detail=error.detail) from error
 
 
 def backoff(attempt: int) -> float:
@@ -213,11 +242,9 @@ def backoff(attempt: int) -> float:
 
 def _answer(response: Response, server: str) -> dict[str, Any]:
     content = _json_object(response.body)
-    if response.status == 200 and content is not None:
-        return content
-    if response.status == 200:
+    if content is None:
         raise CallFailed(f"{server} answered with something else than a JSON object")
-    raise _refusal(response, server)
+    return content
 
 
 def _refusal(response: Response, server: str) -> CallFailed:
@@ -245,3 +272,12 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _http_date_epoch(date: str) -> float | None:
+    import calendar  # noqa: PLC0415 - after a failure only
+
+    try:
+        return calendar.timegm(time.strptime(date, "%a, %d %b %Y %H:%M:%S GMT"))
+    except ValueError:
+        return None

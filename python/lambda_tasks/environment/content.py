@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.errors import InvalidSecret
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 
 def flat_environment(text: str, source: str) -> dict[str, str]:

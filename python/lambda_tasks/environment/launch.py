@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
-from lambda_tasks.aws import credentials
+from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.environment import reference
 from lambda_tasks.environment.report import Report
@@ -17,8 +15,10 @@ from lambda_tasks.environment.resolver import resolve
 from lambda_tasks.errors import CommandNotExecutable, InvalidNextWrapper, LambdaTasksError
 from lambda_tasks.settings import Settings
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn
 
     from lambda_tasks.environment.resolver import Resolution
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Become the command in ``sys.argv``, with what its references stand for; or report and exit with status 1.
 
-    ``sys.argv[1]`` is empty where the wrapper was started without ``LC_CTYPE``, the command follows it.
+    ``sys.argv`` holds the wrapper's path, an empty string where ``LC_CTYPE`` was not set before, and the command.
     """
-    had_lc_ctype, *command = sys.argv[1:]
+    wrapper, had_lc_ctype, *command = sys.argv[1:]
     if not had_lc_ctype:
         os.environ.pop("LC_CTYPE", None)  # set by this interpreter (PEP 538): COMMAND must not inherit it
     report = Report(os.environ)
     try:
         settings = Settings.from_environ(os.environ)
-        check_next_wrapper(settings.next_wrapper)
+        check_next_wrapper(settings.next_wrapper, wrapper)
         if has_references(os.environ):
             export(_resolve(os.environ, settings), report)
         launch([settings.next_wrapper, *command] if settings.next_wrapper else command)
@@ -58,6 +58,35 @@ def resolve_in_process() -> Settings:
     return Settings.from_environ(os.environ)  # secrets may hold settings too
 
 
+def resolve_after_restore(use: Callable[[Settings], None]) -> None:
+    """Under SnapStart, resolve again after every restore, and hand the settings to `use`.
+
+    A snapshot freezes the environment: without this a function would serve secrets as old as its version.
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+    """
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start" or not has_references(os.environ):
+        return
+    import snapshot_restore_py  # noqa: PLC0415 - the managed runtime brings it where there is SnapStart
+
+    snapshot_restore_py.register_after_restore(lambda: use(resolve_again()))
+
+
+def resolve_again() -> Settings:
+    """Resolve as at the start: what was exported then is forgotten first, and what is no longer there goes.
+
+    Raises:
+        LambdaTasksError: one of the resolver's errors; the environment is as it was.
+
+    """
+    exported = Settings.from_environ(os.environ).resolved or ()
+    environ = {name: value for name, value in os.environ.items() if name not in exported}
+    resolution = _resolve(environ, Settings.from_environ(environ))
+    for name in exported:
+        os.environ.pop(name, None)
+    export(resolution, Report(environ))
+    return Settings.from_environ(os.environ)
+
+
 def has_references(environ: Mapping[str, str]) -> bool:
     """Tell whether there is anything to resolve."""
     return (
@@ -74,20 +103,22 @@ def export(resolution: Resolution, report: Report) -> None:
     report.success(resolution)
 
 
-def check_next_wrapper(next_wrapper: str | None) -> None:
-    """Check that the wrapper to run next can be executed.
+def check_next_wrapper(next_wrapper: str | None, wrapper: str) -> None:
+    """Check that the wrapper to run next can be executed, and is not this one.
 
     Raises:
-        InvalidNextWrapper: it cannot.
+        InvalidNextWrapper: it cannot, or is.
 
     """
-    is_file = os.path.isfile
-    if next_wrapper and not (is_file(next_wrapper) and os.access(next_wrapper, os.X_OK)):
-        raise InvalidNextWrapper(
-            f"{next_wrapper!r} is not an executable file",
-            variable="LAMBDA_TASKS_NEXT_WRAPPER",
-            remedy="attach the layer that holds it, correct the path, or remove the variable",
-        )
+    if not next_wrapper:
+        return
+    setting = "LAMBDA_TASKS_NEXT_WRAPPER"
+    if not (os.path.isfile(next_wrapper) and os.access(next_wrapper, os.X_OK)):  # noqa: PTH113 - pathlib costs 2 ms
+        remedy = "attach the layer that holds it, correct the path, or remove the variable"
+        raise InvalidNextWrapper(f"{next_wrapper!r} is not an executable file", variable=setting, remedy=remedy)
+    if os.path.samefile(next_wrapper, wrapper):  # noqa: PTH121
+        remedy = "name another exec wrapper, or remove the variable"
+        raise InvalidNextWrapper("the next wrapper is this one", variable=setting, remedy=remedy)
 
 
 def launch(command: list[str]) -> NoReturn:
@@ -110,7 +141,7 @@ def launch(command: list[str]) -> NoReturn:
 
 def _resolve(environ: Mapping[str, str], settings: Settings) -> Resolution:
     environ = dict(environ)
-    transport = Transport(functools.partial(credentials.from_environ, environ), environ)
+    transport = Transport(CredentialChain(environ), environ)
     with contextlib.closing(transport):
         return resolve(environ, settings, transport)
 

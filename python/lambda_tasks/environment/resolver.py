@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from lambda_tasks.environment import content, reference
 from lambda_tasks.environment.fetch import Fetch
 from lambda_tasks.environment.reference import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, ParameterPath
 from lambda_tasks.errors import LambdaTasksError, ReservedVariable, VariableConflict, combine
+from lambda_tasks.value import Value
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from lambda_tasks.aws.transport import Transport
-    from lambda_tasks.environment.reference import Parameter, References, SecretVersion, VariableReference
+    from lambda_tasks.environment.reference import References, Source, VariableReference
     from lambda_tasks.settings import Settings
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
@@ -38,7 +39,7 @@ RESERVED_PREFIXES = ("AWS_LAMBDA_", "_LAMBDA_")
 LOADER_NAMES = frozenset({"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"})
 
 
-class Resolution(NamedTuple):
+class Resolution(Value):
     """The variables to export, from how many secrets and parameters they came, and how long that took."""
 
     exports: dict[str, str]
@@ -70,13 +71,13 @@ def resolve(environ: Mapping[str, str], settings: Settings, transport: Transport
         raise combine(errors)
 
     fetch = Fetch(transport, timeout_seconds=settings.resolve_timeout_seconds)
-    fetch.start(_sources(references))
+    fetch.start(sources_of(references))
     exports = _collect(_environment_sources(references, fetch), errors)
     nested, nested_errors = reference.parse(
         {name: value for name, value in exports.items() if name.startswith(reference.VARIABLE_PREFIX)},
         strict=settings.strict_references,
     )
-    fetch.start(_sources(nested))
+    fetch.start(sources_of(nested))
     overridden = {variable.setting for variable in nested.variables}
     variables = [variable for variable in references.variables if variable.setting not in overridden]
     variables += nested.variables
@@ -112,8 +113,8 @@ def _reserved_names(names: Iterable[str]) -> set[str]:
     }
 
 
-def _sources(references: References) -> list[SecretVersion | Parameter | ParameterPath]:
-    # The environment sources first: others may have to wait for what they hold.
+def sources_of(references: References) -> list[Source]:
+    """Return what `references` need fetched, the environment sources first: others may have to wait for them."""
     environment = [references.environment_secret, references.ssm_environment]
     return [source for source in environment if source] + [variable.source for variable in references.variables]
 

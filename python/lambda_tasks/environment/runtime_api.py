@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from typing import TYPE_CHECKING
 
-from lambda_tasks.aws.http import Client, HttpError, Url
-
-if TYPE_CHECKING:
-    import ssl
+from lambda_tasks.aws.connection import Connector
+from lambda_tasks.aws.http import Client, HttpError
+from lambda_tasks.aws.url import Url
 
 _TIMEOUT_SECONDS = 2.0
 
@@ -28,11 +27,8 @@ def post_init_error(runtime_api: str, error_type: str, message: str) -> bool:
             "Lambda-Runtime-Function-Error-Type": error_type,
         }
         deadline = time.monotonic() + _TIMEOUT_SECONDS
-        response = Client(_no_tls).post(url, headers, json.dumps(content).encode(), deadline=deadline)
+        with contextlib.closing(Client(Connector({}))) as client:
+            response = client.request("POST", url, headers, json.dumps(content).encode(), deadline=deadline)
     except (HttpError, ValueError):
         return False
     return response.status == 202
-
-
-def _no_tls() -> ssl.SSLContext:
-    raise AssertionError("the Runtime API is plain HTTP")

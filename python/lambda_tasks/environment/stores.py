@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
 from lambda_tasks.aws.transport import CallFailed, CallTimeout
 from lambda_tasks.environment.reference import Parameter, ParameterPath, SecretVersion
@@ -16,14 +16,16 @@ from lambda_tasks.errors import (
     ServiceUnavailable,
 )
 
+TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.environment.reference import Source
 
 PARAMETERS_PER_CALL = 10  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html
 
+_RANDOM_END = re.compile(r"-[A-Za-z0-9]{6}$")
 _NOT_FOUND_CODES = {"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"}
 _DENIED_CODES = {"AccessDeniedException", "AccessDenied"}
 _KMS_CODES = {"DecryptionFailure", "InvalidKeyId", "KMSAccessDeniedException"}
@@ -78,7 +80,8 @@ def get_parameters(
 ) -> dict[Parameter, str | LambdaTasksError]:
     """Return the value of each of up to ten parameters of one region, or the resolver's error that names it.
 
-    No two may have the same name: the answer is matched by name and ARN, since AWS leaves the version out there.
+    No two may have the same name: the answer is matched by ARN or name, since AWS leaves the version out there, and
+    gives the name also where the ARN was asked for.
     """
     request = {"Names": [parameter.asked_for for parameter in parameters], "WithDecryption": True}
     first = parameters[0]
@@ -95,7 +98,15 @@ def get_parameters(
     values: dict[str, str] = {}
     for found in answer.get("Parameters", ()):
         values[found["Name"]] = values[found.get("ARN", "")] = found["Value"]
-    return {parameter: values.get(parameter.name, _not_found(parameter)) for parameter in parameters}
+    return {parameter: _found(parameter, values) for parameter in parameters}
+
+
+def _found(parameter: Parameter, values: Mapping[str, str]) -> str | LambdaTasksError:
+    resource = parameter.name.partition(":parameter/")[2]
+    for name in (parameter.name, f"/{resource}", resource):
+        if name in values:
+            return values[name]
+    return _not_found(parameter)
 
 
 def get_parameters_by_path(transport: Transport, path: ParameterPath, *, deadline: float) -> dict[str, str]:
@@ -126,17 +137,21 @@ def get_parameters_by_path(transport: Transport, path: ParameterPath, *, deadlin
     return values
 
 
-def required_permission(source: Source) -> tuple[str, str]:
-    """Return the IAM action that reading `source` needs, and the ARN of the resource to allow it on."""
+def required_permission(source: Source) -> tuple[str, tuple[str, ...]]:
+    """Return the IAM action that reading `source` needs, and the ARNs of the resources to allow it on."""
     if isinstance(source, SecretVersion):
-        return "secretsmanager:GetSecretValue", source.arn
-    if isinstance(source, ParameterPath):
-        resource, action = source.path.strip("/"), "ssm:GetParametersByPath"
-    elif source.name.startswith("arn:"):
-        return "ssm:GetParameters", source.name
-    else:
-        resource, action = source.name.lstrip("/"), "ssm:GetParameters"
-    return action, f"arn:{source.partition}:ssm:{source.region}:*:parameter/{resource}".rstrip("/")
+        # AWS ends every secret's ARN in six random characters; a reference may leave them out, a policy may not.
+        return "secretsmanager:GetSecretValue", (
+            source.arn if _RANDOM_END.search(source.arn) else f"{source.arn}-??????",
+        )
+    if isinstance(source, Parameter) and source.name.startswith("arn:"):
+        return "ssm:GetParameters", (source.name,)
+    # A name or a path says nothing about the account.
+    prefix = f"arn:{source.partition}:ssm:{source.region}:*:parameter/"
+    if isinstance(source, Parameter):
+        return "ssm:GetParameters", (prefix + source.name.lstrip("/"),)
+    path = (prefix + source.path.strip("/")).rstrip("/")
+    return "ssm:GetParametersByPath", (path, f"{path}/*")
 
 
 def timed_out(source: Source, problem: str = "no time left") -> ResolveTimeout:
@@ -155,7 +170,7 @@ def _not_found(source: Source, problem: str = "there is no such secret, paramete
 
 def _explain(error: CallFailed, source: Source) -> LambdaTasksError:
     # AWS's own message is read but never shown: that of a wrong signature holds the session token.
-    action, resource = required_permission(source)
+    action, resources = required_permission(source)
     if isinstance(error, CallTimeout):
         return timed_out(source, error.problem)
     if error.code in _NOT_FOUND_CODES:
@@ -171,7 +186,7 @@ def _explain(error: CallFailed, source: Source) -> LambdaTasksError:
             remedy="allow the function's role kms:Decrypt on the key, and check that the key is enabled",
         )
     if error.code in _DENIED_CODES:
-        remedy = f"allow the function's role {action} on {resource}"
+        remedy = f"allow the function's role {action} on {' and '.join(resources)}"
         return SecretAccessDenied("access denied", source=str(source), remedy=remedy)
     if error.code in _CREDENTIAL_CODES:
         remedy = "check the AWS credentials (key, secret, session token) and the clock"

@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lambda_tasks import settings
-from lambda_tasks.aws import credentials, endpoints
+from lambda_tasks.aws import endpoints
+from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import CallFailed, Transport
 from lambda_tasks.errors import EnqueueFailed
 
@@ -164,7 +165,7 @@ def calls() -> AwsCalls:
 def transport() -> Transport:
     """Return the signed transport of this process, made when it is first needed."""
     environ = settings.environ()
-    return Transport(functools.partial(credentials.from_environ, environ), environ)
+    return Transport(CredentialChain(environ), environ)
 
 
 def is_lambda(environ: Mapping[str, str]) -> bool:

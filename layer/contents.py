@@ -1,0 +1,105 @@
+"""What may lie in the layer's zip, file by file, without running any of it."""
+
+import re
+import stat
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from layer import elf
+from layer.build import File, Files
+from layer.wheels import TARGETS
+
+_BYTE_CODE = re.compile(r"(?P<folder>.+)/__pycache__/(?P<module>[^/]+)\.cpython-3(?P<minor>\d+)\.pyc")
+# PEP 552: the byte code goes by the hash of its source, and is not checked against it.
+_UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+
+
+def read(archive: Path) -> tuple[Files, list[str]]:
+    """Return what an archive holds, and what is wrong with its entries as such."""
+    files: Files = {}
+    problems = []
+    with zipfile.ZipFile(archive) as layer:
+        for entry in layer.infolist():
+            mode = entry.external_attr >> 16
+            if entry.filename in files:
+                problems.append(f"{entry.filename}: twice in the archive")
+            if not stat.S_ISREG(mode) or ".." in PurePosixPath(entry.filename).parts or entry.filename[0] == "/":
+                problems.append(f"{entry.filename}: not a regular file below the layer's folder")
+            files[entry.filename] = File(layer.read(entry), stat.S_IMODE(mode))
+    return files, problems
+
+
+def problems(files: Files, expected: Files) -> list[str]:
+    """Say what is wrong with a layer; `expected` is all of it but the byte code."""
+    byte_code = {name: found for name in files if (found := _BYTE_CODE.fullmatch(name))}
+    others = {name: file for name, file in files.items() if name not in byte_code}
+    return [
+        *_unexpected(others, expected),
+        *_different(others, expected),
+        *_misplaced_byte_code(files, byte_code),
+        *_missing_byte_code(expected, byte_code),
+        *_unfit_modules(others),
+    ]
+
+
+def versions(files: Files) -> list[str]:
+    """Return the Pythons that the layer has byte code for."""
+    minors = {int(found["minor"]) for name in files if (found := _BYTE_CODE.fullmatch(name))}
+    return [f"3.{minor}" for minor in sorted(minors)]
+
+
+def _unexpected(files: Files, expected: Files) -> Iterator[str]:
+    importable = {_top(name) for name in expected}
+    for name in sorted(files.keys() - expected.keys()):
+        if _top(name) in importable:
+            yield f"{name}: belongs to nothing that is bundled"
+        else:
+            yield f"{name}: shadows what a function or another layer calls {_top(name)}"
+
+
+def _top(name: str) -> str:
+    """Return what an import, or a look-up in /opt/bin, would find; folders of other layers lie beside ours."""
+    return "/".join(PurePosixPath(name).parts[:2])
+
+
+def _different(files: Files, expected: Files) -> Iterator[str]:
+    for name, file in sorted(expected.items()):
+        if name not in files:
+            yield f"{name}: missing"
+        elif files[name].data != file.data:
+            yield f"{name}: not the bytes of this commit or of a pinned wheel"
+        elif files[name].mode != file.mode:
+            yield f"{name}: has the permissions {files[name].mode:o} in place of {file.mode:o}"
+
+
+def _misplaced_byte_code(files: Files, byte_code: Mapping[str, re.Match[str]]) -> Iterator[str]:
+    for name, found in sorted(byte_code.items()):
+        if f"{found['folder']}/{found['module']}.py" not in files:
+            yield f"{name}: byte code without a source"
+        if files[name].data[4:8] != _UNCHECKED_HASH:
+            yield f"{name}: byte code that is checked against its source, or goes by file times"
+
+
+def _missing_byte_code(expected: Files, byte_code: Mapping[str, re.Match[str]]) -> Iterator[str]:
+    """Ask for all byte code of a Python, or none."""
+    for minor in sorted({found["minor"] for found in byte_code.values()}):
+        for source in sorted(name for name in expected if name.endswith(".py")):
+            path = PurePosixPath(source)
+            name = f"{path.parent}/__pycache__/{path.stem}.cpython-3{minor}.pyc"
+            if name not in byte_code:
+                yield f"{name}: missing, so that every cold start would compile {source}"
+
+
+def _unfit_modules(files: Files) -> Iterator[str]:
+    compiled = {name: file for name, file in files.items() if ".so" in PurePosixPath(name).suffixes}
+    targets = {name: elf.named_target(name) for name in compiled}
+    for name, file in sorted(compiled.items()):
+        target, machine = targets[name], elf.machine(file.data)
+        if target is None:
+            yield f"{name}: its name says no Python and processor"
+        elif machine != target.machine:
+            yield f"{name}: made for {machine or 'no processor of Lambda'}"
+    for wanted in TARGETS:
+        if (wanted.python, wanted.machine) not in targets.values():
+            yield f"no compiled module for Python {wanted.python} on {wanted.machine}"
