@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lambda_tasks.aws import credentials
@@ -42,8 +43,15 @@ def create_table(aws: EmbeddedAws) -> str:
     return name
 
 
-def dynamodb_state(environ: Mapping[str, str], table: str, clock: Clock) -> DynamoDbState:
-    """Return a store in `table`, reached as `environ` says."""
-    transport = Transport(functools.partial(credentials.from_environ, environ), environ)
-    region = environ["AWS_REGION"]
-    return DynamoDbState(table, transport, region=region, partition="aws", record_ttl_seconds=14 * DAY, clock=clock)
+@contextlib.contextmanager
+def transport(environ: Mapping[str, str]) -> Iterator[Transport]:
+    """Reach AWS as `environ` says, without waiting between one try and the next."""
+    made = Transport(functools.partial(credentials.from_environ, environ), environ, sleep=lambda _: None)
+    with contextlib.closing(made):
+        yield made
+
+
+def dynamodb_state(transport: Transport, table: str, clock: Clock) -> DynamoDbState:
+    """Return a store in `table`, in the embedded AWS's region."""
+    where = {"region": "eu-west-1", "partition": "aws"}
+    return DynamoDbState(table, transport, **where, record_ttl_seconds=14 * DAY, clock=clock)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import stores
 from lambda_tasks.errors import LeaseLost
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.state.memory import MemoryState
@@ -37,12 +39,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
-def state(request: pytest.FixtureRequest, clock: Clock) -> State:
+def state(request: pytest.FixtureRequest, clock: Clock) -> Iterator[State]:
     """Each store there is; tests tell their messages and tasks apart by name."""
     if request.param == "memory":
-        return MemoryState(clock=clock, record_ttl_seconds=14 * DAY)
+        yield MemoryState(clock=clock, record_ttl_seconds=14 * DAY)
+        return
     aws: EmbeddedAws = request.getfixturevalue("embedded_aws")
-    return dynamodb_state(aws.environ(), request.getfixturevalue("table"), clock)
+    with stores.transport(aws.environ()) as transport:
+        yield dynamodb_state(transport, request.getfixturevalue("table"), clock)
 
 
 def attempt(message_id: str | None = None, *, task: str = TASK, **options: Any) -> Attempt:
