@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lambda_tasks import settings
 from lambda_tasks.environment import launch
-from lambda_tasks.tasks import dispatcher
+from lambda_tasks.tasks import dispatcher, lookup, memory
+from lambda_tasks.tasks.worker import Worker
 
 if TYPE_CHECKING:
     from lambda_tasks.tasks.event import LambdaContext, PartialBatchResponse
 
-_settings = launch.resolve_in_process()
-dispatcher.import_modules(_settings)
+_worker = Worker.from_environ(launch.resolve_in_process(), settings.environ())
+lookup.import_modules(_worker.settings)
+if _worker.settings.memory_guard:
+    memory.set_limit(_worker.environ)
 
 
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:
     """Dispatch an SQS event, or one message; see `lambda_tasks.tasks.dispatcher.dispatch`."""
-    return dispatcher.dispatch(event, context, _settings)
+    return dispatcher.dispatch(event, context, _worker)
