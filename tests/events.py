@@ -53,4 +53,4 @@ class Context:
         self._ends_at = time.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
-        return round((self._ends_at - time.monotonic()) * 1000)
+        return round(min(self._ends_at - time.monotonic(), 1e9) * 1000)

@@ -33,6 +33,7 @@ logger = logging.getLogger("lambda_tasks")
 
 # How late a limit has to be before the signal raises it: later than the loop does, where that is not blocked.
 _LATE_SECONDS = 0.1
+_CANCELLATIONS = 10
 
 
 class SoftTimeLimitExceeded(errors.SoftTimeLimitExceeded, asyncio.CancelledError):
@@ -54,7 +55,19 @@ def run_lanes(invocation: Invocation, lanes: Sequence[Lane]) -> None:
     try:
         loop.run_until_complete(_run_lanes(invocation, lanes))
     finally:
-        loop.close()
+        close(loop)
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop, after cancelling what still runs in it, as often as it takes within reason."""
+    for _ in range(_CANCELLATIONS):
+        pending = asyncio.all_tasks(loop)
+        if not pending:
+            break
+        for task in pending:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(pending, timeout=_LATE_SECONDS))
+    loop.close()
 
 
 async def _run_lanes(invocation: Invocation, lanes: Sequence[Lane]) -> None:
@@ -76,7 +89,8 @@ async def _run_call(invocation: Invocation, jobs: Sequence[Job]) -> bool:
     waits_for_state = invocation.worker.state is not None
     if await _aside(call.begin) if waits_for_state else call.begin():
         invocation.started(call)
-        await _run_limited(call, invocation.time.grace_seconds)
+        if not await _run_limited(call, invocation.time.grace_seconds):
+            invocation.has_stuck_calls = True
     ended = functools.partial(invocation.ended, call)
     waits = waits_for_state or any(result.outcome.is_dead for result in call.results.values())
     return await _aside(ended) if waits else ended()
@@ -87,13 +101,14 @@ async def _aside(function: Callable[[], bool | None]) -> bool:
     return bool(await asyncio.get_running_loop().run_in_executor(None, function))
 
 
-async def _run_limited(call: Call, grace_seconds: float) -> None:
-    """Run a call's coroutine as a task of its own; leave that behind where it does not even end when it is stopped."""
+async def _run_limited(call: Call, grace_seconds: float) -> bool:
+    """Run a call's coroutine as a task of its own, and tell whether it ended: it may go on when it is stopped."""
     task = asyncio.ensure_future(_run_in_surroundings(call))
     longest = call.limits.hard + grace_seconds
     done, _ = await asyncio.wait({task}, timeout=longest if longest < math.inf else None)
     if not done:
         call.raised(errors.HardTimeLimitExceeded("the hard timeout passed, and the task did not end"))
+    return bool(done)
 
 
 async def _run_in_surroundings(call: Call) -> None:

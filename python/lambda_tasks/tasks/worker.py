@@ -65,7 +65,9 @@ class Worker:
         """Close what is open. A function does not: its execution environment ends with it."""
         self._transport.close()
         if self._loop is not None:
-            self._loop.close()
+            from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio is there where there is a loop
+
+            event_loop.close(self._loop)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
