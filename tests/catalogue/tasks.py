@@ -198,3 +198,17 @@ def index(items: list[Item[Product]]) -> None:
 @task(batch=True)
 async def index_async(items: list[Item]) -> None:  # type: ignore[type-arg]
     seen.append([item.kwargs for item in items])
+
+
+@task(hard_timeout=0.2)
+async def stick_async() -> None:
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 50_000_000)
+
+
+@task(retry_on=(ConnectionError,), retry_delay=1)
+def flaky(*, number: int) -> int:
+    """Fail the first time that this process runs it."""
+    ran.append(number)
+    if ran.count(number) == 1:
+        raise ConnectionError("try again")
+    return number
