@@ -215,7 +215,7 @@ def test_records_are_found_by_task_and_by_status(state: State, clock: Clock) -> 
         state.finish(one, ending, deadline=soon())
     ids = [one.message_id for one in reversed(attempts)]
     assert [record.message_id for record in state.records_of_task(task)] == ids
-    rejected = [record.message_id for record in state.records_with_status("rejected")]
+    rejected = [record.message_id for record in state.records_with_status(Status.REJECTED)]
     assert rejected == [message_id for number, message_id in enumerate(reversed(ids)) if number % 3][::-1]
     clock.advance(14 * DAY)
     assert list(state.records_of_task(task)) == []

@@ -160,9 +160,9 @@ class DynamoDbState:
         """See `State.records_of_task`."""
         return (record for record in self._records("by_task", task) if record.task == task)
 
-    def records_with_status(self, status: str) -> Iterator[TaskRecord]:
+    def records_with_status(self, status: Status) -> Iterator[TaskRecord]:
         """See `State.records_with_status`."""
-        return (record for record in self._records("by_status", status) if record.status == status)
+        return (record for record in self._records("by_status", status.value) if record.status is status)
 
     def _expiry(self, now: float, lease_until: float = 0) -> int:
         return math.ceil(max(now + self._record_ttl_seconds, lease_until))

@@ -107,9 +107,9 @@ class MemoryState:
         """See `State.records_of_task`."""
         return (record for record in self._latest_first() if record.task == task)
 
-    def records_with_status(self, status: str) -> Iterator[TaskRecord]:
+    def records_with_status(self, status: Status) -> Iterator[TaskRecord]:
         """See `State.records_with_status`."""
-        return (record for record in self._latest_first() if record.status == status)
+        return (record for record in self._latest_first() if record.status is status)
 
     def _latest_first(self) -> list[TaskRecord]:
         with self._lock:

@@ -18,7 +18,7 @@ from lambda_tasks.errors import LeaseLost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambda_tasks.state.record import Ending, TaskRecord
+    from lambda_tasks.state.record import Ending, Status, TaskRecord
 
 
 def new_owner() -> str:
@@ -154,7 +154,7 @@ class State(Protocol):
         """
         ...
 
-    def records_with_status(self, status: str) -> Iterator[TaskRecord]:
+    def records_with_status(self, status: Status) -> Iterator[TaskRecord]:
         """Yield the records with a status, those of the messages first received last first.
 
         Raises:

@@ -32,6 +32,9 @@ class Status(str, enum.Enum):
     FAILED = "failed"
     REJECTED = "rejected"
 
+    def __str__(self) -> str:
+        return self.value
+
 
 @dataclass(frozen=True)
 class Ending:
