@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 import fake_aws
 from layer import build
 from layer.interpreters import VERSIONS, installed
+from workers import close_workers
 
 pytest_plugins = ["fixtures_aws", "fixtures_producers"]
 
@@ -27,6 +28,12 @@ def aws() -> Iterator[fake_aws.FakeAws]:
     """Secrets Manager, Parameter Store and the Runtime API's init error, on a free loopback port."""
     with fake_aws.serve() as fake:
         yield fake
+
+
+@pytest.fixture(autouse=True)
+def _workers_are_closed() -> Iterator[None]:
+    yield
+    close_workers()
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import pytest
 
 from catalogue import tasks
 from lambda_tasks.errors import InvalidKwargs
-from lambda_tasks.settings import Settings
 from lambda_tasks.tasks import dispatcher
 from lambda_tasks.testing import TaskQueue, lambda_context, message_body, sqs_event, sqs_record
+from workers import worker
 
 pytest_plugins = ["pytester"]
 
@@ -114,7 +114,7 @@ def test_events_are_those_of_lambda(task_queue: TaskQueue) -> None:
         sqs_record(message_body("catalogue.tasks.fail"), message_id="m-3", ApproximateReceiveCount="4"),
         task_queue[0],
     )
-    answer = dispatcher.dispatch(event, lambda_context(remaining_time_ms=9000), Settings())
+    answer = dispatcher.dispatch(event, lambda_context(remaining_time_ms=9000), worker())
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m-3"}]}
     assert tasks.ran == [2, 0, 1]
     assert event["Records"][2]["messageId"] == task_queue[0].message_id

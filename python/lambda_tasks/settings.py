@@ -38,6 +38,11 @@ class Settings(Value):
     mode: str = "sqs"
     payload_bucket: str | None = None
     scheduler_role_arn: str | None = None
+    dead_letter_queue_url: str | None = None
+    soft_timeout_seconds: float | None = None
+    hard_timeout_seconds: float | None = None
+    reporting_margin_seconds: float = 2.0
+    concurrency: int = 1
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -74,7 +79,18 @@ class Settings(Value):
             mode=read("MODE", _mode, "sqs"),
             payload_bucket=read("PAYLOAD_BUCKET", _optional, None),
             scheduler_role_arn=read("SCHEDULER_ROLE_ARN", _optional, None),
+            dead_letter_queue_url=read("DEAD_LETTER_QUEUE_URL", _optional, None),
+            soft_timeout_seconds=read("SOFT_TIMEOUT_SECONDS", _optional_seconds, None),
+            hard_timeout_seconds=read("HARD_TIMEOUT_SECONDS", _optional_seconds, None),
+            reporting_margin_seconds=read("REPORTING_MARGIN_SECONDS", _positive_seconds, 2.0),
+            concurrency=read("CONCURRENCY", _threads, 1),
         )
+        soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
+        if soft is not None and hard is not None and soft >= hard:
+            variable, remedy = "LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS", "make it shorter than the hard one"
+            errors.append(
+                InvalidSetting("the soft timeout is not below the hard one", variable=variable, remedy=remedy)
+            )
         if errors:
             raise combine(errors)
         return settings
@@ -163,6 +179,16 @@ def _mode(value: str) -> str:
     if value not in MODES:
         raise ValueError(f"use one of {', '.join(MODES)}")
     return value
+
+
+def _optional_seconds(value: str) -> float | None:
+    return _positive_seconds(value) if value else None
+
+
+def _threads(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1000):
+        raise ValueError("use a whole number of threads from 1 to 1000")
+    return int(value)
 
 
 def _optional(value: str) -> str | None:

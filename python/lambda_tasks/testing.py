@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 from lambda_tasks import settings
 from lambda_tasks.tasks import in_process, message, queue
 from lambda_tasks.tasks.context import ATTRIBUTE
-from lambda_tasks.tasks.execution import find_task
+from lambda_tasks.tasks.lookup import find_task
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -215,7 +215,7 @@ def _record(one: Record | Recorded | str) -> Record:
 def _run(recorded: Recorded) -> Ran:
     for deliveries in range(1, _MOST_DELIVERIES + 1):
         record = in_process.record_of(recorded.outgoing, receive_count=deliveries, message_id=recorded.message_id)
-        result = in_process.dispatch(record, settings.current())
+        result = in_process.dispatch(record, settings.current().replace(table=None))
         if result.outcome.value in _FINAL:
             break
     return Ran(recorded, result.outcome.value, deliveries, result.value, result.error)
