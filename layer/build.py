@@ -139,7 +139,8 @@ def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
     """Compile every Python file with every interpreter, since /opt is read-only and so never gains a cache.
 
     The byte code carries the hash of its source and is never checked against it, so the file times that an unpacked
-    archive happens to have do not matter (PEP 552).
+    archive happens to have do not matter (PEP 552). It is optimised, which leaves out docstrings and assertions, and
+    takes the name that the runtime looks for all the same.
     """
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         stages = {version: Path(folder, version) for version in interpreters}
@@ -148,17 +149,19 @@ def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
             write_tree(modules, stage)
         list(pool.map(lambda version: _compile(stages[version], interpreters[version]), interpreters))
         return {
-            path.relative_to(stage).as_posix(): File(path.read_bytes())
+            path.relative_to(stage).as_posix().replace(".opt-2.", "."): File(path.read_bytes())
             for stage in stages.values()
             for path in stage.rglob("*.pyc")
         }
 
 
 def _compile(stage: Path, interpreter: Path) -> None:
-    # A fixed hash seed, no site packages and no settings of the caller: byte code depends on all of them.
-    compiler = [str(interpreter), "-s", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    # A fixed hash seed, no site packages and no settings of the caller: byte code depends on all of them. Without the
+    # columns that tracebacks underline it is a fifth smaller (the lines are still told).
+    python = [str(interpreter), "-s", "-S", "-X", "no_debug_ranges"]
+    compileall = ["-m", "compileall", "-q", "-o", "2", "--invalidation-mode", "unchecked-hash"]
     process = subprocess.run(
-        [*compiler, "-s", str(stage), "-p", "/opt", str(stage)],
+        [*python, *compileall, "-s", str(stage), "-p", "/opt", str(stage)],
         cwd=stage,
         env={"PYTHONHASHSEED": "0"},
         capture_output=True,
