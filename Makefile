@@ -44,6 +44,14 @@ test: lint $(VENV_SAM)/.installed $(LAYER) ## Run lint and all tests, with cover
 	$(VENV)/bin/python -m coverage report
 	@tail -n 1 build/pytest.log
 
+.PHONY: soak
+soak: $(VENV)/.installed $(LAYER) ## Kill, duplicate and cut off workers at random; SOAK_MESSAGES=2000 and SOAK_SEED= are settings
+	SOAK_MESSAGES=$${SOAK_MESSAGES:-2000} $(VENV)/bin/python -m pytest -s tests/test_soak.py
+
+.PHONY: bench
+bench: $(VENV)/.installed ## Measure what the README promises; GROUPS="resolver" narrows it
+	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
+
 .PHONY: lint
 lint: $(VENV)/.installed ## Check code, format, types and shell scripts
 	$(VENV)/bin/ruff check

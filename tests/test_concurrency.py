@@ -162,7 +162,11 @@ KINDS = st.sampled_from(["add", "meet", "index", "index_async", "nothing"])
 @given(st.lists(st.tuples(KINDS, st.sampled_from([None, "a", "b"]), st.sampled_from([None, "t"])), max_size=12))
 def test_a_plan_has_every_message_once_and_each_group_in_order(kinds: list[tuple[str, str | None, str | None]]) -> None:
     """Every message is in exactly one call, FIFO groups are lanes in order, and calls are of one task and context."""
-    kwargs: dict[str, dict[str, object]] = {"add": {"number": 1}, "meet": {"number": 1, "of": 1}, "index": {"product_id": 1}}
+    kwargs: dict[str, dict[str, object]] = {
+        "add": {"number": 1},
+        "meet": {"number": 1, "of": 1},
+        "index": {"product_id": 1},
+    }
     records = [record_of(name, group, tenant, **kwargs.get(name, {})) for name, group, tenant in kinds]
     jobs = jobs_of(records, Settings(), math.inf)
     order = plan(jobs)

@@ -91,9 +91,7 @@ def test_the_margin_leaves_short_functions_their_time() -> None:
     assert timeouts.margin_within(-1, 2) == 0
 
 
-@given(
-    st.floats(0.01, 900), st.floats(0, 900), st.floats(0.01, 900) | st.none(), st.floats(0.01, 900) | st.none()
-)
+@given(st.floats(0.01, 900), st.floats(0, 900), st.floats(0.01, 900) | st.none(), st.floats(0.01, 900) | st.none())
 def test_a_task_that_had_its_time_is_never_deferred(
     fresh: float, left: float, soft: float | None, hard: float | None
 ) -> None:
