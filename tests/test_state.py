@@ -287,15 +287,21 @@ def test_what_is_recorded_is_of_bounded_size(state: State) -> None:
 
 
 def test_an_error_that_cannot_be_shown_is_recorded() -> None:
-    """An error whose own text raises does not fail what records it."""
+    """An error whose own text raises, or anything that it is asked for, does not fail what records it."""
 
-    class Broken(Exception):
+    class Wordless(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
-    ending = Ending.of(Status.FAILED, error=raised(Broken()))
-    assert (ending.error_type, ending.error_message) == (Broken.__qualname__, "(its __str__ raised RuntimeError)")
-    assert "Broken" in str(ending.traceback)
+    class Hostile(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError
+
+    ending = Ending.of(Status.FAILED, error=raised(Wordless()))
+    assert (ending.error_type, ending.error_message) == (Wordless.__qualname__, "(its __str__ raised RuntimeError)")
+    assert "Wordless" in str(ending.traceback)
+    ending = Ending.of(Status.FAILED, error=raised(Hostile()))
+    assert (ending.error_type, ending.traceback) == (Hostile.__qualname__, "(formatting it raised RuntimeError)")
 
 
 def test_records_do_not_show_what_they_hold() -> None:
