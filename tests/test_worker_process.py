@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import demo
 import pytest
 
+import demo
 from events import message_body
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.emulator_log import json_records

@@ -51,7 +51,7 @@ def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> Pa
 def dispatch_records(records: list[Record], context: LambdaContext | None, worker: Worker) -> PartialBatchResponse:
     """Run each record and list those that SQS must keep."""
     invocation = _begin(records, context, worker)
-    jobs = jobs_of(records, worker.settings, invocation.time.tasks_end_at)
+    jobs = jobs_of(records, worker.settings, invocation.time.tasks_end_at, worker.known)
     invocation.jobs += jobs
     _run(plan(jobs), invocation)
     invocation.settlement.finish()
@@ -69,7 +69,7 @@ def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: W
     body = msgspec.json.encode(event).decode()
     record: Record = {"messageId": _request_id(context) or os.urandom(16).hex(), "body": body}
     invocation = _begin([record], context, worker)
-    (job,) = jobs_of([record], worker.settings, invocation.time.tasks_end_at)
+    (job,) = jobs_of([record], worker.settings, invocation.time.tasks_end_at, worker.known)
     invocation.jobs.append(job)
     _run(plan([job]), invocation)
     invocation.settlement.finish()

@@ -76,6 +76,8 @@ class Invocation:
 
     def started(self, call: Call) -> None:
         """Note that a task is about to be called, and when it will count as stuck."""
+        if call.limits.hard == math.inf:
+            return
         self._running[call] = time.monotonic() + call.limits.hard + self.time.grace_seconds
         if self._watchdog is not None:
             self._watchdog.expect(max(self._running.copy().values()))
@@ -138,13 +140,7 @@ class Invocation:
         call = self.call(jobs)
         if call.begin():
             self.started(call)
-            with call.surroundings():
-                try:
-                    value = interrupter.run(call.limits, call.function)
-                except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
-                    call.raised(error)
-                else:
-                    call.returned(value)
+            call.run(interrupter)
         return self.ended(call)
 
     def _run_async_call(self, jobs: Sequence[Job]) -> bool:

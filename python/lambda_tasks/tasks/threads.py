@@ -59,7 +59,7 @@ class _Pool:
         for call in self._invocation.overdue():
             self._invocation.has_stuck_calls = True
             self._invocation.abandon(call)
-            lane = self._working.pop(call.thread, [])
+            lane = self._working.pop(call.thread, []) if call.thread is not None else []
             self._invocation.defer([self._invocation.settlement.unsettled([job for jobs in lane for job in jobs])])
             if self._waiting:
                 self._start_thread()

@@ -19,8 +19,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from lambda_tasks.aws.http import Client, HttpError, Url
-
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
@@ -84,6 +82,8 @@ def can_answer(environ: Mapping[str, str]) -> bool:
 
 def answer_and_restart(request_id: str, answer: bytes, environ: Mapping[str, str], deadline: float) -> NoReturn:
     """Send the answer of an invocation, then become a new runtime. Without an answer Lambda keeps the whole batch."""
+    from lambda_tasks.aws.http import Client, HttpError, Url  # noqa: PLC0415 - for an invocation that needs it
+
     try:
         url = Url.parse(
             f"http://{environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation/{request_id}/response"
