@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,6 +73,20 @@ def test_a_message_starts_once(state: State, clock: Clock) -> None:
     first = attempt()
     assert state.start(first, deadline=soon()) == Started(1)
     assert state.start(again(first), deadline=soon()) == Busy(clock.now + 60)
+
+
+def test_of_many_at_once_one_starts(state: State) -> None:
+    """Attempts that start at the same moment, in threads, get one lease between them."""
+    together = threading.Barrier(8)
+
+    def start(one: Attempt) -> bool:
+        together.wait()
+        return isinstance(state.start(one, deadline=soon()), Started)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            first = attempt()
+            assert sum(pool.map(start, [again(first) for _ in range(8)])) == 1
 
 
 def test_a_success_never_starts_again(state: State, clock: Clock) -> None:
