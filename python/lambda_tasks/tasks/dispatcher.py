@@ -74,7 +74,7 @@ def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: W
     _run(plan([job]), invocation)
     invocation.settlement.finish()
     invocation.answer()
-    return _result(job, invocation)
+    return _result(job)
 
 
 def _begin(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:
@@ -116,10 +116,10 @@ def _run_ordinary(lanes: Sequence[Lane], invocation: Invocation) -> None:
             invocation.run_lane(lane, ThreadInterrupter(invocation.worker.timer))
 
 
-def _result(job: Job, invocation: Invocation) -> object:
+def _result(job: Job) -> object:
     """Return what the one message's task returned, or raise why there is nothing to return."""
-    result = invocation.settlement.result(job)
-    if result is not None and invocation.settlement.is_done_with(job):
+    result = job.result
+    if result is not None and job.is_done_with:
         return msgspec.to_builtins(result.value)
     error = result.error if result is not None else None
     if error is not None and result is not None and result.outcome is not Outcome.DEFERRED:

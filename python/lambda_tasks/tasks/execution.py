@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.context import Bearer
     from lambda_tasks.tasks.interrupt import Interrupter
     from lambda_tasks.tasks.job import Job
-    from lambda_tasks.tasks.task import Task
     from lambda_tasks.tasks.timeouts import InvocationTime
     from lambda_tasks.tasks.worker import Worker
 
@@ -30,13 +28,28 @@ _LONGEST_FUNCTION_SECONDS = 900.0
 
 
 class Call:
-    """What one call of a task is for, what limits it, and what became of its messages (`results`, by message)."""
+    """One call of a task: what it is for, and what limits it. It leaves a result with each of its messages (`jobs`)."""
 
-    def __init__(self, jobs: Sequence[Job], worker: Worker, invocation: InvocationTime, *, is_first: bool) -> None:
-        self.results: dict[Job, Result] = {}
+    __slots__ = (
+        "_is_first",
+        "_is_observed",
+        "_items",
+        "_ready",
+        "_started",
+        "_task",
+        "_time",
+        "_worker",
+        "jobs",
+        "limits",
+    )
+
+    def __init__(
+        self, jobs: Sequence[Job], worker: Worker, invocation: InvocationTime, *, is_first: bool, is_observed: bool
+    ) -> None:
+        self.jobs = jobs
         self.limits = timeouts.UNLIMITED
-        self.thread: threading.Thread | None = None
-        self._jobs = jobs
+        self._is_observed = is_observed
+        self._task: Any = jobs[0].task  # of all of them; what has none is refused
         self._ready: list[Job] = []
         self._worker = worker
         self._time = invocation
@@ -48,23 +61,27 @@ class Call:
         """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
         now = time.monotonic()
         left = self._time.tasks_end_at - now
-        for job in self._jobs:
-            result = job.refusal or self._without_time(job, left) or self._without_lease(job, now)
+        may_lack_time = not self._is_first and left < math.inf
+        needs_lease = self._worker.state is not None
+        for job in self.jobs:
+            result = job.result
+            if result is None and may_lack_time:
+                result = self._without_time(job, left)
+            if result is None and needs_lease:
+                result = self._without_lease(job, now)
+            job.result = result
             if result is None:
                 self._ready.append(job)
-            else:
-                self.results[job] = result
         if not self._ready:
             return False
         options = self._task.configuration
-        self.limits = timeouts.limits(options, self._worker.settings, left if left > 0 else 0.0)
+        self.limits = timeouts.limits(options, self._worker.settings, left)
         for job in self._ready:
             job.must_end_at = now + self.limits.hard
         if options.batch:
             from lambda_tasks.tasks.batch import Item  # noqa: PLC0415 - for functions with batch tasks
 
             self._items = {job: Item(job.kwargs, job.context) for job in self._ready}
-        self.thread = threading.current_thread()
         self._started = time.perf_counter()
         return True
 
@@ -78,13 +95,12 @@ class Call:
 
     def run(self, interrupter: Interrupter) -> None:
         """Call the task within its limits, and note how that ended."""
-        if tracing.is_active():
+        if self._is_observed:
             with self.surroundings():
                 self._run(interrupter)
             return
         token = contexts.activate(self._bearer)
         try:
-            self._announce_start()
             self._run(interrupter)
         finally:
             contexts.deactivate(token)
@@ -97,7 +113,7 @@ class Call:
         with contexts.activated(context), tracing.process_span(context, queue) as span:
             self._announce_start()
             yield
-            result = self.results.get(first)
+            result = first.result
             if result is not None:
                 span.conclude(result.outcome.value, result.error, failed=not result.outcome.deletes_message)
 
@@ -107,9 +123,9 @@ class Call:
         for job in self._ready:
             error = self._items[job].error if self._items else None
             if error is not None:
-                self.results[job] = self._raised(job, error, duration_ms)
+                job.result = self._raised(job, error, duration_ms)
             else:
-                self.results[job] = Result(Outcome.SUCCEEDED, job.task_name, None, value, duration_ms)
+                job.result = Result(Outcome.SUCCEEDED, job.task_name, None, value, duration_ms)
 
     def raised(self, error: BaseException) -> None:
         """Note what the task raised, for its messages but those that a batch task failed with an error of their own."""
@@ -121,12 +137,7 @@ class Call:
             memory.relieve(error, self._worker.environ)
         for job in self._ready:
             own = self._items[job].error if self._items else None
-            self.results[job] = self._raised(job, own or error, duration_ms)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether each of its messages has an outcome."""
-        return len(self.results) == len(self._jobs)
+            job.result = self._raised(job, own or error, duration_ms)
 
     @property
     def _bearer(self) -> Bearer:
@@ -134,40 +145,29 @@ class Call:
             return self._ready[0]
         return contexts.of_batch([job.context for job in self._ready])
 
-    @property
-    def _task(self) -> Task[..., Any]:
-        task = self._jobs[0].task
-        assert task is not None  # noqa: S101 - for mypy: what has no task is refused
-        return task
-
     def _run(self, interrupter: Interrupter) -> None:
         try:
-            value = interrupter.run(self.limits, self.function)
+            limits, function = self.limits, self.function
+            value = function() if limits is timeouts.UNLIMITED else interrupter.run(limits, function)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
             self.raised(error)
         else:
             self.returned(value)
 
     def _without_time(self, job: Job, left_seconds: float) -> Result | None:
-        if self._is_first or left_seconds == math.inf:
-            return None
-        assert job.task is not None  # noqa: S101 - for mypy
-        if timeouts.may_start(job.task.configuration, left_seconds, self._time.fresh_seconds):
+        if timeouts.may_start(self._task.configuration, left_seconds, self._time.fresh_seconds):
             return None
         return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0)
 
     def _without_lease(self, job: Job, now: float) -> Result | None:
-        state = self._worker.state
-        if state is None:
-            return None
         from lambda_tasks.tasks import claims  # noqa: PLC0415 - for functions with a table
 
-        assert job.task is not None  # noqa: S101 - for mypy
+        assert self._worker.state is not None  # noqa: S101 - for mypy
         return claims.claim(
             job,
-            state,
+            self._worker.state,
             lease_seconds=min(self._time.ends_at - now, _LONGEST_FUNCTION_SECONDS),
-            busy_seconds=job.task.configuration.retry_delay * (1 + self._worker.jitter()) / 2,
+            busy_seconds=self._task.configuration.retry_delay * (1 + self._worker.jitter()) / 2,
             deadline=self._time.deadline(now),
         )
 

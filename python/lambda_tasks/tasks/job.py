@@ -28,13 +28,14 @@ Known = dict[str, "Task[..., Any]"]
 class Job:
     """One delivery on its way to an outcome. There is one for each message, so it works out only what is asked for.
 
-    `record` is as it came, `sent` as the sender meant it. `refusal` is the result of a message that cannot run: there
-    is no task for it, or its kwargs do not fit.
+    `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the beginning where it cannot
+    run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for was done (or
+    is being done), and `is_done_with` when SQS may delete it.
     """
 
     __slots__ = (
-        *("_context", "claim", "group", "kwargs", "must_end_at", "n_retries", "record", "refusal", "sent"),
-        *("started_at", "task", "task_name"),
+        *("_context", "claim", "group", "is_done_with", "is_settled", "kwargs", "must_end_at", "n_retries", "record"),
+        *("result", "sent", "started_at", "task", "task_name"),
     )
 
     def __init__(self, record: Record, must_end_at: float, known: Known, settings: Settings) -> None:
@@ -45,13 +46,14 @@ class Job:
         self.started_at = time.time()
         self.task: Task[..., Any] | None = None
         self.kwargs: Any = None
-        self.refusal: Result | None = None
+        self.result: Result | None = None
+        self.is_settled = self.is_done_with = False
         self.claim: Claim | None = None
         self._context: Context | None = None
         self.task_name: str | None = None
         self.n_retries = 0
         if isinstance(received, MessageRejected):
-            self.refusal = Result(Outcome.REJECTED, None, received)
+            self.result = Result(Outcome.REJECTED, None, received)
         else:
             self.task_name = received.task_name
             self.n_retries = received.n_retries
@@ -104,9 +106,9 @@ class Job:
             self.kwargs = task.decode_kwargs(received.kwargs)
             self.task = task
         except (MessageRejected, InvalidTask) as error:
-            self.refusal = Result(Outcome.REJECTED, name, error)
+            self.result = Result(Outcome.REJECTED, name, error)
         except BaseException as error:  # noqa: BLE001 - the task's module raised while it was imported
-            self.refusal = Result(Outcome.FAILED, name, error)
+            self.result = Result(Outcome.FAILED, name, error)
 
 
 def jobs_of(records: Sequence[Record], settings: Settings, must_end_at: float, known: Known) -> list[Job]:

@@ -38,39 +38,34 @@ class Settlement:
         self.request_id = request_id
         self._lock = threading.Lock()
         self._may_bury = True
-        self._deleted: set[Job] = set()
-        self._results: dict[Job, Result] = {}
         self._changes: dict[str, list[tuple[str, int]]] = {}
         self._reports: list[Report] = []
+        self._awaited: dict[Outcome, bool] = {}
 
     def settle(self, job: Job, result: Result) -> bool:
         """Do what the outcome of a message asks for, and return whether the message is done with (deleted)."""
         with self._lock:
-            if job in self._results:
-                return job in self._deleted
-            self._results[job] = result
+            if job.is_settled:
+                return job.is_done_with
+            job.is_settled = True
         first_failed_at = job.claim.started.first_failed_at if job.claim is not None else None
         recorded = job.claim is None or self._record(job, result)
         if result.outcome.deletes_message:
-            if recorded:
-                self._deleted.add(job)
-            else:
-                result = self._results[job] = result._replace(outcome=Outcome.DEFERRED)
-        elif recorded and self._bury(job, result, first_failed_at):
-            self._deleted.add(job)
-        if job not in self._deleted:
+            if not recorded:
+                result = result._replace(outcome=Outcome.DEFERRED)
+            job.is_done_with = recorded
+        else:
+            job.is_done_with = recorded and self._bury(job, result, first_failed_at)
+        job.result = result
+        if not job.is_done_with:
             self._schedule(job, result)
-        if self._worker.metrics is not None or telemetry.is_awaited(result.outcome):
+        awaited = self._awaited.get(result.outcome)
+        if awaited is None:
+            awaited = self._worker.metrics is not None or telemetry.is_awaited(result.outcome)
+            self._awaited[result.outcome] = awaited
+        if awaited:
             self._announce(job, result)
-        return job in self._deleted
-
-    def is_done_with(self, job: Job) -> bool:
-        """Tell whether SQS may delete the message."""
-        return job in self._deleted
-
-    def unsettled(self, jobs: Sequence[Job]) -> list[Job]:
-        """Return those of `jobs` that have no outcome yet."""
-        return [job for job in jobs if job not in self._results]
+        return job.is_done_with
 
     def finish(self) -> None:
         """Make the changes of visibility, in one call for ten messages, and publish the metrics."""
@@ -82,13 +77,9 @@ class Settlement:
         if self._worker.metrics is not None and self._reports:
             self._worker.metrics.publish(self._reports, self.request_id)
 
-    def result(self, job: Job) -> Result | None:
-        """Return the outcome of a message, or None where it has none."""
-        return self._results.get(job)
-
-    def response(self, records: Sequence[Record]) -> PartialBatchResponse:
+    def response(self, records: Sequence[Record], jobs: Sequence[Job]) -> PartialBatchResponse:
         """Return the answer to the event: every message that must not be deleted, whatever became of it."""
-        deleted = {id(job.record) for job in self._deleted}
+        deleted = {id(job.record) for job in jobs if job.is_done_with}
         kept = [record["messageId"] for record in records if id(record) not in deleted]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
 
