@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, get
 import msgspec
 
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
-from lambda_tasks.tasks.batch import BatchKwargs, batch_kwargs
 from lambda_tasks.tasks.options import Options
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from lambda_tasks.tasks.batch import BatchKwargs
     from lambda_tasks.tasks.options import OptionValues, OptionValuesOfAll
 
 P = ParamSpec("P")
@@ -127,6 +127,8 @@ class Task(Generic[P, R]):
         # Not when the task is defined: an annotation may name what its module defines further down.
         try:
             if self.configuration.batch:
+                from lambda_tasks.tasks.batch import batch_kwargs  # noqa: PLC0415 - for functions with batch tasks
+
                 return batch_kwargs(self.function, list(self._parameters))
             hints = get_type_hints(self.function, include_extras=True)
             fields: list[Any] = [

@@ -10,7 +10,6 @@ from lambda_tasks.aws import credentials
 from lambda_tasks.tasks import tracing
 from lambda_tasks.tasks.telemetry import show_outcomes
 from lambda_tasks.tasks.timeouts import FunctionTime
-from lambda_tasks.tasks.timer import Timer
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.job import Known
     from lambda_tasks.tasks.metrics import Metrics
     from lambda_tasks.tasks.sqs import Sqs
+    from lambda_tasks.tasks.timer import Timer
 
 
 class Worker:
@@ -40,7 +40,7 @@ class Worker:
         self.state = state
         self.jitter = jitter or _jitter
         self.function_time = FunctionTime()
-        self.timer = Timer()
+        self._timer: Timer | None = None
         self.metrics: Metrics | None = None
         if settings.metrics_namespace:
             from lambda_tasks.tasks.metrics import Metrics  # noqa: PLC0415 - for functions with metrics
@@ -71,6 +71,15 @@ class Worker:
             from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio is there where there is a loop
 
             event_loop.close(self._loop)
+
+    @property
+    def timer(self) -> Timer:
+        """The timer of this process."""
+        if self._timer is None:
+            from lambda_tasks.tasks.timer import Timer  # noqa: PLC0415 - not before there is something to time
+
+            self._timer = Timer()
+        return self._timer
 
     @property
     def transport(self) -> Transport:
