@@ -95,8 +95,8 @@ class Invocation:
 
     def ended(self, call: Call) -> bool:
         """Settle the messages of a call that is over; tell whether all of them are done with."""
-        if self._running:
-            self._running.pop(call, None)
+        if self._running.pop(call, None) is not None and self._watchdog is not None:
+            self._watchdog.expect(max(self._running.copy().values(), default=(math.inf, 0))[0])
         done = True
         for job in call.jobs:
             done = job.result is not None and self.settlement.settle(job, job.result) and done
