@@ -52,6 +52,10 @@ test: lint $(VENV_SAM)/.installed $(VENV_POLICY)/.installed $(LAYER) ## Run lint
 	$(VENV)/bin/python -m coverage report
 	@tail -n 1 build/pytest.log
 
+.PHONY: soak
+soak: $(VENV)/.installed $(LAYER) ## Kill, duplicate and cut off workers at random; SOAK_MESSAGES=2000 and SOAK_SEED= are settings
+	SOAK_MESSAGES=$${SOAK_MESSAGES:-2000} $(VENV)/bin/python -m pytest -s tests/test_soak.py
+
 .PHONY: bench
 bench: $(VENV)/.installed $(LAYER) ## Measure what the README promises; GROUPS="resolver" narrows it
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)

@@ -168,12 +168,12 @@ def test_a_plan_has_every_message_once_and_each_group_in_order(kinds: list[tuple
         "index": {"product_id": 1},
     }
     records = [record_of(name, group, tenant, **kwargs.get(name, {})) for name, group, tenant in kinds]
-    jobs = jobs_of(records, Settings(), math.inf)
+    jobs = jobs_of(records, Settings(), math.inf, {})
     order = plan(jobs)
     lanes = [*order.together, *order.ordinary]
     assert sorted(jobs.index(job) for lane in lanes for call in lane for job in call) == list(range(len(jobs)))
     for lane in lanes:
-        groups = {job.delivery.group for call in lane for job in call}
+        groups = {job.group for call in lane for job in call}
         assert len(groups) == 1
         numbers = [jobs.index(job) for call in lane for job in call]
         assert groups == {None} or numbers == sorted(numbers)

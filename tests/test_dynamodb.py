@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -25,7 +28,7 @@ from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
 from lambda_tasks.state.record import Ending, Status
 from stores import Clock, create_table, dynamodb_state, soon
-from wrapper import base_environ
+from wrapper import ROOT, base_environ
 
 TASK = "shop.tasks.send"
 SUCCESS = Ending(Status.SUCCEEDED)
@@ -82,6 +85,15 @@ def test_the_table_is_as_the_request_says(embedded_aws: EmbeddedAws, table_name:
     described = client.describe_table(TableName=table_name)["Table"]
     assert described["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
     assert {index["IndexName"] for index in described["GlobalSecondaryIndexes"]} == {"by_task", "by_status"}
+
+
+def test_the_documents_show_how_to_create_the_table() -> None:
+    """The README's command prints the request for the table, and names the attribute for time to live."""
+    readme = (ROOT / "README.md").read_text()
+    (program,) = re.findall(r"\$\(python -c '([^']*create_table_request[^']*)'\)", readme)
+    printed = subprocess.run([sys.executable, "-c", program], check=True, timeout=60, stdout=subprocess.PIPE).stdout
+    assert json.loads(printed) == table.create_table_request("tasks")
+    assert f"Enabled=true,AttributeName={table.TIME_TO_LIVE}\n" in readme
 
 
 def test_time_to_live_is_a_number_of_seconds(embedded_aws: EmbeddedAws, state: State, table_name: str) -> None:

@@ -39,6 +39,12 @@ NOT_HERE = {
     "make test": "it is what runs this test",
     "sam build": "test_template.py runs it in a copy of the project",
     "sam deploy --guided --capabilities CAPABILITY_IAM": "it takes an AWS account; its options are looked up below",
+    "aws dynamodb update-time-to-live --table-name tasks   "
+    "--time-to-live-specification Enabled=true,AttributeName=expires_at": "it takes an AWS account",
+    "aws dynamodb create-table --cli-input-json   \"$(python -c 'import json; from lambda_tasks.state.table import "
+    'create_table_request as r; print(json.dumps(r("tasks")))\')"': (
+        "it takes an AWS account; test_dynamodb.py runs the program in it"
+    ),
     'gh attestation verify lambda-tasks-layer.zip --owner "$OWNER"': "it takes a release on GitHub",
     **{
         f"sam local invoke WorkerFunction --event examples/events/{event}.json --env-vars examples/events/environment.json": (

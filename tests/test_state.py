@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,6 +73,20 @@ def test_a_message_starts_once(state: State, clock: Clock) -> None:
     first = attempt()
     assert state.start(first, deadline=soon()) == Started(1)
     assert state.start(again(first), deadline=soon()) == Busy(clock.now + 60)
+
+
+def test_of_many_at_once_one_starts(state: State) -> None:
+    """Attempts that start at the same moment, in threads, get one lease between them."""
+    together = threading.Barrier(8)
+
+    def start(one: Attempt) -> bool:
+        together.wait()
+        return isinstance(state.start(one, deadline=soon()), Started)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            first = attempt()
+            assert sum(pool.map(start, [again(first) for _ in range(8)])) == 1
 
 
 def test_a_success_never_starts_again(state: State, clock: Clock) -> None:
@@ -287,15 +303,21 @@ def test_what_is_recorded_is_of_bounded_size(state: State) -> None:
 
 
 def test_an_error_that_cannot_be_shown_is_recorded() -> None:
-    """An error whose own text raises does not fail what records it."""
+    """An error whose own text raises, or anything that it is asked for, does not fail what records it."""
 
-    class Broken(Exception):
+    class Wordless(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
-    ending = Ending.of(Status.FAILED, error=raised(Broken()))
-    assert (ending.error_type, ending.error_message) == (Broken.__qualname__, "(its __str__ raised RuntimeError)")
-    assert "Broken" in str(ending.traceback)
+    class Hostile(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError
+
+    ending = Ending.of(Status.FAILED, error=raised(Wordless()))
+    assert (ending.error_type, ending.error_message) == (Wordless.__qualname__, "(its __str__ raised RuntimeError)")
+    assert "Wordless" in str(ending.traceback)
+    ending = Ending.of(Status.FAILED, error=raised(Hostile()))
+    assert (ending.error_type, ending.traceback) == (Hostile.__qualname__, "(formatting it raised RuntimeError)")
 
 
 def test_records_do_not_show_what_they_hold() -> None:

@@ -29,8 +29,9 @@ class _Nowhere(Transport):
 def worker(settings: Settings | None = None, *, aws_url: str = "", state: State | None = None) -> Worker:
     """Return a worker as the handler makes it, for an SQS at `aws_url`; without one no call succeeds."""
     environ = base_environ(aws_url or "http://127.0.0.1:9")
-    transport = (Transport if aws_url else _Nowhere)(CredentialChain(environ), environ)
-    made = Worker(settings or Settings(), transport, environ, state=state, jitter=lambda: 0.5)
+    made = Worker(settings or Settings(), environ, state=state, jitter=lambda: 0.5)
+    if not aws_url:
+        made._transport = _Nowhere(CredentialChain(environ), environ)
     _open.append(made)
     return made
 

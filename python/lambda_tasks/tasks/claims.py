@@ -11,6 +11,7 @@ from lambda_tasks.errors import LambdaTasksError, LeaseLost
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started
 from lambda_tasks.state.record import Ending, Status
 from lambda_tasks.state.singleton import singleton_key
+from lambda_tasks.tasks.delivery import first_received_at
 from lambda_tasks.tasks.outcome import Outcome, Result
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def claim(job: Job, state: State, *, lease_seconds: float, busy_seconds: float, 
     assert job.task is not None  # noqa: S101 - for mypy: what has no task is refused before
     name = job.task.name
     attempt = Attempt(
-        job.delivery.message_id,
+        job.message_id,
         name,
         lease_seconds + _LEASE_MARGIN_SECONDS,
-        first_received_at=job.delivery.first_received_at,
+        first_received_at=first_received_at(job.record),
     )
     try:
         started = state.start(attempt, deadline=deadline)
@@ -94,7 +95,7 @@ def conclude(job: Job, result: Result, state: State, deadline: float) -> bool:
 def _claim_singleton(job: Job, state: State, claim: Claim, busy_seconds: float, deadline: float) -> Result | None:
     assert job.task is not None  # noqa: S101 - for mypy
     key = singleton_key(job.task.name, job.task.singleton_values(job.kwargs))
-    lease = SingletonLease(key, claim.attempt.owner, claim.attempt.lease_seconds, job.delivery.message_id)
+    lease = SingletonLease(key, claim.attempt.owner, claim.attempt.lease_seconds, job.message_id)
     busy = state.acquire(lease, deadline=deadline)
     if busy is None:
         job.claim = dataclasses.replace(claim, singleton=lease)
@@ -105,4 +106,4 @@ def _claim_singleton(job: Job, state: State, claim: Claim, busy_seconds: float, 
 
 
 def _warn(job: Job, problem: str, error: LambdaTasksError) -> None:
-    logger.warning("%s (message %s): %s", problem, job.delivery.message_id, error)
+    logger.warning("%s (message %s): %s", problem, job.message_id, error)

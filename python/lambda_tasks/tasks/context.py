@@ -16,13 +16,14 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lambda_tasks.errors import InvalidContext
 from lambda_tasks.tasks.event import attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextvars import Token
 
     from lambda_tasks.tasks.event import Record
 
@@ -57,12 +58,26 @@ class Context:
     aws_trace_header: str | None = None
 
     @property
+    def context(self) -> Context:
+        """This context itself, as a `Bearer` of one."""
+        return self
+
+    @property
     def group_key(self) -> str:
         """The same text for messages with the same values, whatever their correlation ids and traces are."""
         return json.dumps(self.values, sort_keys=True) if self.values else ""
 
 
-_current: ContextVar[Context] = ContextVar("lambda_tasks_context", default=Context())  # noqa: B039 - it is frozen
+class Bearer(Protocol):
+    """What has a context: one itself, or a message that makes its own when it is first asked for."""
+
+    @property
+    def context(self) -> Context:
+        """The context."""
+        ...
+
+
+_current: ContextVar[Bearer] = ContextVar("lambda_tasks_context", default=Context())  # noqa: B039 - it is frozen
 
 
 def from_record(
@@ -104,24 +119,37 @@ def of_batch(contexts: Sequence[Context]) -> Context:
     return replace(first, traceparent=None, tracestate=None, aws_trace_header=None)
 
 
+def activate(bearer: Bearer) -> Token[Bearer]:
+    """Make the context of `bearer` the current one, until `deactivate` is called with what this returns.
+
+    It is that of this thread or asyncio task, and of what copies its contextvars.
+    """
+    return _current.set(bearer)
+
+
+def deactivate(token: Token[Bearer]) -> None:
+    """Make the context current that was so before."""
+    _current.reset(token)
+
+
 @contextlib.contextmanager
-def activated(context: Context) -> Iterator[None]:
-    """Make `context` the current one, for this thread or asyncio task and for what copies its contextvars."""
-    token = _current.set(context)
+def activated(bearer: Bearer) -> Iterator[None]:
+    """Make the context of `bearer` the current one within a ``with`` block."""
+    token = activate(bearer)
     try:
         yield
     finally:
-        _current.reset(token)
+        deactivate(token)
 
 
 def current() -> Context:
     """Return the context of the message that is processed here, or an empty one."""
-    return _current.get()
+    return _current.get().context
 
 
 def outgoing_attributes() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the ``MessageAttributes`` and ``MessageSystemAttributes`` that SQS is to take with a message sent now."""
-    context = _current.get()
+    context = _current.get().context
     traceparent, tracestate = _active_span() or (context.traceparent, context.tracestate)
     carried = {"correlation_id": context.correlation_id} if context.correlation_id else {}
     texts = {
@@ -141,32 +169,32 @@ class CurrentContext(Mapping[str, Any]):
     @property
     def message_id(self) -> str:
         """SQS's id of the message, or the request id of an invocation that is a message itself."""
-        return _current.get().message_id
+        return _current.get().context.message_id
 
     @property
     def task(self) -> str:
         """The dotted path of the task."""
-        return _current.get().task
+        return _current.get().context.task
 
     @property
     def attempt(self) -> int:
         """Which attempt this is; 1 is the first."""
-        return _current.get().attempt
+        return _current.get().context.attempt
 
     @property
     def receive_count(self) -> int:
         """How often SQS has delivered the message, deferred deliveries included."""
-        return _current.get().receive_count
+        return _current.get().context.receive_count
 
     @property
     def correlation_id(self) -> str:
         """The id that this message shares with what it was enqueued by, and with what it enqueues."""
-        return _current.get().correlation_id
+        return _current.get().context.correlation_id
 
     @property
     def remaining_time_ms(self) -> int:
         """The milliseconds that the task may still run, as of now."""
-        return _current.get().remaining_time_ms()
+        return _current.get().context.remaining_time_ms()
 
     @contextlib.contextmanager
     def bind(self, **values: Any) -> Iterator[None]:  # noqa: ANN401 - anything that JSON can hold
@@ -178,20 +206,20 @@ class CurrentContext(Mapping[str, Any]):
             InvalidContext: a value has no form in JSON, they are too large, or a name is the message's own.
 
         """
-        with activated(_bound(_current.get(), values)):
+        with activated(_bound(_current.get().context, values)):
             yield
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401
-        return _current.get().values[name]
+        return _current.get().context.values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_current.get().values)
+        return iter(_current.get().context.values)
 
     def __len__(self) -> int:
-        return len(_current.get().values)
+        return len(_current.get().context.values)
 
     def __repr__(self) -> str:
-        return f"<lambda_tasks.context {_current.get()!r}>"
+        return f"<lambda_tasks.context {_current.get().context!r}>"
 
 
 context = CurrentContext()

@@ -6,11 +6,13 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from lambda_tasks.tasks.delivery import first_received_at
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lambda_tasks.tasks.delivery import Delivery
     from lambda_tasks.tasks.event import Record
+    from lambda_tasks.tasks.job import Job
     from lambda_tasks.tasks.outcome import Result
 
 PREFIX = "lambda_tasks_"
@@ -24,41 +26,39 @@ _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def dead_letter(
-    delivery: Delivery, result: Result, *, request_id: str, first_failed_at: float | None, is_fifo: bool
+    job: Job, result: Result, *, request_id: str, first_failed_at: float | None, is_fifo: bool
 ) -> dict[str, Any]:
     """Return the ``SendMessage`` request, but for the queue, that puts a message into a dead-letter queue.
 
     The message's own attributes are kept, all of them. The reason's fill what is left of SQS's ten, in this order:
     error type, error message, task, outcome, receive count, request id, first failure, message id.
     """
-    own = _own_attributes(delivery.record)
-    reason = _reason(delivery, result, request_id, first_failed_at)
+    own = _own_attributes(job.record)
+    reason = _reason(job, result, request_id, first_failed_at)
     for name, value in list(reason.items())[: max(0, MAX_ATTRIBUTES - len(own))]:
         own[PREFIX + name] = value
-    request: dict[str, Any] = {"MessageBody": delivery.record.get("body")}
+    request: dict[str, Any] = {"MessageBody": job.record.get("body")}
     if own:
         request["MessageAttributes"] = own
     if is_fifo:
-        request["MessageGroupId"] = _group(delivery)
-        request["MessageDeduplicationId"] = delivery.message_id
+        request["MessageGroupId"] = _group(job)
+        request["MessageDeduplicationId"] = job.message_id
     return request
 
 
-def _reason(
-    delivery: Delivery, result: Result, request_id: str, first_failed_at: float | None
-) -> dict[str, dict[str, str]]:
+def _reason(job: Job, result: Result, request_id: str, first_failed_at: float | None) -> dict[str, dict[str, str]]:
     error = result.error
     message = text_of(error) if error is not None else ""
-    first = first_failed_at or (delivery.first_received_at if delivery.receive_count > 1 else None) or time.time()
+    first = first_failed_at or (first_received_at(job.record) if job.receive_count > 1 else None) or time.time()
     return {
         "error_type": _string(type(error).__name__ if error is not None else "none", _MAX_NAME_CHARACTERS),
         "error_message": _string(message, MAX_ERROR_MESSAGE_CHARACTERS),
         "task": _string(result.task_name or "unknown", _MAX_NAME_CHARACTERS),
         "outcome": _string(result.outcome.value, _MAX_NAME_CHARACTERS),
-        "receive_count": {"DataType": "Number", "StringValue": str(delivery.receive_count)},
+        "receive_count": {"DataType": "Number", "StringValue": str(job.receive_count)},
         "request_id": _string(request_id or "unknown", _MAX_NAME_CHARACTERS),
-        "first_failure": _earlier(delivery.record) or _string(_utc(first), _MAX_NAME_CHARACTERS),
-        "message_id": _string(delivery.message_id, _MAX_NAME_CHARACTERS),
+        "first_failure": _earlier(job.record) or _string(_utc(first), _MAX_NAME_CHARACTERS),
+        "message_id": _string(job.message_id, _MAX_NAME_CHARACTERS),
     }
 
 
@@ -109,10 +109,10 @@ def _earlier(record: Record) -> dict[str, Any] | None:
     return _spelled(value) if isinstance(value, dict) else None
 
 
-def _group(delivery: Delivery) -> str:
-    attributes: Any = delivery.record.get("attributes")
+def _group(job: Job) -> str:
+    attributes: Any = job.record.get("attributes")
     group = attributes.get("MessageGroupId") if isinstance(attributes, dict) else None
-    return group if isinstance(group, str) and group else delivery.message_id
+    return group if isinstance(group, str) and group else job.message_id
 
 
 def _string(text: str, max_characters: int) -> dict[str, str]:

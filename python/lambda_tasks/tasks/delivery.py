@@ -1,8 +1,8 @@
-"""One delivery of a message: what SQS says about it, whichever way the message came."""
+"""Read a record: what SQS says about a message, and the message itself, whichever way it came."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -15,38 +15,28 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.message import Message
 
 
-class Delivery(NamedTuple):
-    """A record, read. `record` is as it came; `sent` is the same with the attributes of an SNS notification in it."""
+def read(record: Record) -> tuple[Message | MalformedMessage | PayloadUnavailable, Record]:
+    """Return the message in `record`, or why it cannot be read, and the record as the sender meant it.
 
-    record: Record
-    sent: Record
-    received: Message | MalformedMessage | PayloadUnavailable
-    receive_count: int
-    group: str | None
-
-    @property
-    def message_id(self) -> str:
-        """SQS's id of the message."""
-        return self.record["messageId"]
-
-    @property
-    def first_received_at(self) -> float | None:
-        """When SQS first delivered the message, in epoch seconds."""
-        milliseconds = _number(attribute(self.record, "ApproximateFirstReceiveTimestamp"))
-        return None if milliseconds is None else milliseconds / 1000
+    For an SNS notification that is the record with the notification's attributes.
+    """
+    body = record.get("body")
+    received = _decode(body)
+    notification = _notification(body) if isinstance(received, MalformedMessage) else None
+    if notification is None:
+        return received, record
+    return _decode(notification.Message), _with_attributes(record, notification)
 
 
-def read(record: Record) -> Delivery:
-    """Read one record of an SQS event. A body that cannot be read is part of what it says."""
-    sent = record
-    received = _decode(record.get("body"))
-    if isinstance(received, MalformedMessage):
-        notification = _notification(record.get("body"))
-        if notification is not None:
-            sent = _with_attributes(record, notification)
-            received = _decode(notification.Message)
-    receive_count = _number(attribute(record, "ApproximateReceiveCount")) or 1
-    return Delivery(record, sent, received, receive_count, fifo_group(record))
+def receive_count(record: Record) -> int:
+    """Return how often SQS has delivered the message, this time included."""
+    return _number(attribute(record, "ApproximateReceiveCount")) or 1
+
+
+def first_received_at(record: Record) -> float | None:
+    """Return when SQS first delivered the message, in epoch seconds."""
+    milliseconds = _number(attribute(record, "ApproximateFirstReceiveTimestamp"))
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def fifo_group(record: Record) -> str | None:

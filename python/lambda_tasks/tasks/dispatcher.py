@@ -52,7 +52,7 @@ def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> Pa
 def dispatch_records(records: list[Record], context: LambdaContext | None, worker: Worker) -> PartialBatchResponse:
     """Run each record and list those that SQS must keep."""
     invocation = _begin(records, context, worker)
-    jobs = jobs_of(records, worker.settings, invocation.time.tasks_end_at)
+    jobs = jobs_of(records, worker.settings, invocation.time.tasks_end_at, worker.known)
     invocation.jobs += jobs
     _run(plan(jobs), invocation)
     invocation.settlement.finish()
@@ -69,7 +69,7 @@ def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: W
     """
     body = msgspec.json.encode(event).decode()
     record: Record = {"messageId": _request_id(context) or os.urandom(16).hex(), "body": body}
-    return _result(*_process(record, context, worker))
+    return _result(_process(record, context, worker))
 
 
 def process(record: Record, worker: Worker) -> Result:
@@ -79,21 +79,20 @@ def process(record: Record, worker: Worker) -> Result:
         MessageDeferred: it has none.
 
     """
-    job, invocation = _process(record, None, worker)
-    result = invocation.settlement.result(job)
-    if result is None:
+    job = _process(record, None, worker)
+    if job.result is None:
         raise MessageDeferred("the message could not be dispatched", source=f"task {job.task_name}")
-    return result
+    return job.result
 
 
-def _process(record: Record, context: LambdaContext | None, worker: Worker) -> tuple[Job, Invocation]:
+def _process(record: Record, context: LambdaContext | None, worker: Worker) -> Job:
     invocation = _begin([record], context, worker)
-    (job,) = jobs_of([record], worker.settings, invocation.time.tasks_end_at)
+    (job,) = jobs_of([record], worker.settings, invocation.time.tasks_end_at, worker.known)
     invocation.jobs.append(job)
     _run(plan([job]), invocation)
     invocation.settlement.finish()
     invocation.answer()
-    return job, invocation
+    return job
 
 
 def _begin(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:
@@ -135,10 +134,10 @@ def _run_ordinary(lanes: Sequence[Lane], invocation: Invocation) -> None:
             invocation.run_lane(lane, ThreadInterrupter(invocation.worker.timer))
 
 
-def _result(job: Job, invocation: Invocation) -> object:
+def _result(job: Job) -> object:
     """Return what the one message's task returned, or raise why there is nothing to return."""
-    result = invocation.settlement.result(job)
-    if result is not None and invocation.settlement.is_done_with(job):
+    result = job.result
+    if result is not None and job.is_done_with:
         return msgspec.to_builtins(result.value)
     error = result.error if result is not None else None
     if error is not None and result is not None and result.outcome is not Outcome.DEFERRED:

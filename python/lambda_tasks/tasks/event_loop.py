@@ -92,7 +92,7 @@ async def _run_call(invocation: Invocation, jobs: Sequence[Job]) -> bool:
         if not await _run_limited(call, invocation.time.grace_seconds):
             invocation.has_stuck_calls = True
     ended = functools.partial(invocation.ended, call)
-    waits = waits_for_state or any(result.outcome.is_dead for result in call.results.values())
+    waits = waits_for_state or any(job.result is not None and job.result.outcome.is_dead for job in call.jobs)
     return await _aside(ended) if waits else ended()
 
 

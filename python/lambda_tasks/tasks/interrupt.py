@@ -50,20 +50,24 @@ class SignalInterrupter:
         self._repeat_seconds = max(grace_seconds / 2, _SOON_SECONDS)
         self._soft_at = self._hard_at = math.inf
         self._armed = False
+        self._is_installed = False
 
     def __enter__(self) -> SignalInterrupter:
-        self._previous = signal.signal(signal.SIGALRM, self._alarm)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._previous)
+        if self._is_installed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._previous)
 
     def run(self, limits: Limits, call: Callable[[], T]) -> T:
         """See `Interrupter.run`."""
         seconds = min(limits)
         if seconds == math.inf:
             return call()
+        if not self._is_installed:
+            self._previous = signal.signal(signal.SIGALRM, self._alarm)
+            self._is_installed = True
         now = time.monotonic()
         self._soft_at, self._hard_at = now + limits.soft, now + limits.hard
         self._armed = True

@@ -12,6 +12,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from lambda_tasks.errors import HardTimeLimitExceeded
+from lambda_tasks.tasks import telemetry, tracing
 from lambda_tasks.tasks.execution import Call
 from lambda_tasks.tasks.outcome import Outcome, Result
 from lambda_tasks.tasks.watchdog import Watchdog, answer_and_restart, can_answer
@@ -47,8 +48,9 @@ class Invocation:
         self._watchdog: Watchdog | None = None
         if clock.ends_at < math.inf and can_answer(worker.environ):
             self._watchdog = Watchdog(worker.timer, clock.tasks_end_at + clock.grace_seconds, self._give_up)
-        self._running: dict[Call, float] = {}
+        self._running: dict[Call, tuple[float, int]] = {}
         self._calls = 0
+        self._is_observed = False
         self._is_over = False
         self._lock = threading.Lock()
 
@@ -70,26 +72,35 @@ class Invocation:
         with self._lock:
             if not self._is_over:
                 self._calls += 1
-                return Call(jobs, self.worker, self.time, is_first=self._calls == 1)
+                if self._calls == 1:  # by now the tasks' modules are imported, and with them hooks and instrumentations
+                    self._is_observed = telemetry.start_is_awaited() or tracing.is_active()
+                return Call(jobs, self.worker, self.time, is_first=self._calls == 1, is_observed=self._is_observed)
         while True:  # another thread answers for the invocation, and ends this process
             time.sleep(_FOREVER_SECONDS)
 
     def started(self, call: Call) -> None:
         """Note that a task is about to be called, and when it will count as stuck."""
-        self._running[call] = time.monotonic() + call.limits.hard + self.time.grace_seconds
+        if call.limits.hard == math.inf:
+            return
+        stuck_at = time.monotonic() + call.limits.hard + self.time.grace_seconds
+        self._running[call] = stuck_at, threading.get_ident()
         if self._watchdog is not None:
-            self._watchdog.expect(max(self._running.copy().values()))
+            self._watchdog.expect(max(self._running.copy().values())[0])
 
-    def overdue(self) -> list[Call]:
-        """Return the calls that count as stuck."""
+    def overdue(self) -> dict[Call, int]:
+        """Return the calls that count as stuck, with the thread that each of them runs in."""
         now = time.monotonic()
-        return [call for call, stuck_at in self._running.copy().items() if stuck_at <= now]
+        running = self._running.copy().items()
+        return {call: thread_id for call, (stuck_at, thread_id) in running if stuck_at <= now}
 
     def ended(self, call: Call) -> bool:
         """Settle the messages of a call that is over; tell whether all of them are done with."""
-        self._running.pop(call, None)
-        done = [self.settlement.settle(job, result) for job, result in call.results.items()]
-        return call.is_complete and all(done)
+        if self._running.pop(call, None) is not None and self._watchdog is not None:
+            self._watchdog.expect(max(self._running.copy().values(), default=(math.inf, 0))[0])
+        done = True
+        for job in call.jobs:
+            done = job.result is not None and self.settlement.settle(job, job.result) and done
+        return done
 
     def abandon(self, call: Call) -> None:
         """Settle the messages of a call that does not end."""
@@ -110,7 +121,7 @@ class Invocation:
             self._watchdog.dismiss()
         if self.has_stuck_calls and can_answer(self.worker.environ):
             self._answer_and_restart()
-        return self.settlement.response(self._records)
+        return self.settlement.response(self._records, self.jobs)
 
     def _give_up(self) -> None:
         """Answer while a call is stuck in the main thread: that call by its timeout, the rest as deferred."""
@@ -120,31 +131,25 @@ class Invocation:
                 self._is_over = True
             for call in self.overdue():
                 self.abandon(call)
-            self.defer([self.settlement.unsettled(self.jobs)])
+            self.defer([self.jobs])
             self.settlement.finish()
         finally:
             self._answer_and_restart()
 
     def _answer_and_restart(self) -> NoReturn:
-        answer = json.dumps(self.settlement.response(self._records)).encode()
+        answer = json.dumps(self.settlement.response(self._records, self.jobs)).encode()
         deadline = self.time.deadline(time.monotonic())
         answer_and_restart(self.settlement.request_id, answer, self.worker.environ, deadline)
 
     def _run_call(self, jobs: Sequence[Job], interrupter: Interrupter) -> bool:
-        if not self.settlement.unsettled(jobs):
+        if jobs[0].is_settled:
             return False  # this thread was stuck, and what it was to run next was deferred
         if jobs[0].is_async:
             return self._run_async_call(jobs)
         call = self.call(jobs)
         if call.begin():
             self.started(call)
-            with call.surroundings():
-                try:
-                    value = interrupter.run(call.limits, call.function)
-                except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
-                    call.raised(error)
-                else:
-                    call.returned(value)
+            call.run(interrupter)
         return self.ended(call)
 
     def _run_async_call(self, jobs: Sequence[Job]) -> bool:
@@ -152,7 +157,7 @@ class Invocation:
         from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio, for functions with async tasks
 
         event_loop.run_lanes(self, [[list(jobs)]])
-        return all(self.settlement.is_done_with(job) for job in jobs)
+        return all(job.is_done_with for job in jobs)
 
 
 def _stack_of_main_thread() -> str:

@@ -1,102 +1,123 @@
-"""A delivery and what is to be done for it: its task, its validated kwargs, its context; or why it cannot run."""
+"""A message and what is to be done for it: its task, its validated kwargs, its context; or why it cannot run."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from lambda_tasks.errors import InvalidTask, LambdaTasksError, MessageRejected, PayloadUnavailable
+from lambda_tasks.errors import InvalidTask, MessageRejected, PayloadUnavailable
 from lambda_tasks.tasks import context as contexts
-from lambda_tasks.tasks import delivery as deliveries
+from lambda_tasks.tasks.delivery import fifo_group, read, receive_count
 from lambda_tasks.tasks.lookup import find_task
 from lambda_tasks.tasks.outcome import Outcome, Result
 from lambda_tasks.tasks.retry import retries_so_far
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lambda_tasks.settings import Settings
     from lambda_tasks.tasks.claims import Claim
-    from lambda_tasks.tasks.delivery import Delivery
+    from lambda_tasks.tasks.context import Context
     from lambda_tasks.tasks.event import Record
     from lambda_tasks.tasks.message import Message
     from lambda_tasks.tasks.task import Task
 
+Known = dict[str, "Task[..., Any]"]
+
 
 class Job:
-    """One delivery on its way to an outcome.
+    """One delivery on its way to an outcome. There is one for each message, so it works out only what is asked for.
 
-    `refusal` is the result of one that cannot run: no task could be found for it, or its kwargs do not fit.
+    `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the beginning where it cannot
+    run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for was done (or
+    is being done), and `is_done_with` when SQS may delete it.
     """
 
-    __slots__ = ("claim", "context", "delivery", "kwargs", "must_end_at", "refusal", "retries", "started_at", "task")
+    __slots__ = (
+        *("_context", "claim", "group", "is_done_with", "is_settled", "kwargs", "must_end_at", "n_retries", "record"),
+        *("result", "sent", "started_at", "task", "task_name"),
+    )
 
-    def __init__(self, delivery: Delivery, must_end_at: float) -> None:
-        received = delivery.received
-        n_retries = 0 if isinstance(received, LambdaTasksError) else received.n_retries
-        self.delivery = delivery
+    def __init__(self, record: Record, must_end_at: float, known: Known, settings: Settings) -> None:
+        received, self.sent = read(record)
+        self.record = record
+        self.group = fifo_group(record)
         self.must_end_at = must_end_at
-        self.retries = retries_so_far(delivery.receive_count, n_retries)
         self.started_at = time.time()
         self.task: Task[..., Any] | None = None
         self.kwargs: Any = None
-        self.refusal: Result | None = None
+        self.result: Result | None = None
+        self.is_settled = self.is_done_with = False
         self.claim: Claim | None = None
-        self.context = contexts.from_record(
-            delivery.sent,
-            task="" if isinstance(received, LambdaTasksError) else received.task_name,
-            attempt=self.retries + 1,
-            receive_count=delivery.receive_count,
-            remaining_time_ms=self.remaining_time_ms,
-        )
-
-    @property
-    def task_name(self) -> str | None:
-        """The task that the message names, whether there is one or not."""
-        return self.context.task or None
+        self._context: Context | None = None
+        self.task_name: str | None = None
+        self.n_retries = 0
+        if isinstance(received, PayloadUnavailable):
+            self.result = Result(Outcome.DEFERRED, None, received)
+        elif isinstance(received, MessageRejected):
+            self.result = Result(Outcome.REJECTED, None, received)
+        else:
+            self.task_name = received.task_name
+            self.n_retries = received.n_retries
+            self._prepare(received, known, settings)
 
     @property
     def is_async(self) -> bool:
         """Whether the task is an ``async def``."""
         return self.task is not None and self.task.is_async
 
+    @property
+    def message_id(self) -> str:
+        """SQS's id of the message."""
+        return self.record["messageId"]
+
+    @property
+    def receive_count(self) -> int:
+        """How often SQS has delivered the message, this time included."""
+        return receive_count(self.record)
+
+    @property
+    def retries(self) -> int:
+        """How often the message was tried before."""
+        return retries_so_far(self.receive_count, self.n_retries)
+
+    @property
+    def context(self) -> Context:
+        """What the message carries."""
+        if self._context is None:
+            self._context = contexts.from_record(
+                self.sent,
+                task=self.task_name or "",
+                attempt=self.retries + 1,
+                receive_count=self.receive_count,
+                remaining_time_ms=self.remaining_time_ms,
+            )
+        return self._context
+
     def remaining_time_ms(self) -> int:
         """Return the milliseconds that the task may still run."""
         return int(min(max(0.0, self.must_end_at - time.monotonic()), 900.0) * 1000)
 
-    def prepare(self, settings: Settings) -> None:
+    def _prepare(self, received: Message, known: Known, settings: Settings) -> None:
         """Find the task and validate the kwargs, or note why not."""
-        started = time.perf_counter()
-        outcome: Outcome
-        problem: LambdaTasksError
-        received = self.delivery.received
+        name = received.task_name
         try:
-            self.task, self.kwargs = _task_and_kwargs(received, settings)
+            task = known.get(name)
+            if task is None:
+                task = known[name] = find_task(name, settings)
+            self.kwargs = task.decode_kwargs(received.kwargs)
+            self.task = task
         except (MessageRejected, InvalidTask) as error:
-            outcome, problem = Outcome.REJECTED, error
-        except PayloadUnavailable as error:
-            outcome, problem = Outcome.DEFERRED, error
+            self.result = Result(Outcome.REJECTED, name, error)
         except BaseException as error:  # noqa: BLE001 - the task's module raised while it was imported
-            self.refusal = Result(Outcome.FAILED, self.task_name, error, duration_ms=ms_since(started))
-            return
-        else:
-            return
-        self.refusal = Result(outcome, self.task_name, problem, duration_ms=ms_since(started))
+            self.result = Result(Outcome.FAILED, name, error)
 
 
-def jobs_of(records: list[Record], settings: Settings, must_end_at: float) -> list[Job]:
-    """Return a prepared job for each record."""
-    jobs = [Job(deliveries.read(record), must_end_at) for record in records]
-    for job in jobs:
-        job.prepare(settings)
-    return jobs
+def jobs_of(records: Sequence[Record], settings: Settings, must_end_at: float, known: Known) -> list[Job]:
+    """Return a job for each record. `known` holds the tasks that were found before, and takes those found now."""
+    return [Job(record, must_end_at, known, settings) for record in records]
 
 
 def ms_since(started: float) -> float:
     """Return the milliseconds since `started`, a reading of ``time.perf_counter``."""
     return (time.perf_counter() - started) * 1000
-
-
-def _task_and_kwargs(received: Message | LambdaTasksError, settings: Settings) -> tuple[Task[..., Any], Any]:
-    if isinstance(received, LambdaTasksError):
-        raise received
-    task = find_task(received.task_name, settings)
-    return task, task.decode_kwargs(received.kwargs)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Outcome(enum.Enum):
-    """What happened to a message."""
+    """What happened to a message. One that `deletes_message` is final; a dead one has to be sent away first."""
 
     SUCCEEDED = "succeeded"
     SKIPPED = "skipped"
@@ -16,23 +16,16 @@ class Outcome(enum.Enum):
     REJECTED = "rejected"
     DEFERRED = "deferred"
 
-    @property
-    def deletes_message(self) -> bool:
-        """Whether SQS may delete the message. A failed or rejected one has to be sent to a dead-letter queue first."""
-        return self in (Outcome.SUCCEEDED, Outcome.SKIPPED)
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether the message belongs into the dead-letter queue."""
-        return self in (Outcome.FAILED, Outcome.REJECTED)
+    def __init__(self, text: str) -> None:
+        self.deletes_message = text in ("succeeded", "skipped")
+        self.is_dead = text in ("failed", "rejected")
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """The outcome of one message; `error` says why, `value` is what the task returned. Neither is shown by repr.
 
     `visible_after_seconds` is when a message that stays is to be delivered again, or None for when its visibility
-    timeout ends. `ran` tells whether the task was started.
+    timeout ends.
     """
 
     outcome: Outcome
@@ -41,7 +34,6 @@ class Result:
     value: object = None
     duration_ms: float = 0.0
     visible_after_seconds: float | None = None
-    ran: bool = False
 
     def __repr__(self) -> str:
         return f"Result({self.task_name}: {self.outcome.value})"

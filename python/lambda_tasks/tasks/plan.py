@@ -30,26 +30,30 @@ def plan(jobs: Sequence[Job]) -> Plan:
     groups: dict[str, Lane] = {}
     batches: dict[object, list[Job]] = {}
     for job in jobs:
-        group = job.delivery.group
+        if job.group is not None:
+            if job.group not in groups:
+                groups[job.group] = []
+                lanes.append(groups[job.group])
+            _append(groups[job.group], job)
+            continue
         key = _batch_key(job)
-        if group is not None:
-            if group not in groups:
-                groups[group] = []
-                lanes.append(groups[group])
-            _append(groups[group], job, key)
-        elif key is not None and key in batches:
+        if key is not None and key in batches:
             batches[key].append(job)
         else:
-            lanes.append([[job]])
+            call = [job]
+            lanes.append([call])
             if key is not None:
-                batches[key] = lanes[-1][0]
-    together = [lane for lane in lanes if _is_async(lane)]
-    ordinary = [lane for lane in lanes if not _is_async(lane)]
-    return Plan(together, ordinary, async_first=bool(lanes) and _is_async(lanes[0]))
+                batches[key] = call
+    together: list[Lane] = []
+    ordinary: list[Lane] = []
+    for lane in lanes:
+        (together if _is_async(lane) else ordinary).append(lane)
+    return Plan(together, ordinary, async_first=bool(together) and lanes[0] is together[0])
 
 
-def _append(lane: Lane, job: Job, key: object) -> None:
+def _append(lane: Lane, job: Job) -> None:
     """Add a message to its FIFO group: to the call before it where both belong to one batch."""
+    key = _batch_key(job)
     if key is not None and lane and _batch_key(lane[-1][-1]) == key:
         lane[-1].append(job)
     else:
@@ -59,12 +63,18 @@ def _append(lane: Lane, job: Job, key: object) -> None:
 def _batch_key(job: Job) -> object:
     """Return the same value for messages that one call of a batch task takes; None for any other message."""
     task = job.task
-    if task is None or job.refusal is not None or not task.configuration.batch:
+    if task is None or not task.configuration.batch:
         return None
     return task.name, job.context.group_key, repr(task.singleton_values(job.kwargs))
 
 
 def _is_async(lane: Lane) -> bool:
     """Tell whether a lane belongs into the event loop: its tasks are async, and none would block the loop."""
-    jobs = [job for call in lane for job in call if job.task is not None]
-    return bool(jobs) and all(job.is_async for job in jobs)
+    found = False
+    for call in lane:
+        for job in call:
+            if job.task is not None:
+                if not job.task.is_async:
+                    return False
+                found = True
+    return found

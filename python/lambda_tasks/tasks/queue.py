@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import settings
 from lambda_tasks.aws.transport import CallFailed
-from lambda_tasks.errors import EnqueueFailed
+from lambda_tasks.errors import EnqueueFailed, InvalidSetting
 from lambda_tasks.tasks import aws_calls, outgoing, payload
 from lambda_tasks.tasks.aws_calls import transport
 from lambda_tasks.tasks.outgoing import MAX_MESSAGE_BYTES, Outgoing, is_fifo
@@ -87,12 +87,20 @@ def _destination(current: Settings) -> Destination:
 
         return lambda message: in_process.run(message, current)
     if current.mode == "local":
-        from lambda_tasks.tasks import local_workers  # noqa: PLC0415 - processes and threads
-
-        return local_workers.submit
+        return _local_workers()
     if current.mode == "off":
         return _drop
     return lambda message: _send_to_sqs(message, current)
+
+
+def _local_workers() -> Destination:
+    try:
+        from lambda_tasks.tasks import local_workers  # noqa: PLC0415 - processes and threads
+    except ModuleNotFoundError as error:  # the layer leaves them out
+        remedy = "use sqs or eager on Lambda; local is for a machine of your own"
+        problem = "there are no local workers here"
+        raise InvalidSetting(problem, variable="LAMBDA_TASKS_MODE", remedy=remedy) from error
+    return local_workers.submit
 
 
 def _drop(message: Outgoing) -> str:

@@ -37,13 +37,6 @@ class QueueAddress(NamedTuple):
         return self.region == other.region and self.url.split("/")[-2:] == other.url.split("/")[-2:]
 
 
-class Visibility(NamedTuple):
-    """A change to make: the message becomes visible `seconds` from now."""
-
-    receipt_handle: str
-    seconds: int
-
-
 class Sqs:
     """SQS, called with our own transport. Usable from several threads."""
 
@@ -73,13 +66,16 @@ class Sqs:
         region = region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         return QueueAddress(url, region, endpoints.partition_of(region))
 
-    def change_visibility(self, queue: QueueAddress, changes: Sequence[Visibility], deadline: float) -> None:
-        """Make the changes, ten a call. What fails is logged: the message stays until its visibility timeout ends."""
+    def change_visibility(self, queue: QueueAddress, changes: Sequence[tuple[str, int]], deadline: float) -> None:
+        """Let messages (by receipt handle) become visible in so many seconds, ten a call.
+
+        What fails is logged: the message stays until its visibility timeout ends.
+        """
         for start in range(0, len(changes), _BATCH_SIZE):
             some = changes[start : start + _BATCH_SIZE]
             entries = [
-                {"Id": str(number), "ReceiptHandle": one.receipt_handle, "VisibilityTimeout": one.seconds}
-                for number, one in enumerate(some)
+                {"Id": str(number), "ReceiptHandle": receipt_handle, "VisibilityTimeout": seconds}
+                for number, (receipt_handle, seconds) in enumerate(some)
             ]
             try:
                 answer = self._call(queue, "ChangeMessageVisibilityBatch", {"Entries": entries}, deadline)

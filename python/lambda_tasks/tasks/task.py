@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, get
 import msgspec
 
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
-from lambda_tasks.tasks.batch import BatchKwargs, batch_kwargs
 from lambda_tasks.tasks.options import Options
 from lambda_tasks.tasks.sending import NAMES as SENDING_NAMES
 from lambda_tasks.tasks.sending import Sending
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from lambda_tasks.tasks.batch import BatchKwargs
     from lambda_tasks.tasks.enqueued import Enqueued
     from lambda_tasks.tasks.options import OptionValues, OptionValuesOfAll
     from lambda_tasks.tasks.sending import SendingValues
@@ -187,6 +187,8 @@ class Task(Generic[P, R]):
         # Not when the task is defined: an annotation may name what its module defines further down.
         try:
             if self.configuration.batch:
+                from lambda_tasks.tasks.batch import batch_kwargs  # noqa: PLC0415 - for functions with batch tasks
+
                 return batch_kwargs(self.function, list(self._parameters))
             hints = get_type_hints(self.function, include_extras=True)
             fields: list[Any] = [

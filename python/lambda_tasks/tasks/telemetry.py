@@ -59,6 +59,16 @@ def report(record: Record, result: Result, context: Context, *, started_at: floa
     )
 
 
+def is_awaited(outcome: Outcome) -> bool:
+    """Tell whether anybody wants the report of a message with this outcome."""
+    return bool(_outcome_hooks) or logger.isEnabledFor(_LEVELS.get(outcome, logging.INFO))
+
+
+def start_is_awaited() -> bool:
+    """Tell whether anybody wants to know that a task is about to run."""
+    return bool(_start_hooks) or logger.isEnabledFor(logging.DEBUG)
+
+
 def announce_start(context: Context, kwargs: Mapping[str, Any]) -> None:
     """Tell that a task is about to run. Its kwargs are logged at DEBUG alone."""
     if logger.isEnabledFor(logging.DEBUG):

@@ -56,10 +56,10 @@ class _Pool:
             self._invocation.run_lane(lane, interrupter)
 
     def _leave_stuck_ones_behind(self) -> None:
-        for call in self._invocation.overdue():
+        for call, thread_id in self._invocation.overdue().items():
             self._invocation.has_stuck_calls = True
             self._invocation.abandon(call)
-            lane = self._working.pop(call.thread, [])
-            self._invocation.defer([self._invocation.settlement.unsettled([job for jobs in lane for job in jobs])])
+            lane = next((self._working.pop(thread) for thread in list(self._working) if thread.ident == thread_id), [])
+            self._invocation.defer(lane)
             if self._waiting:
                 self._start_thread()

@@ -80,12 +80,20 @@ def margin_within(remaining_seconds: float, margin_seconds: float) -> float:
     return max(0.0, min(margin_seconds, remaining_seconds * LARGEST_MARGIN_PART))
 
 
+UNLIMITED = Limits()
+
+
 def limits(options: Options, settings: Settings, available_seconds: float) -> Limits:
     """Return a task's limits where it has `available_seconds`: its own, else the settings', within what there is.
 
     Where there is less than the hard timeout, the soft one shrinks in proportion (or to nine tenths, where there is no
     hard one), so that time to clean up is left.
     """
+    if (
+        options.hard_timeout is options.soft_timeout is None
+        and settings.hard_timeout_seconds is settings.soft_timeout_seconds is None
+    ):
+        return UNLIMITED if available_seconds == math.inf else Limits(math.inf, max(0.0, available_seconds))
     wanted_hard = _first(options.hard_timeout, settings.hard_timeout_seconds)
     wanted_soft = _first(options.soft_timeout, settings.soft_timeout_seconds)
     hard = max(0.0, min(wanted_hard, available_seconds))

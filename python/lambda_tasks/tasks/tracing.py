@@ -33,6 +33,11 @@ def prepare(environ: Mapping[str, str]) -> None:
             importlib.import_module(_API)
 
 
+def is_active() -> bool:
+    """Tell whether OpenTelemetry is in use, and so whether spans go anywhere."""
+    return _API in sys.modules
+
+
 def process_span(context: Context, queue: str = "") -> ProcessSpan:
     """Return the span of the task that processes a message of `queue` (its name), to be entered where the task runs."""
     return ProcessSpan(sys.modules.get(_API), context, queue)

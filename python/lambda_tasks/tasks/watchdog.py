@@ -19,10 +19,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from lambda_tasks.aws.connection import Connector
-from lambda_tasks.aws.http import Client, HttpError
-from lambda_tasks.aws.url import Url
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -85,6 +81,10 @@ def can_answer(environ: Mapping[str, str]) -> bool:
 
 def answer_and_restart(request_id: str, answer: bytes, environ: Mapping[str, str], deadline: float) -> NoReturn:
     """Send the answer of an invocation, then become a new runtime. Without an answer Lambda keeps the whole batch."""
+    from lambda_tasks.aws.connection import Connector  # noqa: PLC0415 - for an invocation that needs it
+    from lambda_tasks.aws.http import Client, HttpError  # noqa: PLC0415
+    from lambda_tasks.aws.url import Url  # noqa: PLC0415
+
     try:
         url = Url.parse(
             f"http://{environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation/{request_id}/response"

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from lambda_tasks.aws.credentials import CredentialChain
-from lambda_tasks.aws.transport import Transport
 from lambda_tasks.tasks import tracing
-from lambda_tasks.tasks.metrics import Metrics
-from lambda_tasks.tasks.sqs import Sqs
 from lambda_tasks.tasks.telemetry import show_outcomes
 from lambda_tasks.tasks.timeouts import FunctionTime
-from lambda_tasks.tasks.timer import Timer
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from lambda_tasks.aws.transport import Transport
     from lambda_tasks.settings import Settings
     from lambda_tasks.state.protocol import State
+    from lambda_tasks.tasks.job import Known
+    from lambda_tasks.tasks.metrics import Metrics
+    from lambda_tasks.tasks.sqs import Sqs
+    from lambda_tasks.tasks.timer import Timer
 
 
 class Worker:
@@ -28,45 +28,75 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        transport: Transport,
         environ: Mapping[str, str],
         *,
         state: State | None = None,
         jitter: Callable[[], float] | None = None,
     ) -> None:
         self.settings = settings
-        self.sqs = Sqs(transport, environ)
         self.environ = environ
         self.state = state
         self.jitter = jitter or _jitter
         self.function_time = FunctionTime()
-        self.timer = Timer()
+        self._timer: Timer | None = None
         self.metrics: Metrics | None = None
         if settings.metrics_namespace:
+            from lambda_tasks.tasks.metrics import Metrics  # noqa: PLC0415 - for functions with metrics
+
             self.metrics = Metrics(settings.metrics_namespace, environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
-        self._transport = transport
+        self.known: Known = {}
+        self._transport: Transport | None = None
+        self._sqs: Sqs | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def from_environ(cls, settings: Settings, environ: Mapping[str, str]) -> Worker:
         """Return the worker of this process. It calls nobody before it has to."""
-        transport = Transport(CredentialChain(environ), environ)
-        state = None
+        worker = cls(settings, environ)
         if settings.table is not None:
             from lambda_tasks.state.opening import open_state  # noqa: PLC0415 - a function without a table needs none
 
-            state = open_state(settings, environ, transport)
+            worker.state = open_state(settings, environ, worker.transport)
         show_outcomes(environ)
         tracing.prepare(environ)
-        return cls(settings, transport, environ, state=state)
+        return worker
 
     def close(self) -> None:
         """Close what is open. A function does not: its execution environment ends with it."""
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
         if self._loop is not None:
             from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio is there where there is a loop
 
             event_loop.close(self._loop)
+
+    @property
+    def timer(self) -> Timer:
+        """The timer of this process."""
+        if self._timer is None:
+            from lambda_tasks.tasks.timer import Timer  # noqa: PLC0415 - not before there is something to time
+
+            self._timer = Timer()
+        return self._timer
+
+    @property
+    def transport(self) -> Transport:
+        """The connections to AWS, for all services."""
+        if self._transport is None:
+            from lambda_tasks.aws.credentials import CredentialChain  # noqa: PLC0415
+            from lambda_tasks.aws.transport import Transport  # noqa: PLC0415 - 6 ms, where a message did not succeed
+
+            self._transport = Transport(CredentialChain(self.environ), self.environ)
+        return self._transport
+
+    @property
+    def sqs(self) -> Sqs:
+        """What the dispatcher asks SQS for."""
+        if self._sqs is None:
+            from lambda_tasks.tasks.sqs import Sqs  # noqa: PLC0415
+
+            self._sqs = Sqs(self.transport, self.environ)
+        return self._sqs
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

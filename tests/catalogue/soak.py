@@ -1,0 +1,90 @@
+"""Tasks for the soak. Each notes its effect as one line of a file: message, process, and a number of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import uuid
+from dataclasses import dataclass
+
+from lambda_tasks import Item, context, task
+
+
+@dataclass(frozen=True)
+class Number:
+    """The kwargs of one message."""
+
+    number: int
+
+
+def take_effect(message_id: str) -> None:
+    """Do what must be done once: add a line, in one write."""
+    line = (
+        json.dumps({"message_id": message_id, "process": name_of_process(os.getpid()), "effect": uuid.uuid4().hex})
+        + "\n"
+    )
+    descriptor = os.open(os.environ["SOAK_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def name_of_process(pid: int) -> str:
+    """Return a name for a process that no later one has: its id may be used again, its id and start time not."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:  # noqa: PTH123
+        return f"{pid}-{stat.read().rpartition(')')[2].split()[19]}"
+
+
+@task
+def succeed(*, number: int) -> int:
+    take_effect(context.message_id)
+    return number
+
+
+@task
+def take_time(*, number: int) -> int:
+    time.sleep(0.1)
+    take_effect(context.message_id)
+    return number
+
+
+@task
+async def succeed_async(*, number: int) -> int:
+    await asyncio.sleep(0.05)
+    take_effect(context.message_id)
+    return number
+
+
+@task(retry_on=(ConnectionError,), retry_delay=1, max_retries=1000)
+def recover(*, number: int) -> int:
+    """Fail at every first delivery."""
+    if context.receive_count == 1:
+        raise ConnectionError("not yet")
+    take_effect(context.message_id)
+    return number
+
+
+@task
+def fail(*, number: int) -> None:
+    raise ValueError(f"never {number}")
+
+
+@task(hard_timeout=0.2)
+def overrun(*, number: int) -> int:
+    time.sleep(60)
+    return number
+
+
+@task(singleton=True, retry_delay=1)
+def alone(*, number: int) -> int:
+    take_effect(context.message_id)
+    return number
+
+
+@task(batch=True)
+def together(items: list[Item[Number]]) -> None:
+    for item in items:
+        take_effect(item.message_id)

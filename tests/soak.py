@@ -1,0 +1,280 @@
+"""The soak: two workers with real parts, which are killed, given duplicates, and cut off from AWS, all at random.
+
+Every message has to be accounted for at the end. `SOAK_MESSAGES` says how many there are; ``make soak`` sends 2,000.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import demo
+from catalogue.soak import name_of_process
+from events import message_body
+from fault_proxy import Fault, FaultProxy
+from fault_proxy import serve as serve_faults
+from lambda_tasks.local.embedded_aws import EmbeddedAws
+from lambda_tasks.local.emulator_log import json_records
+from lambda_tasks.local.errors import LocalError
+from lambda_tasks.local.event_source_mapping import EventSourceMapping, event
+from lambda_tasks.local.queue import Queue, create_queue, redrive_policy
+from lambda_tasks.local.runtime import Function, Runtime, running
+from stores import create_table
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_SECONDS = 5
+VISIBILITY_TIMEOUT_SECONDS = 8
+# Deliveries that end in a kill count too, so that SQS must not give a message up for them.
+MAX_RECEIVE_COUNT = 1000
+WORKERS = 2
+KILL_EVERY_SECONDS = 3.0
+FAULT_PART = 0.03
+DUPLICATE_PART = 0.1
+FAULTS = (Fault.REQUEST_LOST, Fault.ANSWER_LOST, Fault.SERVER_ERROR, Fault.SERVER_ERROR_AFTERWARDS)
+
+_HANDLER = "catalogue.soak_handler.handler"
+SUCCEEDING = ("succeed", "take_time", "succeed_async", "recover", "alone", "together")
+FAILING = ("fail", "overrun", "rejected")
+MIX = (
+    ("succeed",) * 6 + ("succeed_async",) * 3 + ("together",) * 3 + ("recover",) * 2 + ("take_time", "alone", *FAILING)
+)
+
+
+@dataclass
+class Accounts:
+    """What was sent, and what became of it."""
+
+    sent: dict[str, str]
+    succeeded: set[str]
+    dead: dict[str, str]
+    effects: list[dict[str, str]]
+    logged: list[tuple[str, str]]
+    killed: set[str]
+    left: int
+    duplicates: int
+    faults: int
+    seconds: float
+    lines: list[str] = field(default_factory=list, repr=False)
+    unrecorded: dict[str, list[str]] = field(default_factory=dict)
+
+    def problems(self) -> list[str]:
+        """Say what must not be; note in `unrecorded` which effects were killed before they were recorded."""
+        found = [f"{self.left} messages are still in the queue"] if self.left else []
+        for message_id, task in self.sent.items():
+            ended = (message_id in self.succeeded, message_id in self.dead)
+            wanted = (task in SUCCEEDING, task in FAILING)
+            if ended != wanted:
+                found.append(f"{task} {message_id}: succeeded, dead = {ended}, expected {wanted}")
+            elif ended[1] and not self.dead[message_id]:
+                found.append(f"{task} {message_id} is a dead letter without a reason")
+        return found + self._wrong_effects()
+
+    def _wrong_effects(self) -> list[str]:
+        by_message = collections.defaultdict(list)
+        for effect in self.effects:
+            by_message[effect["message_id"]].append(effect["process"])
+        found = []
+        for message_id, task in self.sent.items():
+            processes = by_message.get(message_id, [])
+            lost = [one for one in processes if one in self.killed and (message_id, one) not in self.logged]
+            lost = lost[: max(0, len(processes) - 1)]  # the last one may be recorded, and killed before it was logged
+            if lost:
+                self.unrecorded[message_id] = lost
+            expected = 1 if task in SUCCEEDING else 0
+            if len(processes) - len(lost) != expected:
+                found.append(f"{task} {message_id} took effect {len(processes)} times, {len(lost)} of them unrecorded")
+                found += [f"  {line}" for line in self.lines if message_id in line]
+        return found
+
+    def summary(self) -> str:
+        """Say in a few lines what happened."""
+        named = "".join(f"\n  {message_id}: {', '.join(lost)}" for message_id, lost in sorted(self.unrecorded.items()))
+        return (
+            f"{len(self.sent)} messages in {self.seconds:.0f} s: {len(self.succeeded)} succeeded, {len(self.dead)} dead "
+            f"letters; {len(self.killed)} runtimes killed, {self.duplicates} batches delivered twice, {self.faults} "
+            f"calls failed; {len(self.unrecorded)} messages killed between effect and record{named}"
+        )
+
+
+class _RandomFaults(list[Fault]):
+    """Faults without end: each request has a small chance of one."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+        self.happened = 0
+
+    def __bool__(self) -> bool:
+        return self._chance.random() < FAULT_PART
+
+    def pop(self, _index: Any = 0) -> Fault:
+        self.happened += 1
+        return self._chance.choice(FAULTS)
+
+
+def soak(aws: EmbeddedAws, emulator: Path, folder: Path, messages: int, seed: int) -> Accounts:
+    """Send the messages, let the workers have them, and return what became of each."""
+    chance = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
+    client = aws.client("sqs")
+    dead_letters = create_queue(client, f"soak-dead-{seed}")
+    redrive = redrive_policy(dead_letters, MAX_RECEIVE_COUNT)
+    queue = create_queue(
+        client, f"soak-{seed}", VisibilityTimeout=str(VISIBILITY_TIMEOUT_SECONDS), RedrivePolicy=redrive
+    )
+    table = create_table(aws)
+    sent = _send(queue, chance, messages)
+    effects = folder / "effects"
+    effects.touch()
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(serve_faults(aws.endpoint_url))
+        faults = proxy.faults = _RandomFaults(chance)
+        function = _function(aws, proxy, table, effects)
+        runtimes = [stack.enter_context(running(function, emulator)) for _ in range(WORKERS)]
+        run = _Run(queue, runtimes, chance, deadline=started + 60 + messages / 4)
+        run.until_empty()
+        lines = [line for runtime in runtimes for line in runtime.log_lines()]
+    return Accounts(
+        sent,
+        succeeded=_succeeded(aws, table),
+        dead=_dead(dead_letters),
+        effects=[json.loads(line) for line in effects.read_text().splitlines()],
+        logged=[
+            (one["message_id"], one["runtime_process"])
+            for one in json_records(lines)
+            if one.get("outcome") == "succeeded"
+        ],
+        killed=run.killed,
+        left=queue.depth(),
+        duplicates=run.duplicates,
+        faults=faults.happened,
+        seconds=time.monotonic() - started,
+        lines=lines,
+    )
+
+
+def _send(queue: Queue, chance: random.Random, messages: int) -> dict[str, str]:
+    sent = {}
+    for number in range(messages):
+        name = chance.choice(MIX)
+        body = message_body(f"catalogue.soak.{'succeed' if name == 'rejected' else name}", number=number)
+        if name == "rejected":
+            body = body.replace(f'"number": {number}', '"number": "none"')
+        sent[queue.send(body)] = name
+    return sent
+
+
+def _function(aws: EmbeddedAws, proxy: FaultProxy, table: str, effects: Path) -> Function:
+    return Function(
+        code=ROOT / "tests",
+        handler=_HANDLER,
+        layers=(demo.LAYER,),
+        environ={
+            **aws.environ(),
+            "AWS_ENDPOINT_URL": proxy.url,
+            "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bin/lambda-tasks-exec",
+            "LAMBDA_TASKS_MODULES": "catalogue.soak",
+            "LAMBDA_TASKS_TABLE": table,
+            "SOAK_EFFECTS": str(effects),
+        },
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+
+
+class _Run:
+    """The event source mappings, one a worker, and what goes wrong around them."""
+
+    def __init__(self, queue: Queue, runtimes: Sequence[Runtime], chance: random.Random, deadline: float) -> None:
+        self.killed: set[str] = set()
+        self.duplicates = 0
+        self._queue = queue
+        self._runtimes = runtimes
+        self._chance = chance
+        self._deadline = deadline
+        self._done = threading.Event()
+        self._invoking = [threading.Lock() for _ in runtimes]
+
+    def until_empty(self) -> None:
+        threads = [threading.Thread(target=self._poll, args=(number,)) for number in range(len(self._runtimes))]
+        threads.append(threading.Thread(target=self._kill))
+        for thread in threads:
+            thread.start()
+        while self._queue.depth() and time.monotonic() < self._deadline:
+            self._done.wait(0.5)
+        self._done.set()
+        for thread in threads:
+            thread.join()
+
+    def _poll(self, number: int) -> None:
+        mapping = EventSourceMapping(self._queue, lambda wanted: self._invoke(number, wanted))
+        while not self._done.is_set():
+            batch = mapping.poll(wait_seconds=1)
+            if batch is not None and self._chance.random() < DUPLICATE_PART:
+                self.duplicates += 1
+                again = event(batch.messages, self._queue.arn)
+                self._invoke((number + 1) % len(self._runtimes), again)  # its answer is nobody's
+
+    def _invoke(self, number: int, wanted: dict[str, Any]) -> Any:
+        with self._invoking[number]:  # an execution environment has one invocation at a time
+            try:
+                return self._runtimes[number].invoke(wanted)
+            except LocalError:  # killed between two invocations, which Lambda would not route to
+                return self._runtimes[number].invoke(wanted)
+
+    def _kill(self) -> None:
+        while not self._done.wait(self._chance.expovariate(1 / KILL_EVERY_SECONDS)):
+            runtimes = list(_runtime_processes())
+            if runtimes:
+                pid, name = self._chance.choice(runtimes)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed.add(name)
+
+
+def _runtime_processes() -> Iterator[tuple[int, str]]:
+    """Yield the soak's runtimes: pid, and the name that they have in the effects."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                pid = int(folder.name)
+                arguments = (folder / "cmdline").read_bytes().split(b"\0")
+                # The emulator's arguments hold those of the runtime, and its parent is this process.
+                if b"python" in arguments[0] and arguments[-2:-1] == [_HANDLER.encode()] and _is_ours(os.getsid(pid)):
+                    yield pid, name_of_process(pid)
+
+
+def _is_ours(session: int) -> bool:
+    """Tell whether this process started a session: others on this machine may run a soak too."""
+    return int(Path(f"/proc/{session}/stat").read_text().rpartition(")")[2].split()[1]) == os.getpid()
+
+
+def _succeeded(aws: EmbeddedAws, table: str) -> set[str]:
+    client = aws.client("dynamodb")
+    pages = client.get_paginator("scan").paginate(TableName=table)
+    items = [item for page in pages for item in page["Items"]]
+    return {
+        item["id"]["S"].removeprefix("message#") for item in items if item.get("status", {}).get("S") == "succeeded"
+    }
+
+
+def _dead(queue: Queue) -> dict[str, str]:
+    """Return the reason of each dead letter, by the message id that it had."""
+    dead: dict[str, str] = {}
+    while messages := queue.receive(limit=100):
+        for message in messages:
+            given = message.get("MessageAttributes", {})
+            attributes = {str(name): str(value.get("StringValue", "")) for name, value in given.items()}
+            message_id = attributes.get("lambda_tasks_message_id") or str(message["MessageId"])
+            dead[message_id] = attributes.get("lambda_tasks_error_type", "")
+        queue.delete(messages)
+    return dead
