@@ -19,7 +19,7 @@ LOCK := $(VENV)/bin/python -m uv pip compile --quiet --universal --python-versio
 
 # The folders too: they change where a file in them is removed.
 LAYER_SOURCES := $(wildcard bin/* layer/*.py layer/*.txt) pyproject.toml LICENSE \
-	$(shell find python/lambda_tasks \( -name local -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
+	$(shell find python/lambda_tasks \( -name local -o -name command_line -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
 SHELL_SCRIPTS = $(shell find bin .ci examples layer python tests -type f -not -path '*/__pycache__/*' -exec \
 	awk 'FNR == 1 && /^\#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' {} +)
 
@@ -92,7 +92,7 @@ bench-readme: $(VENV)/.installed $(LAYER) ## Measure cold starts; renew the plot
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
 	$(LOCK) --group layer --output-file layer/requirements-build.txt
-	$(LOCK) pyproject.toml --extra boto3 --extra local --group dev --output-file tests/requirements.txt
+	$(LOCK) pyproject.toml --extra boto3 --extra cli --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt

@@ -13,8 +13,9 @@ import fake_aws
 from layer import build
 from layer.archive import File, Files, zipped
 from layer.interpreters import VERSIONS, installed
+from workers import close_workers
 
-pytest_plugins = ["fixtures_aws"]
+pytest_plugins = ["fixtures_aws", "fixtures_producers"]
 
 # A process an example: slow by design, and no measure of the code.
 settings.register_profile("processes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +29,12 @@ def aws() -> Iterator[fake_aws.FakeAws]:
     """Secrets Manager, Parameter Store and the Runtime API's init error, on a free loopback port."""
     with fake_aws.serve() as fake:
         yield fake
+
+
+@pytest.fixture(autouse=True)
+def _workers_are_closed() -> Iterator[None]:
+    yield
+    close_workers()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import time
 from typing import Any
 
 from lambda_tasks.tasks.event import Record
@@ -44,9 +45,12 @@ def sqs_event(*records: Record) -> dict[str, Any]:
 
 
 class Context:
-    """The context object, with all of the invocation's time left."""
+    """The context object of an invocation that has `seconds` from now."""
 
     aws_request_id = "11111111-2222-3333-4444-555555555555"
 
+    def __init__(self, seconds: float = 60) -> None:
+        self._ends_at = time.monotonic() + seconds
+
     def get_remaining_time_in_millis(self) -> int:
-        return 60_000
+        return round(min(self._ends_at - time.monotonic(), 1e9) * 1000)

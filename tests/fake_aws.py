@@ -1,4 +1,4 @@
-"""Secrets Manager and Parameter Store as one small server, which can be told to misbehave."""
+"""Secrets Manager, Parameter Store and a part of SQS as one small server, which can be told to misbehave."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Request:
 class FakeAws:
     """What the server holds and what it was asked.
 
-    `secrets` and `parameters` map an ARN (or a parameter's name) to text; `answers` are given first, one a request.
+    `secrets` and `parameters` map an ARN (or a parameter's name) to text, `redrive_policies` a queue's name to the ARN
+    of its dead-letter queue; `answers` are given first, one a request.
     """
 
     url: str
@@ -36,6 +37,7 @@ class FakeAws:
     requests: list[Request] = field(default_factory=list)
     init_errors: list[Request] = field(default_factory=list)
     page_size: int = 10
+    redrive_policies: dict[str, str] = field(default_factory=dict)
 
     @property
     def runtime_api(self) -> str:
@@ -58,8 +60,32 @@ class FakeAws:
             "GetSecretValue": self._secret,
             "GetParameters": self._parameters,
             "GetParametersByPath": self._parameters_by_path,
+            "GetQueueAttributes": self._queue_attributes,
+            "ChangeMessageVisibilityBatch": self._visibility,
+            "SendMessage": self._sending,
         }
         return handlers[operation](request.body)
+
+    @property
+    def visibilities(self) -> dict[str, int]:
+        """The visibility timeouts that were set, by receipt handle."""
+        batches = [one.body["Entries"] for one in self.sent("ChangeMessageVisibilityBatch")]
+        return {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for batch in batches for entry in batch}
+
+    def sent(self, operation: str) -> list[Request]:
+        """The requests of one operation."""
+        return [one for one in self.requests if one.target.endswith(f".{operation}")]
+
+    def _visibility(self, body: dict[str, Any]) -> Answer:
+        return 200, {"Successful": [{"Id": entry["Id"]} for entry in body["Entries"]], "Failed": []}
+
+    def _sending(self, _: dict[str, Any]) -> Answer:
+        return 200, {"MessageId": "22222222-3333-4444-5555-666666666666"}
+
+    def _queue_attributes(self, body: dict[str, Any]) -> Answer:
+        target = self.redrive_policies.get(body["QueueUrl"].rpartition("/")[2])
+        policy = json.dumps({"deadLetterTargetArn": target, "maxReceiveCount": 5})
+        return 200, {"Attributes": {"RedrivePolicy": policy}} if target else {}
 
     def _secret(self, body: dict[str, Any]) -> Answer:
         keys = [body["SecretId"], body.get("VersionStage", ""), body.get("VersionId", "")]

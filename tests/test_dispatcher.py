@@ -1,8 +1,9 @@
-"""Events to partial batch responses: each row of the table of outcomes that this version has."""
+"""Events to partial batch responses: messages that cannot run, events of any shape, and what is logged."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from typing import Any
 
@@ -12,45 +13,21 @@ from hypothesis import strategies as st
 
 from catalogue import tasks
 from events import Context, message_body, sqs_event, sqs_record
-from lambda_tasks.errors import InvalidEvent, LambdaTasksError, TaskNotAllowed, UnknownTask
+from lambda_tasks.errors import InvalidEvent, LambdaTasksError, MessageDeferred, TaskNotAllowed, UnknownTask
 from lambda_tasks.settings import Settings
-from lambda_tasks.tasks.dispatcher import dispatch, import_modules
-from lambda_tasks.tasks.execution import Outcome, execute
+from lambda_tasks.state.memory import MemoryState
+from lambda_tasks.tasks.dispatcher import dispatch
+from lambda_tasks.tasks.lookup import import_modules
+from workers import Dispatched, worker
 
-ALL = Settings()
+WORKER = worker()
 ADD, FAIL = "catalogue.tasks.add", "catalogue.tasks.fail"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_ran() -> None:
     tasks.ran.clear()
-
-
-def failures(event: dict[str, Any], settings: Settings = ALL) -> list[str]:
-    """Return the ids of the messages that the dispatcher says SQS must keep."""
-    answer: Any = dispatch(event, Context(), settings)
-    assert list(answer) == ["batchItemFailures"]
-    return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
-
-
-def test_a_task_that_returns_has_succeeded() -> None:
-    """A message whose task returns is deleted."""
-    assert failures(sqs_event(sqs_record(message_body(ADD, number=1)))) == []
-    assert tasks.ran == [1]
-
-
-def test_a_task_that_raises_an_ignored_error_has_succeeded() -> None:
-    """An error that the task ignores is recorded, and the message is deleted."""
-    result = execute(message_body("catalogue.tasks.ignore", path="x"), ALL)
-    assert (result.outcome, type(result.error)) == (Outcome.SUCCEEDED, FileNotFoundError)
-
-
-@pytest.mark.parametrize("name", ["fail", "leave"])
-def test_a_task_that_raises_has_failed(name: str) -> None:
-    """A task that raises, or tries to end the process, fails alone: the message stays for SQS to redrive."""
-    bad, good = sqs_record(message_body(f"catalogue.tasks.{name}")), sqs_record(message_body(ADD, number=1))
-    assert failures(sqs_event(bad, good)) == [bad["messageId"]]
-    assert tasks.ran[-1] == 1
+    tasks.seen.clear()
 
 
 @pytest.mark.parametrize(
@@ -70,19 +47,19 @@ def test_a_task_that_raises_has_failed(name: str) -> None:
 )  # fmt: skip
 def test_a_message_that_can_never_run_is_rejected(body: str, error: str) -> None:
     """A malformed body, an unknown task, one that is no task, and bad kwargs are rejected, each saying why."""
-    result = execute(body, ALL)
-    assert result.outcome is Outcome.REJECTED
-    assert str(result.error).startswith(error)
     record = sqs_record(body)
-    assert failures(sqs_event(record)) == [record["messageId"]]
+    dispatched = Dispatched(WORKER, record)
+    assert dispatched.outcomes == ["rejected"]
+    assert str(dispatched.errors[0]).startswith(error)
+    assert dispatched.kept == [record["messageId"]]
     assert tasks.ran == []
 
 
 def test_a_module_that_cannot_be_imported_has_failed() -> None:
     """A task whose module is there and breaks when it is imported fails, as a broken task does."""
-    result = execute(message_body("catalogue.broken.task"), ALL)
-    assert result.outcome is Outcome.FAILED
-    assert isinstance(result.error, ModuleNotFoundError)
+    dispatched = Dispatched(WORKER, sqs_record(message_body("catalogue.broken.task")))
+    assert dispatched.outcomes == ["failed"]
+    assert isinstance(dispatched.errors[0], ModuleNotFoundError)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +79,9 @@ def test_modules_outside_of_the_list_are_refused(
     modules: tuple[str, ...], name: str, error: type[LambdaTasksError] | None
 ) -> None:
     """With an allow-list a task runs only from a listed module, however it is reached, and nothing else is imported."""
-    result = execute(message_body(name, number=1), Settings(modules=modules))
-    assert type(result.error) is (error or type(None))
-    assert (result.outcome is Outcome.SUCCEEDED) == (error is None)
+    dispatched = Dispatched(worker(Settings(modules=modules)), sqs_record(message_body(name, number=1)))
+    assert type(dispatched.errors[0]) is (error or type(None))
+    assert dispatched.outcomes == ["rejected" if error else "succeeded"]
 
 
 def test_listed_modules_are_imported_before_the_first_message() -> None:
@@ -114,31 +91,37 @@ def test_listed_modules_are_imported_before_the_first_message() -> None:
         import_modules(Settings(modules=("nothing.tasks",)))
 
 
-def test_a_fifo_group_stops_at_its_first_failure() -> None:
-    """Behind a message that did not finish, the rest of its FIFO group is deferred; other groups go on."""
-    fifo = {"SequenceNumber": "1"}
-    first = sqs_record(message_body(FAIL, number=1), MessageGroupId="a", **fifo)
-    second = sqs_record(message_body(ADD, number=2), MessageGroupId="a", **fifo)
-    other = sqs_record(message_body(ADD, number=3), MessageGroupId="b", **fifo)
-    assert failures(sqs_event(first, second, other)) == [first["messageId"], second["messageId"]]
-    assert tasks.ran == [1, 3]
-
-
-def test_groups_of_a_standard_queue_have_no_order() -> None:
-    """On a standard queue a message group is for fairness: a failure holds nothing back."""
-    first = sqs_record(message_body(FAIL, number=1), MessageGroupId="a")
-    second = sqs_record(message_body(ADD, number=2), MessageGroupId="a")
-    assert failures(sqs_event(first, second)) == [first["messageId"]]
-    assert tasks.ran == [1, 2]
-
-
 def test_one_message_as_the_event_returns_its_result() -> None:
     """A message that is the event itself runs, and its result, or its error, goes to the invoker."""
-    assert dispatch({"task_name": ADD, "kwargs": {"number": 1}}, Context(), ALL) == 2
+    assert dispatch({"task_name": ADD, "kwargs": {"number": 1}}, Context(), WORKER) == 2
     with pytest.raises(ConnectionError):
-        dispatch({"task_name": FAIL}, Context(), ALL)
+        dispatch({"task_name": FAIL}, Context(), WORKER)
     with pytest.raises(UnknownTask):
-        dispatch({"task_name": "a.b"}, Context(), ALL)
+        dispatch({"task_name": "a.b"}, Context(), WORKER)
+
+
+def test_a_message_as_the_event_has_the_same_limits_and_leases() -> None:
+    """Delivered twice by Lambda, a message that is the event runs once; one whose time is up is an error."""
+    made = worker(state=MemoryState())
+    assert dispatch({"task_name": ADD, "kwargs": {"number": 1}}, Context(), made) == 2
+    assert dispatch({"task_name": ADD, "kwargs": {"number": 1}}, Context(), made) is None
+    assert tasks.ran == [1]
+    made.state = None
+    with pytest.raises(MessageDeferred, match=r"hold_time.*invoke the function again"):
+        dispatch({"task_name": "catalogue.tasks.hold_time", "kwargs": {"seconds": 9}}, Context(0.1), made)
+
+
+def test_an_sns_notification_is_unwrapped() -> None:
+    """The message inside of an SNS notification runs, and the notification's attributes are the message's context."""
+    attributes = {"tenant": {"Type": "String", "Value": "acme"}, "blob": {"Type": "Binary", "Value": "AA=="}}
+    notification = {"Type": "Notification", "MessageId": "n", "TopicArn": "arn:aws:sns:eu-west-1:123456789012:topic"}
+    inner = message_body("catalogue.tasks.note_context")
+    record = sqs_record(json.dumps({**notification, "Message": inner, "MessageAttributes": attributes}))
+    bad = sqs_record(json.dumps({**notification, "Message": "no JSON"}))
+    dispatched = Dispatched(WORKER, record, bad)
+    assert dispatched.outcomes == ["succeeded", "rejected"]
+    assert [one[:3] for one in tasks.seen] == [(record["messageId"], 1, {"tenant": "acme"})]
+    assert str(dispatched.errors[1]).startswith("the body is malformed: JSON is malformed")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +136,7 @@ def test_one_message_as_the_event_returns_its_result() -> None:
 def test_another_event_is_refused(event: object, problem: str) -> None:
     """An event of another kind is an error that says what was expected."""
     with pytest.raises(InvalidEvent) as caught:
-        dispatch(event, Context(), ALL)
+        dispatch(event, Context(), WORKER)
     assert str(caught.value) == (
         f'{problem}: expected an SQS event {{"Records": [...]}}, or one message {{"task_name": "...", "kwargs": {{...}}}}'
     )
@@ -177,12 +160,13 @@ BODIES = st.one_of(
 @given(st.lists(BODIES, max_size=4))
 def test_no_body_raises_out_of_the_dispatcher(bodies: list[object]) -> None:
     """Whatever the bodies are, the answer names each message whose task did not return, and no other."""
-    tasks.ran.clear()
     records = [sqs_record(body) for body in bodies]
-    kept = failures(sqs_event(*records))
-    assert set(kept) <= {record["messageId"] for record in records}
-    succeeded = [record for record in records if record["messageId"] not in kept]
-    assert all(execute(record["body"], ALL).outcome is Outcome.SUCCEEDED for record in succeeded)
+    dispatched = Dispatched(WORKER, *records)
+    assert dispatched.kept == [
+        record["messageId"]
+        for record, outcome in zip(records, dispatched.outcomes, strict=True)
+        if outcome != "succeeded"
+    ]
 
 
 RECORDS = st.fixed_dictionaries(
@@ -195,7 +179,7 @@ RECORDS = st.fixed_dictionaries(
 def test_any_event_is_answered_or_refused(event: object) -> None:
     """An event of any shape is answered, or refused with an error of ours before anything is lost."""
     with contextlib.suppress(LambdaTasksError):
-        dispatch(event, Context(), ALL)
+        dispatch(event, Context(), WORKER)
 
 
 def test_one_log_record_a_message_tells_what_became_of_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -204,7 +188,7 @@ def test_one_log_record_a_message_tells_what_became_of_it(caplog: pytest.LogCapt
     bad = sqs_record("{", ApproximateReceiveCount="x", SentTimestamp="")
     failing = sqs_record(message_body(FAIL))
     with caplog.at_level(logging.INFO, "lambda_tasks"):
-        dispatch(sqs_event(record, bad, failing), Context(), ALL)
+        dispatch(sqs_event(record, bad, failing), Context(), WORKER)
     succeeded, rejected, failed = (vars(one) for one in caplog.records)
     keys = ("task", "message_id", "outcome", "attempt", "levelname")
     assert [succeeded[key] for key in keys] == [ADD, record["messageId"], "succeeded", 3, "INFO"]
@@ -215,8 +199,3 @@ def test_one_log_record_a_message_tells_what_became_of_it(caplog: pytest.LogCapt
     assert rejected["queue_latency_ms"] is None
     assert "424242" not in caplog.text
     assert "ConnectionError: the other side is down" in caplog.text
-
-
-def test_results_do_not_show_what_they_hold() -> None:
-    """The repr of a result names task and outcome, and not the value that the task returned."""
-    assert repr(execute(message_body(ADD, number=1), ALL)) == "Result(catalogue.tasks.add: succeeded)"

@@ -1,68 +1,129 @@
-"""Enqueueing, against an SQS server."""
+"""Enqueueing one message, against an SQS server, by boto3 and by our own transport."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
+import lambda_tasks
 from catalogue import tasks
 from fault_server import answer, serve
-from lambda_tasks.errors import EnqueueFailed, InvalidSetting
-from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.tasks import queue
+from lambda_tasks.errors import EnqueueFailed, InvalidSetting, InvalidTask
+from lambda_tasks.local.queue import Queue
+from lambda_tasks.tasks import aws_calls, queue
+from lambda_tasks.tasks.context import ATTRIBUTE
+
+MakeQueue = Callable[..., Queue]
 
 
-@pytest.fixture(autouse=True)
-def _transport_of_its_own() -> Iterator[None]:
-    """Each test has the connections of its own environment."""
-    queue.transport.cache_clear()
-    yield
-    queue.transport().close()
-
-
-@pytest.fixture
-def producer(monkeypatch: pytest.MonkeyPatch, embedded_aws: EmbeddedAws) -> EmbeddedAws:
-    """Make this process a producer, as its environment says."""
-    for name, value in embedded_aws.environ().items():
-        monkeypatch.setenv(name, value)
-    return embedded_aws
-
-
-def test_a_task_becomes_a_message(
-    producer: EmbeddedAws, make_queue: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Enqueueing sends the wire format to the default queue and returns the message id."""
-    made = make_queue()
+def fifo(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch, **attributes: str) -> Queue:
+    made = make_queue(FifoQueue="true", **attributes)
     monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL", made.url)
+    return made
+
+
+def delayed(made: Queue) -> list[str]:
+    """Count what is visible in a queue, and what is delayed."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
+    attributes = made.client.get_queue_attributes(QueueUrl=made.url, AttributeNames=names)["Attributes"]
+    return [attributes[name] for name in names]
+
+
+def test_a_task_becomes_a_message(default_queue: Queue) -> None:
+    """Enqueueing sends the wire format to the default queue and returns the message id."""
     message_id = tasks.add.enqueue(number=1)
-    (received,) = producer.client("sqs").receive_message(QueueUrl=made.url)["Messages"]
+    (received,) = default_queue.receive()
     assert received["MessageId"] == message_id
     assert json.loads(received["Body"]) == {"task_name": "catalogue.tasks.add", "kwargs": {"number": 1}, "n_retries": 0}
+    assert "MessageAttributes" not in received
 
 
-def test_a_delay_and_another_queue_are_options(
-    producer: EmbeddedAws, make_queue: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("producer")
+def test_a_delay_and_another_queue_are_options(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delayed message is not there yet; a named queue has its own variable."""
     made = make_queue()
     monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL_MAIL", made.url)
     tasks.add.options(delay=60, queue="mail").enqueue(number=1)
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"]
-    attributes = producer.client("sqs").get_queue_attributes(QueueUrl=made.url, AttributeNames=names)["Attributes"]
-    assert [attributes[name] for name in names] == ["0", "1"]
+    assert delayed(made) == ["0", "1"]
 
 
-def test_a_queue_without_url_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fair_queue_gets_the_group(default_queue: Queue) -> None:
+    """On a standard queue the group is the tenant that a fair queue goes by."""
+    tasks.add.options(group="tenant-1").enqueue(number=1)
+    (received,) = default_queue.receive()
+    assert received["Attributes"]["MessageGroupId"] == "tenant-1"
+
+
+@pytest.mark.usefixtures("producer")
+def test_a_fifo_queue_gets_group_and_deduplication_id(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a FIFO queue one deduplication ID is one message, however often it is enqueued."""
+    made = fifo(make_queue, monkeypatch)
+    ordered = tasks.add.options(group="order-42", deduplication_id="1")
+    ordered.enqueue(number=1)
+    ordered.enqueue(number=1)
+    (received,) = made.receive()
+    attributes = received["Attributes"]
+    assert (attributes["MessageGroupId"], attributes["MessageDeduplicationId"]) == ("order-42", "1")
+
+
+@pytest.mark.usefixtures("producer")
+def test_a_fifo_queue_refuses_what_it_cannot_do(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a group, with a delay, or without deduplication, nothing is sent, and the error says what to do."""
+    made = fifo(make_queue, monkeypatch)
+    with pytest.raises(InvalidTask, match=r'a FIFO queue needs a group .*: use options\(group="\.\.\."\)'):
+        tasks.add.enqueue(number=1)
+    with pytest.raises(InvalidTask, match=r"takes no delay of a single message .*: set the queue's own DelaySeconds"):
+        tasks.add.options(group="a", delay=1).enqueue(number=1)
+    with pytest.raises(EnqueueFailed, match=r"options\(deduplication_id=\.\.\.\) or the queue's content-based"):
+        tasks.add.options(group="a").enqueue(number=1)
+    assert made.depth() == 0
+
+
+def test_a_time_within_fifteen_minutes_is_a_delay(default_queue: Queue) -> None:
+    """A time that SQS can wait for is a delay; one that has passed is none."""
+    soon = datetime.now(timezone.utc) + timedelta(minutes=10)
+    tasks.add.options(at=soon).enqueue(number=1)
+    assert delayed(default_queue) == ["0", "1"]
+    tasks.add.options(at=soon - timedelta(hours=1)).enqueue(number=2)
+    assert delayed(default_queue) == ["1", "1"]
+
+
+def test_context_travels_in_attributes(default_queue: Queue) -> None:
+    """What is given as context is added to what is bound, and travels beside the body."""
+    with lambda_tasks.context.bind(tenant="acme", user="ann"):
+        tasks.add.options(context={"user": "bob", "correlation_id": "c-1"}).enqueue(number=1)
+    (received,) = default_queue.receive()
+    carried = json.loads(received["MessageAttributes"][ATTRIBUTE]["StringValue"])
+    assert carried == {"tenant": "acme", "user": "bob", "correlation_id": "c-1"}
+    assert "acme" not in received["Body"]
+
+
+def test_characters_that_sqs_refuses_are_escaped(default_queue: Queue) -> None:
+    """Text with characters that JSON may hold and SQS may not arrives as it was."""
+    text = "a\ufffe\uffff\x00\u2028é😀"
+    tasks.note.enqueue(text=text)
+    (received,) = default_queue.receive()
+    assert "\ufffe" not in received["Body"]
+    assert "\uffff" not in received["Body"]
+    assert json.loads(received["Body"])["kwargs"] == {"text": text}
+
+
+@pytest.mark.usefixtures("calls_of_its_own")
+def test_a_queue_without_url_is_an_error() -> None:
     """Without the queue's variable nothing is sent, and the error names it."""
-    monkeypatch.delenv("LAMBDA_TASKS_QUEUE_URL", raising=False)
     with pytest.raises(InvalidSetting, match=r"'default' has no URL \(variable LAMBDA_TASKS_QUEUE_URL\)"):
         tasks.add.enqueue(number=1)
+    with pytest.raises(InvalidSetting, match=r"'mail' has no URL \(variable LAMBDA_TASKS_QUEUE_URL_MAIL\)"):
+        tasks.add.options(queue="mail").enqueue_many([])
 
 
-def test_a_message_that_sqs_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("calls_of_its_own")
+@pytest.mark.parametrize("inside_lambda", [True, False])
+def test_a_message_that_sqs_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch, *, inside_lambda: bool) -> None:
     """Where SQS does not take the message the error names the queue and what to check."""
     refusal = json.dumps({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}).encode()
     with serve(answer(refusal, status="400 Bad Request")) as server:
@@ -70,12 +131,89 @@ def test_a_message_that_sqs_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
         monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/q")
+        if inside_lambda:
+            monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")
         with pytest.raises(EnqueueFailed) as caught:
             tasks.add.enqueue(number=1)
         queue.transport().close()
+    who = f"127.0.0.1:{server.port}" if inside_lambda else "sqs"
     assert str(caught.value) == (
-        f"127.0.0.1:{server.port} answered 400 QueueDoesNotExist "
+        f"{who} answered 400 QueueDoesNotExist "
         "(queue https://sqs.eu-central-1.amazonaws.com/123456789012/q): "
         "check the queue's URL, the role's sqs:SendMessage and the network"
     )
     assert b"/eu-central-1/sqs/aws4_request" in server.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, False),
+        ({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}, True),
+        ({"AWS_EXECUTION_ENV": "AWS_Lambda_python3.13"}, True),
+        ({"AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}, False),
+    ],
+)
+def test_a_function_is_told_from_a_container(environ: dict[str, str], *, expected: bool) -> None:
+    """Only on Lambda are the credentials in the environment for certain."""
+    assert aws_calls.is_lambda(environ) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sqs.eu-west-3.amazonaws.com/123456789012/q", "eu-west-3"),
+        ("https://sqs-fips.us-gov-west-1.amazonaws.com/123456789012/q", "us-gov-west-1"),
+        ("https://vpce-1-2.sqs.eu-west-3.vpce.amazonaws.com/123456789012/q", "eu-west-3"),
+        ("https://ap-south-1.queue.amazonaws.com/123456789012/q", "ap-south-1"),
+        ("http://sqs.localhost:4566/000000000000/q", "eu-north-1"),
+        ("http://127.0.0.1:5000/123456789012/q", "eu-north-1"),
+    ],
+)
+def test_the_region_is_that_of_the_queue(url: str, region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue is reached in the region that its URL names, and else in the process's own."""
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    assert aws_calls.region_of(url) == region
+
+
+SENDING_ERRORS: list[tuple[dict[str, Any], str]] = [
+    ({"group": ""}, "group is ''.*: use a text of 1 to 128 ASCII letters"),
+    ({"group": "é"}, "group is 'é'.*: use a text of 1 to 128 ASCII letters"),
+    ({"deduplication_id": "a b"}, "deduplication_id is 'a b'.*: use a text of 1 to 128 ASCII letters"),
+    ({"deduplication_id": 7}, "deduplication_id is 7.*: use a text of 1 to 128 ASCII letters"),
+    ({"context": [1]}, "context is of type list .*: use a mapping"),
+    ({"context": {1: 2}}, "context is of type dict .*: use a mapping"),
+    ({"at": 1790000000}, "at is 1790000000 .*: use a datetime with a time zone"),
+    ({"at": datetime(2026, 1, 1)}, "at is 2026-01-01T00:00:00, without a time zone"),
+    ({"grou": "a"}, "there is no option grou"),
+    ({"delay": 901}, "delay is 901 s"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), SENDING_ERRORS)
+def test_bad_options_of_a_message_fail_at_once(options: dict[str, Any], message: str) -> None:
+    """An option that SQS could not take is an error where it is given."""
+    with pytest.raises(InvalidTask, match=message):
+        tasks.add.options(**options)
+
+
+def test_delay_and_time_exclude_each_other() -> None:
+    """A message has a delay or a time, not both."""
+    both = tasks.add.options(delay=1, at=datetime.now(timezone.utc))
+    with pytest.raises(InvalidTask, match="there is a delay and a time"):
+        both.enqueue(number=1)
+
+
+def test_options_of_messages_are_no_options_of_tasks() -> None:
+    """What concerns one message cannot be said where the task is defined."""
+    with pytest.raises(InvalidTask, match="there is no option group"):
+        lambda_tasks.task(group="a")(tasks.undecorated)  # type: ignore[call-overload]
+
+
+def test_options_keep_what_was_given_before() -> None:
+    """Options add up, and none of them changes the task itself."""
+    changed = tasks.add.options(group="a").options(queue="mail").options(deduplication_id="b")
+    assert (changed.sending.group, changed.sending.deduplication_id, changed.configuration.queue) == ("a", "b", "mail")
+    assert tasks.add.sending.group is None
+    assert changed.options(group=None).sending.group is None
+    assert "acme" not in repr(tasks.add.options(context={"tenant": "acme"}).sending)

@@ -176,8 +176,9 @@ def test_bad_options_fail_where_the_task_is_defined(options: dict[str, Any], mes
 
     def resize(*, order_id: int) -> None: ...
 
+    define: Any = task
     with pytest.raises(InvalidTask) as caught:
-        task(**options)(resize)
+        define(**options)(resize)
     assert str(caught.value) == message.format(name=f"{__name__}.{resize.__qualname__}")
 
 

@@ -10,16 +10,46 @@ TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from typing import Any
 
-    from lambda_tasks.errors import LambdaTasksError
+    from lambda_tasks.errors import (
+        HardTimeLimitExceeded,
+        LambdaTasksError,
+        Reject,
+        Retry,
+        SoftTimeLimitExceeded,
+    )
+    from lambda_tasks.state.record import TaskRecord
+    from lambda_tasks.tasks.batch import Item
     from lambda_tasks.tasks.context import context
     from lambda_tasks.tasks.task import Task, task
+    from lambda_tasks.tasks.telemetry import on_outcome, on_start
 
-__all__ = ["LambdaTasksError", "Task", "context", "task"]
+__all__ = [
+    "HardTimeLimitExceeded",
+    "Item",
+    "LambdaTasksError",
+    "Reject",
+    "Retry",
+    "SoftTimeLimitExceeded",
+    "Task",
+    "TaskRecord",
+    "context",
+    "on_outcome",
+    "on_start",
+    "task",
+]
 
 _MODULES = {
+    "HardTimeLimitExceeded": "lambda_tasks.errors",
+    "Item": "lambda_tasks.tasks.batch",
     "LambdaTasksError": "lambda_tasks.errors",
+    "Reject": "lambda_tasks.errors",
+    "Retry": "lambda_tasks.errors",
+    "SoftTimeLimitExceeded": "lambda_tasks.errors",
     "Task": "lambda_tasks.tasks.task",
+    "TaskRecord": "lambda_tasks.state.record",
     "context": "lambda_tasks.tasks.context",
+    "on_outcome": "lambda_tasks.tasks.telemetry",
+    "on_start": "lambda_tasks.tasks.telemetry",
     "task": "lambda_tasks.tasks.task",
 }
 

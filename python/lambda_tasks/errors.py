@@ -8,6 +8,11 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
+
+MAX_VISIBILITY_SECONDS = (
+    12 * 3600
+)  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 
 
 class LambdaTasksError(Exception):
@@ -110,12 +115,27 @@ class InvalidTask(ConfigurationError):
     """A task is defined in a way that could not be dispatched."""
 
 
+class InvalidHook(ConfigurationError):
+    """What was given to ``on_start`` or ``on_outcome`` cannot be called there."""
+
+
 class EnqueueFailed(LambdaTasksError):
     """SQS did not take a message."""
 
 
+class MessageTooLarge(LambdaTasksError, ValueError):
+    """A message is larger than SQS takes, and there is no bucket for its payload."""
+
+
 class InvalidContext(LambdaTasksError, ValueError):
     """What was bound to the context cannot travel with a message."""
+
+
+# Payloads in S3: whoever meets this one keeps the message.
+
+
+class PayloadUnavailable(LambdaTasksError):
+    """A message's body lies in S3, and S3 did not give it."""
 
 
 # State: raised by the store of leases and records; whoever meets one keeps the message.
@@ -152,5 +172,53 @@ class InvalidKwargs(MessageRejected, ValueError):
     """The kwargs do not match the task's annotations. Raised by ``enqueue`` as well."""
 
 
+class PayloadNotFound(MalformedMessage):
+    """A message's body lies in S3, and there is nothing at that place any more."""
+
+
+class MessageDeferred(LambdaTasksError):
+    """A message that is the event itself was not run to its end, and may be invoked again."""
+
+
 class InvalidEvent(LambdaTasksError, ValueError):
     """The event is neither an SQS event nor one message."""
+
+
+# Raised inside a task: by the task itself, or by the dispatcher when its time is up.
+
+
+class Retry(LambdaTasksError):
+    """A task raises it to be tried again, whatever its ``retry_on``: after `delay` seconds, else the usual backoff.
+
+    It counts towards ``max_retries``, as any other retry does.
+    """
+
+    def __init__(
+        self, reason: str = "the task asked for another try", *, delay: float | timedelta | None = None
+    ) -> None:
+        super().__init__(reason)
+        seconds = delay if delay is None or isinstance(delay, (int, float)) else delay.total_seconds()
+        if seconds is not None and not 0 <= seconds <= MAX_VISIBILITY_SECONDS:
+            raise ValueError(f"delay is {delay!r}: use from 0 to {MAX_VISIBILITY_SECONDS} seconds, or a timedelta")
+        self.delay_seconds = seconds
+
+
+class Reject(LambdaTasksError):
+    """A task raises it to refuse a message that can never succeed: it goes to the dead-letter queue at once."""
+
+    def __init__(self, reason: str = "the task rejected the message") -> None:
+        super().__init__(reason)
+
+
+class SoftTimeLimitExceeded(LambdaTasksError):
+    """The task's soft timeout passed, or the invocation is about to end: clean up, and return or raise."""
+
+    def __init__(self, problem: str = "the soft timeout passed") -> None:
+        super().__init__(problem)
+
+
+class HardTimeLimitExceeded(BaseException):
+    """The task's hard timeout passed, or the invocation ends. No `Exception`, so that a task does not swallow it."""
+
+    def __init__(self, problem: str = "the hard timeout passed") -> None:
+        super().__init__(problem)

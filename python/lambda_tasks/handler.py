@@ -8,26 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lambda_tasks import settings
 from lambda_tasks.environment import launch
-from lambda_tasks.tasks import dispatcher
+from lambda_tasks.tasks import dispatcher, lookup, memory
+from lambda_tasks.tasks.worker import Worker
 
 if TYPE_CHECKING:
     from lambda_tasks.settings import Settings
     from lambda_tasks.tasks.event import LambdaContext, PartialBatchResponse
 
-_settings: Settings
+_worker: Worker
 
 
-def _use(settings: Settings) -> None:
-    global _settings
-    _settings = settings
+def _use(current: Settings) -> None:
+    global _worker
+    _worker = Worker.from_environ(current, settings.environ())
 
 
 _use(launch.resolve_in_process())
 launch.resolve_after_restore(_use)
-dispatcher.import_modules(_settings)
+lookup.import_modules(_worker.settings)
+if _worker.settings.memory_guard:
+    memory.set_limit(_worker.environ)
 
 
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:
     """Dispatch an SQS event, or one message; see `lambda_tasks.tasks.dispatcher.dispatch`."""
-    return dispatcher.dispatch(event, context, _settings)
+    return dispatcher.dispatch(event, context, _worker)

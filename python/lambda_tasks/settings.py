@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_RECORD_TTL_SECONDS = 14 * 86400.0  # the longest that SQS keeps a message: no duplicate can come later
 
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
+MODES = ("sqs", "eager", "local", "off")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
 _BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
@@ -34,6 +35,14 @@ class Settings(Value):
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
     metrics_namespace: str | None = None
     memory_guard: bool = False
+    mode: str = "sqs"
+    payload_bucket: str | None = None
+    scheduler_role_arn: str | None = None
+    dead_letter_queue_url: str | None = None
+    soft_timeout_seconds: float | None = None
+    hard_timeout_seconds: float | None = None
+    reporting_margin_seconds: float = 2.0
+    concurrency: int = 1
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -67,7 +76,21 @@ class Settings(Value):
             record_ttl_seconds=read("RECORD_TTL_SECONDS", _record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
             metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
             memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
+            mode=read("MODE", _mode, "sqs"),
+            payload_bucket=read("PAYLOAD_BUCKET", _optional, None),
+            scheduler_role_arn=read("SCHEDULER_ROLE_ARN", _optional, None),
+            dead_letter_queue_url=read("DEAD_LETTER_QUEUE_URL", _optional, None),
+            soft_timeout_seconds=read("SOFT_TIMEOUT_SECONDS", _optional_seconds, None),
+            hard_timeout_seconds=read("HARD_TIMEOUT_SECONDS", _optional_seconds, None),
+            reporting_margin_seconds=read("REPORTING_MARGIN_SECONDS", _positive_seconds, 2.0),
+            concurrency=read("CONCURRENCY", _threads, 1),
         )
+        soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
+        if soft is not None and hard is not None and soft >= hard:
+            variable, remedy = "LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS", "make it shorter than the hard one"
+            errors.append(
+                InvalidSetting("the soft timeout is not below the hard one", variable=variable, remedy=remedy)
+            )
         if errors:
             raise combine(errors)
         return settings
@@ -150,6 +173,22 @@ def _metrics_namespace(value: str) -> str | None:
     if len(value) > 255 or not (value.isascii() and value.replace(" ", "").isprintable()) or value.startswith("AWS/"):
         raise ValueError("use at most 255 printable ASCII characters, not beginning with AWS/")
     return value.strip() or None
+
+
+def _mode(value: str) -> str:
+    if value not in MODES:
+        raise ValueError(f"use one of {', '.join(MODES)}")
+    return value
+
+
+def _optional_seconds(value: str) -> float | None:
+    return _positive_seconds(value) if value else None
+
+
+def _threads(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1000):
+        raise ValueError("use a whole number of threads from 1 to 1000")
+    return int(value)
 
 
 def _optional(value: str) -> str | None:

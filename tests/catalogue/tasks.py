@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import sys
-from typing import NoReturn
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from lambda_tasks import task
+from lambda_tasks import Item, Reject, Retry, SoftTimeLimitExceeded, context, task
 
 ran: list[int] = []
+seen: list[Any] = []
 
 
 @task
@@ -37,6 +43,183 @@ def misannotated(*, order: Nowhere) -> None:  # type: ignore[name-defined]  # no
     """A task that no message can fit."""
 
 
+@task
+def note(*, text: str) -> str:
+    return text
+
+
+@task
+def chain(*, number: int) -> None:
+    """A task that enqueues another one."""
+    add.enqueue(number=number)
+
+
 def undecorated() -> None:
     """Not a task: no message may run it."""
     ran.append(-1)
+
+
+@task(retry_on=(ConnectionError,), max_retries=3, retry_delay=10)
+def unreliable(*, number: int = 0) -> NoReturn:
+    ran.append(number)
+    raise ConnectionResetError("reset")
+
+
+@task(retry_on=(ConnectionError,))
+async def unreliable_async(*, number: int = 0) -> NoReturn:
+    ran.append(number)
+    await asyncio.sleep(0)
+    raise ConnectionResetError("reset")
+
+
+@task
+def ask_again(*, delay: float | None = None) -> NoReturn:
+    raise Retry(delay=delay)
+
+
+@task
+def refuse() -> NoReturn:
+    raise Reject("out of stock")
+
+
+@task
+def hold_time(*, seconds: float, number: int = 0) -> str:
+    """Sleep, in small steps that any limit can get into."""
+    ran.append(number)
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        time.sleep(0.005)
+    return "slept"
+
+
+@task(hard_timeout=0.1)
+def overrun(*, number: int = 0) -> None:
+    ran.append(number)
+    try:
+        while True:
+            time.sleep(0.005)
+    except Exception:  # noqa: BLE001 - as careless tasks do
+        seen.append("swallowed")
+
+
+@task(soft_timeout=0.05, hard_timeout=10)
+def clean_up() -> str:
+    try:
+        while True:
+            time.sleep(0.005)
+    except SoftTimeLimitExceeded:
+        return "cleaned up"
+
+
+@task(hard_timeout=30)
+def long_at_most(*, number: int = 0) -> None:
+    ran.append(number)
+
+
+@task(hard_timeout=0.1)
+async def overrun_async() -> None:
+    try:
+        await asyncio.gather(asyncio.sleep(30))
+    except Exception:  # noqa: BLE001
+        seen.append("swallowed")
+
+
+@task(soft_timeout=0.05, hard_timeout=10)
+async def clean_up_async() -> str:
+    try:
+        await asyncio.sleep(30)
+    except SoftTimeLimitExceeded:
+        return "cleaned up"
+    return "slept"
+
+
+@task(hard_timeout=0.1)
+async def block_the_loop() -> None:
+    time.sleep(30)  # what an async task must not do
+
+
+@task(hard_timeout=0.1)
+async def refuse_to_end() -> None:
+    for _ in range(9):
+        try:
+            await asyncio.sleep(30)
+        except BaseException as error:  # noqa: BLE001 - what a task must not do
+            seen.append(type(error).__name__)
+
+
+@task(hard_timeout=0.2)
+def stick() -> None:
+    """Stay in C code, which lets other threads run and takes no signal, far beyond the limit."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 50_000_000)
+
+
+@task
+async def meet(*, number: int, of: int) -> int:
+    """Wait until as many of these run at the same time."""
+    ran.append(number)
+    while len(ran) < of:
+        await asyncio.sleep(0.001)
+    return number
+
+
+barriers: dict[str, threading.Barrier] = {}
+
+
+@task
+def meet_in_threads(*, barrier: str) -> None:
+    barriers[barrier].wait(10)
+    seen.append(threading.current_thread() is threading.main_thread())
+
+
+@task
+def note_context() -> None:
+    seen.append((context.message_id, context.receive_count, dict(context), context.remaining_time_ms))
+
+
+@task(singleton=True)
+def alone(*, number: int = 0) -> None:
+    ran.append(number)
+
+
+@task(singleton=("warehouse_id",), singleton_busy="skip")
+def alone_by_warehouse(*, warehouse_id: int, number: int = 0) -> None:  # noqa: ARG001
+    ran.append(number)
+
+
+@dataclass(frozen=True)
+class Product:
+    """The kwargs of one message of `index`."""
+
+    product_id: int
+
+
+@task(batch=True, retry_on=(ConnectionError,))
+def index(items: list[Item[Product]]) -> None:
+    """Fail the product 13 alone, ask again for 14, and everything for 0."""
+    seen.append([item.kwargs.product_id for item in items])
+    for item in items:
+        if item.kwargs.product_id == 13:
+            item.fail("no such product")
+        if item.kwargs.product_id == 14:
+            item.retry(delay=7)
+        if item.kwargs.product_id == 0:
+            raise ConnectionError("the index is down")
+
+
+@task(batch=True)
+async def index_async(items: list[Item]) -> None:  # type: ignore[type-arg]
+    seen.append([item.kwargs for item in items])
+
+
+@task(hard_timeout=0.2)
+async def stick_async() -> None:
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 50_000_000)
+
+
+@task(retry_on=(ConnectionError,), retry_delay=1)
+def flaky(*, number: int) -> int:
+    """Fail the first time that this process runs it."""
+    ran.append(number)
+    if ran.count(number) == 1:
+        raise ConnectionError("try again")
+    return number

@@ -55,13 +55,25 @@ _BACKOFF_MAX_SECONDS = 2.0
 
 
 class CallFailed(LambdaTasksError):
-    """A call did not succeed. `code` is AWS's error code, or empty where there was no answer of AWS's own."""
+    """A call did not succeed.
 
-    def __init__(self, problem: str, *, code: str = "", detail: str = "", retryable: bool = False) -> None:
+    `code` is AWS's error code, or empty where there was no answer of AWS's own; `content` is what else the answer held.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        code: str = "",
+        detail: str = "",
+        retryable: bool = False,
+        content: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(problem)
         self.code = code
         self.detail = detail
         self.retryable = retryable
+        self.content = content or {}
 
 
 class ClockSkew(CallFailed):
@@ -257,6 +269,7 @@ def _refusal(response: Response, server: str) -> CallFailed:
         code=code,
         detail=str(content.get("message") or content.get("Message") or ""),
         retryable=response.status >= 500 or response.status == 429 or code in _THROTTLING_CODES,
+        content=content,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,20 +60,22 @@ class EmbeddedAws:
 
 
 @contextmanager
-def embedded_aws(region: str = "eu-west-1") -> Iterator[EmbeddedAws]:
-    """Start the services on a free loopback port, empty, and stop them at the end.
+def embedded_aws(region: str = "eu-west-1", *, port: int = 0) -> Iterator[EmbeddedAws]:
+    """Start the services on a loopback port, a free one where `port` is 0, empty, and stop them at the end.
 
     Raises:
-        LocalError: the server did not start.
+        LocalError: the port is in use, or the server did not start.
 
     """
+    _check_free(port)
     with subprocess.Popen(
-        [sys.executable, "-I", str(_PROCESS)],
+        [sys.executable, "-I", str(_PROCESS), str(port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # one line a request
         text=True,
         env={},
+        start_new_session=True,  # Ctrl-C on the terminal is for the process that started this one
     ) as process:
         assert process.stdin is not None  # noqa: S101 - for mypy: both are pipes
         assert process.stdout is not None  # noqa: S101
@@ -87,3 +90,11 @@ def embedded_aws(region: str = "eu-west-1") -> Iterator[EmbeddedAws]:
                 process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _check_free(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "there is no such port"
+        raise LocalError(f"port {port} cannot be used: {reason}", remedy="choose another one with --port") from error

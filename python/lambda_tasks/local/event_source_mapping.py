@@ -6,14 +6,17 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html and services-
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from lambda_tasks.local.filter_criteria import FilterCriteria
 from lambda_tasks.local.queue import Message, Queue
 from lambda_tasks.local.runtime import Invocation
 
 _LONGEST_POLL_SECONDS = 20
+_SHORT_WAIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -25,26 +28,66 @@ class Batch:
     failed: frozenset[str]
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class EventSourceMapping:
-    """A queue and the function that it invokes, with ``ReportBatchItemFailures``."""
+    """A queue and the function that it invokes.
+
+    A batch is handed on when it has `batch_size` messages, or `window_seconds` after its first one was received. What
+    `filter_criteria` do not match is deleted. Without `reports_failures` (``ReportBatchItemFailures``) an answer, of
+    whatever kind, deletes the batch. Several threads may poll: they are what ``MaximumConcurrency`` limits.
+    """
 
     queue: Queue
     invoke: Callable[[dict[str, Any]], Invocation]
     batch_size: int = 10
+    window_seconds: float = 0
+    filter_criteria: FilterCriteria = field(default_factory=FilterCriteria)
+    reports_failures: bool = True
+    clock: Callable[[], float] = time.monotonic
 
-    def poll(self, wait_seconds: int = _LONGEST_POLL_SECONDS) -> Batch | None:
-        """Handle one batch; return None where no message became visible in time.
+    def poll(
+        self, wait_seconds: int = _LONGEST_POLL_SECONDS, *, is_stopping: Callable[[], bool] = _never
+    ) -> Batch | None:
+        """Handle one batch; return None where no message became visible in time, or `is_stopping` said so.
 
         What failed is left as it is: it becomes visible when its visibility timeout ends, or when the function said.
         """
-        messages = self.queue.receive(self.batch_size, wait_seconds)
-        if not messages:
+        messages = self._gather(wait_seconds, is_stopping)
+        if not messages or is_stopping():
             return None
         invocation = self.invoke(event(messages, self.queue.arn))
-        failed = failures(invocation, [message["MessageId"] for message in messages])
+        message_ids = [message["MessageId"] for message in messages]
+        counts = self.reports_failures or invocation.is_error
+        failed = failures(invocation, message_ids) if counts else frozenset()
         self.queue.delete([message for message in messages if message["MessageId"] not in failed])
         return Batch(messages, invocation, failed)
+
+    def _gather(self, wait_seconds: int, is_stopping: Callable[[], bool]) -> list[Message]:
+        """Receive a batch. Its window begins with its first message, and is not waited for once it is full."""
+        messages = self._matching(self.queue.receive(self.batch_size, wait_seconds))
+        window_ends_at = self.clock() + self.window_seconds
+        while messages and len(messages) < self.batch_size and not is_stopping():
+            left = window_ends_at - self.clock()
+            if left <= 0:
+                break
+            wait = max(0, min(_LONGEST_POLL_SECONDS, int(left)))
+            received = self.queue.receive(self.batch_size - len(messages), wait)
+            messages += self._matching(received)
+            if not received and wait == 0:
+                time.sleep(min(left, _SHORT_WAIT_SECONDS))
+        return messages
+
+    def _matching(self, messages: list[Message]) -> list[Message]:
+        if not self.filter_criteria.patterns:
+            return messages
+        matching = [one for one in messages if self.filter_criteria.match(record(one, self.queue.arn))]
+        if dropped := [one for one in messages if one not in matching]:
+            self.queue.delete(dropped)
+        return matching
 
 
 def event(messages: Sequence[Message], queue_arn: str) -> dict[str, Any]:

@@ -22,9 +22,15 @@ _BOOTSTRAP = Path(__file__).with_name("runtime_bootstrap.py")
 
 
 def unpack_layers(layers: Sequence[Path], folder: Path) -> None:
-    """Unpack the layers' zips into `folder` as Lambda does into /opt: in order, with their permissions."""
+    """Unpack the layers' zips into `folder` as Lambda does into /opt: in order, with their permissions.
+
+    A layer may also be a folder, as a build leaves it.
+    """
     folder.mkdir()
     for layer in layers:
+        if layer.is_dir():
+            shutil.copytree(layer, folder, dirs_exist_ok=True)
+            continue
         with zipfile.ZipFile(layer) as archive:
             for entry in archive.infolist():
                 path = Path(archive.extract(entry, folder))

@@ -8,19 +8,19 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from lambda_tasks.local import file_system
 from lambda_tasks.local.errors import LocalError
+from lambda_tasks.local.preparation import Function, Prepared, prepare
 
-_HERE = Path(__file__).parent
+__all__ = ["Function", "Invocation", "RunningFunction", "Runtime", "read_answer", "running", "stop"]
+
 _INVOKE_PATH = "/2015-03-31/functions/function/invocations"
 _START_ATTEMPTS = 5
 _START_SECONDS = 10
@@ -31,25 +31,29 @@ _ERROR_KEYS = frozenset({"errorType", "errorMessage", "requestId", "stackTrace"}
 
 
 @dataclass(frozen=True)
-class Function:
-    """A function's configuration. `code` is the folder that would be /var/task, `layers` are zips."""
-
-    code: Path
-    handler: str
-    layers: tuple[Path, ...] = ()
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    name: str = "function"
-    memory_mb: int = 512
-    timeout_seconds: int = 30
-    log_format: str = "JSON"
-
-
-@dataclass(frozen=True)
 class Invocation:
     """An answer: what the handler returned, or the error object where the function failed."""
 
     payload: Any
     is_error: bool = False
+
+
+class RunningFunction(Protocol):
+    """A function that can be invoked, one event at a time: under the emulator, or under a server of our own."""
+
+    @property
+    def log_path(self) -> Path:
+        """Where its log is."""
+        ...
+
+    @property
+    def opt(self) -> str:
+        """Where the function sees its layers."""
+        ...
+
+    def invoke(self, event: object) -> Invocation:
+        """Invoke the function with `event`, waiting for its answer. The first call starts the runtime."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -116,45 +120,15 @@ def running(function: Function, emulator: Path, *, mount: bool = True) -> Iterat
 
     """
     with tempfile.TemporaryDirectory(prefix="lambda-tasks-") as folder:
-        prepared = _prepare(function, emulator, Path(folder), mount=mount)
-        process, port = _start(prepared)
+        prepared = prepare(function, Path(folder), [emulator], mount=mount)
+        process, port = _start(prepared, emulator)
         try:
             yield Runtime(function, port, prepared.log_path, prepared.opt)
         finally:
-            _stop(process)
+            stop(process)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """What it takes to start the emulator, but for its addresses, which go between the two commands."""
-
-    emulator: Sequence[str]
-    runtime: Sequence[str]
-    environ: Mapping[str, str] = field(repr=False)
-    folder: Path
-    log_path: Path
-    opt: str
-
-
-def _prepare(function: Function, emulator: Path, folder: Path, *, mount: bool) -> _Prepared:
-    layers = folder / "opt"
-    file_system.unpack_layers(function.layers, layers)
-    bootstrap = file_system.make_runtime(folder / "runtime")
-    needed = [function.code, emulator, folder, _HERE, *file_system.interpreter_paths(), *bootstrap.parent.iterdir()]
-    mounts = mount and file_system.can_mount(layers, needed)
-    opt = file_system.OPT if mounts else str(layers)
-    unshare = file_system.unshare_command() if mounts else []
-    return _Prepared(
-        emulator=[*unshare, str(_HERE / "sandbox"), str(layers) if mounts else "", str(emulator)],
-        runtime=[str(_HERE / "bootstrap"), sys.executable, "-S", str(bootstrap), opt, function.handler],
-        environ=environment(function, opt, bootstrap.parent),
-        folder=function.code,
-        log_path=folder / "log",
-        opt=opt,
-    )
-
-
-def _start(prepared: _Prepared) -> tuple[subprocess.Popen[bytes], int]:
+def _start(prepared: Prepared, emulator: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start the emulator and return the port that it serves invocations on.
 
     Another process may take one of the free ports before the emulator does; the emulator then exits, and is started
@@ -166,7 +140,7 @@ def _start(prepared: _Prepared) -> tuple[subprocess.Popen[bytes], int]:
         addresses += ["--runtime-api-address", f"127.0.0.1:{api_port}"]
         with prepared.log_path.open("wb") as log:
             process = subprocess.Popen(
-                [*prepared.emulator, *addresses, *prepared.runtime],
+                [*prepared.sandbox, str(emulator), *addresses, *prepared.runtime],
                 cwd=prepared.folder,
                 env=prepared.environ,
                 stdin=subprocess.PIPE,
@@ -176,38 +150,9 @@ def _start(prepared: _Prepared) -> tuple[subprocess.Popen[bytes], int]:
             )
         if _serves(process, port):
             return process, port
-        _stop(process)
+        stop(process)
     last_words = prepared.log_path.read_text(errors="replace")[-500:]
     raise LocalError("the emulator did not start", remedy=last_words or "run it by hand")
-
-
-def environment(function: Function, opt: str, runtime: Path) -> dict[str, str]:
-    """Return a function's whole environment; nothing of this process's own gets there.
-
-    Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-    """
-    lambdas = {
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_seconds),  # read by the emulator alone
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_LAMBDA_LOG_FORMAT": function.log_format,
-        "LAMBDA_RUNTIME_DIR": str(runtime),
-        "LAMBDA_TASK_ROOT": str(function.code.resolve()),
-        "LANG": "C.UTF-8",
-        "PATH": f"/usr/local/bin:/usr/bin:/bin:{opt}/bin",
-        "TZ": ":UTC",
-        "_HANDLER": function.handler,
-    }
-    if function.log_format == "JSON":
-        lambdas["AWS_LAMBDA_LOG_LEVEL"] = "INFO"  # Lambda's default for this format
-    environ = {**lambdas, **function.environ}
-    wrapper = environ.get("AWS_LAMBDA_EXEC_WRAPPER", "")
-    if wrapper.startswith(f"{file_system.OPT}/"):
-        environ["AWS_LAMBDA_EXEC_WRAPPER"] = opt + wrapper.removeprefix(file_system.OPT)
-    return environ
 
 
 def _free_ports() -> tuple[int, int]:
@@ -224,7 +169,7 @@ def _serves(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End the emulator, which ends the runtime; then whatever the runtime started and left behind."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):

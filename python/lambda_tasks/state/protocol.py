@@ -13,10 +13,12 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from lambda_tasks.errors import LeaseLost
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambda_tasks.state.record import Ending, TaskRecord
+    from lambda_tasks.state.record import Ending, Status, TaskRecord
 
 
 def new_owner() -> str:
@@ -152,7 +154,7 @@ class State(Protocol):
         """
         ...
 
-    def records_with_status(self, status: str) -> Iterator[TaskRecord]:
+    def records_with_status(self, status: Status) -> Iterator[TaskRecord]:
         """Yield the records with a status, those of the messages first received last first.
 
         Raises:
@@ -160,3 +162,21 @@ class State(Protocol):
 
         """
         ...
+
+
+def lease_lost(attempt: Attempt) -> LeaseLost:
+    """Return the error of an attempt whose lease another one has taken."""
+    return LeaseLost(
+        "the lease expired and another attempt has taken it: the outcome of this one is not recorded",
+        source=f"message {attempt.message_id}",
+        remedy="shorten the task, or give it an explicit hard_timeout",
+    )
+
+
+def singleton_lost(lease: SingletonLease) -> LeaseLost:
+    """Return the error of a singleton whose lease another message has taken."""
+    return LeaseLost(
+        "the singleton's lease expired and another message may have taken it",
+        source=f"message {lease.message_id}",
+        remedy="shorten the task, or give it an explicit hard_timeout",
+    )

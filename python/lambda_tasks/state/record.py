@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import enum
+import time
 import traceback
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambda_tasks.state.protocol import State
 
 MAX_RESULT_BYTES = 64 * 1024  # DynamoDB's items hold 400 KB, and each further KB is another write unit
 MAX_ERROR_MESSAGE_BYTES = 2 * 1024
 MAX_TRACEBACK_BYTES = 16 * 1024
+
+_READ_TIMEOUT_SECONDS = 10.0
 
 
 class Status(str, enum.Enum):
@@ -22,6 +31,9 @@ class Status(str, enum.Enum):
     DEFERRED = "deferred"
     FAILED = "failed"
     REJECTED = "rejected"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,9 @@ class Ending:
 class TaskRecord:
     """What is known of one message. Times are in epoch seconds; `result` is JSON.
 
-    `attempts` counts the executions that started; `finished_at` is when the last one ended.
+    `attempts` counts the executions that started; `finished_at` is when the last one ended, and `result` and the error
+    are what it ended with. The readers use the table that ``LAMBDA_TASKS_TABLE`` names, and raise `InvalidSetting`
+    where there is none and `StateUnavailable` where it does not answer.
     """
 
     message_id: str
@@ -71,6 +85,27 @@ class TaskRecord:
     error_type: str | None = None
     error_message: str | None = field(default=None, repr=False)
     traceback: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def get(cls, message_id: str) -> TaskRecord | None:
+        """Return the record of a message, or None: it was not received yet, or its record has expired."""
+        return _state().record(message_id, deadline=time.monotonic() + _READ_TIMEOUT_SECONDS)
+
+    @classmethod
+    def by_task(cls, name: str) -> Iterator[TaskRecord]:
+        """Yield the records of the task at the dotted path `name`, those first received last first."""
+        return _state().records_of_task(name)
+
+    @classmethod
+    def by_status(cls, status: str) -> Iterator[TaskRecord]:
+        """Yield the records with a `Status`, such as ``"failed"``, those first received last first."""
+        return _state().records_with_status(Status(status))
+
+
+def _state() -> State:
+    from lambda_tasks.state import opening  # noqa: PLC0415 - opening a table is no part of describing a record
+
+    return opening.of_process()
 
 
 def _as_json(value: object) -> str | None:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
+import math
+import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from lambda_tasks.errors import InvalidEvent
-from lambda_tasks.tasks.event import attribute
-from lambda_tasks.tasks.execution import Outcome, Result, execute
-from lambda_tasks.tasks.telemetry import log_result
+from lambda_tasks.errors import InvalidEvent, MessageDeferred
+from lambda_tasks.tasks.interrupt import SignalInterrupter, ThreadInterrupter
+from lambda_tasks.tasks.invocation import Invocation
+from lambda_tasks.tasks.job import jobs_of
+from lambda_tasks.tasks.outcome import Outcome
+from lambda_tasks.tasks.plan import plan
+from lambda_tasks.tasks.settlement import Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-    from lambda_tasks.settings import Settings
     from lambda_tasks.tasks.event import LambdaContext, PartialBatchResponse, Record
+    from lambda_tasks.tasks.job import Job
+    from lambda_tasks.tasks.outcome import Result
+    from lambda_tasks.tasks.plan import Lane, Plan
+    from lambda_tasks.tasks.worker import Worker
 
 
-def dispatch(event: object, context: LambdaContext, settings: Settings) -> PartialBatchResponse | object:
+def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> PartialBatchResponse | object:
     """Run what `event` names: every record of an SQS event, or the one message that it is itself.
 
     Event: ``{"Records": [{"messageId", "body", "attributes", ...}]}``, answered with
@@ -31,50 +40,113 @@ def dispatch(event: object, context: LambdaContext, settings: Settings) -> Parti
 
     """
     if isinstance(event, dict) and "Records" in event:
-        return dispatch_records(_records(event["Records"]), settings)
+        return dispatch_records(_records(event["Records"]), context, worker)
     if isinstance(event, dict) and "task_name" in event:
-        return dispatch_one(event, context, settings)
+        return dispatch_one(event, context, worker)
     raise InvalidEvent(
         f"the event is {_shape(event)}",
         remedy='expected an SQS event {"Records": [...]}, or one message {"task_name": "...", "kwargs": {...}}',
     )
 
 
-def dispatch_records(records: Iterable[Record], settings: Settings) -> PartialBatchResponse:
+def dispatch_records(records: list[Record], context: LambdaContext | None, worker: Worker) -> PartialBatchResponse:
     """Run each record and list those that SQS must keep."""
-    failures = []
-    unfinished_groups = set()
-    for record in records:
-        group = _fifo_group(record)
-        if group is not None and group in unfinished_groups:
-            result = Result(Outcome.DEFERRED)
-        else:
-            result = execute(record.get("body"), settings)
-        log_result(record, result)
-        if not result.outcome.deletes_message:
-            failures.append(record["messageId"])
-            unfinished_groups.add(group)
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failures]}
+    invocation = _begin(records, context, worker)
+    jobs = jobs_of(records, worker.settings, invocation.time.tasks_end_at)
+    invocation.jobs += jobs
+    _run(plan(jobs), invocation)
+    invocation.settlement.finish()
+    return invocation.answer()
 
 
-def dispatch_one(event: dict[str, Any], context: LambdaContext, settings: Settings) -> object:
+def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: Worker) -> object:
     """Run the message that `event` is, and return the task's result as JSON types.
 
     Raises:
         BaseException: what the task raised, so that the invoker sees a function error.
+        MessageDeferred: it is not to run now, or it is not certain that its outcome was recorded.
 
     """
-    result = execute(msgspec.json.encode(event), settings)
-    log_result({"messageId": getattr(context, "aws_request_id", "")}, result)
-    if result.error is not None and result.outcome is not Outcome.SUCCEEDED:
-        raise result.error
-    return msgspec.to_builtins(result.value)
+    body = msgspec.json.encode(event).decode()
+    record: Record = {"messageId": _request_id(context) or os.urandom(16).hex(), "body": body}
+    return _result(*_process(record, context, worker))
 
 
-def import_modules(settings: Settings) -> None:
-    """Import what ``LAMBDA_TASKS_MODULES`` names in full, so that the init phase pays for it and not a message."""
-    for module in settings.modules_named_in_full:
-        importlib.import_module(module)
+def process(record: Record, worker: Worker) -> Result:
+    """Run one record where it was enqueued, and return its outcome.
+
+    Raises:
+        MessageDeferred: it has none.
+
+    """
+    job, invocation = _process(record, None, worker)
+    result = invocation.settlement.result(job)
+    if result is None:
+        raise MessageDeferred("the message could not be dispatched", source=f"task {job.task_name}")
+    return result
+
+
+def _process(record: Record, context: LambdaContext | None, worker: Worker) -> tuple[Job, Invocation]:
+    invocation = _begin([record], context, worker)
+    (job,) = jobs_of([record], worker.settings, invocation.time.tasks_end_at)
+    invocation.jobs.append(job)
+    _run(plan([job]), invocation)
+    invocation.settlement.finish()
+    invocation.answer()
+    return job, invocation
+
+
+def _begin(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:
+    now = time.monotonic()
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    remaining_seconds = remaining() / 1000 if remaining is not None else math.inf
+    clock = worker.function_time.start(remaining_seconds, worker.settings.reporting_margin_seconds, now)
+    return Invocation(worker, clock, Settlement(worker, clock, _request_id(context)), records)
+
+
+def _run(order: Plan, invocation: Invocation) -> None:
+    """Run what the plan says: the async tasks together, and the ordinary ones, whichever kind comes first."""
+    if order.async_first:
+        _run_together(order.together, invocation)
+    _run_ordinary(order.ordinary, invocation)
+    if not order.async_first:
+        _run_together(order.together, invocation)
+
+
+def _run_together(lanes: Sequence[Lane], invocation: Invocation) -> None:
+    if lanes:
+        from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio, for functions with async tasks
+
+        event_loop.run_lanes(invocation, lanes)
+
+
+def _run_ordinary(lanes: Sequence[Lane], invocation: Invocation) -> None:
+    concurrency = invocation.worker.settings.concurrency
+    if concurrency > 1 and len(lanes) > 1:
+        from lambda_tasks.tasks import threads  # noqa: PLC0415 - for functions that ask for them
+
+        threads.run_lanes(invocation, lanes, concurrency)
+    elif threading.current_thread() is threading.main_thread():
+        with SignalInterrupter(invocation.time.grace_seconds) as interrupter:
+            for lane in lanes:
+                invocation.run_lane(lane, interrupter)
+    else:
+        for lane in lanes:
+            invocation.run_lane(lane, ThreadInterrupter(invocation.worker.timer))
+
+
+def _result(job: Job, invocation: Invocation) -> object:
+    """Return what the one message's task returned, or raise why there is nothing to return."""
+    result = invocation.settlement.result(job)
+    if result is not None and invocation.settlement.is_done_with(job):
+        return msgspec.to_builtins(result.value)
+    error = result.error if result is not None else None
+    if error is not None and result is not None and result.outcome is not Outcome.DEFERRED:
+        raise error
+    remedy = "invoke the function again: there was no time, or another invocation runs it, or the table did not answer"
+    raise MessageDeferred(
+        "the message did not run to its end", source=f"task {job.task_name}", remedy=remedy
+    ) from error
 
 
 def _records(records: object) -> list[Record]:
@@ -87,9 +159,9 @@ def _records(records: object) -> list[Record]:
     return cast("list[Record]", records)
 
 
-def _fifo_group(record: Record) -> str | None:
-    """Return the message group where order counts: on a FIFO queue (a standard queue's groups are for fairness)."""
-    return attribute(record, "MessageGroupId") if attribute(record, "SequenceNumber") else None
+def _request_id(context: LambdaContext | None) -> str:
+    request_id = getattr(context, "aws_request_id", "")
+    return request_id if isinstance(request_id, str) else ""
 
 
 def _shape(event: object) -> str:

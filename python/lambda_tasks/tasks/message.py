@@ -9,6 +9,8 @@ import msgspec
 from lambda_tasks.errors import MalformedMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lambda_tasks.tasks.task import Task
 
 
@@ -28,17 +30,23 @@ def decode(body: object) -> Message:
 
     Raises:
         MalformedMessage: it is not a JSON object with a ``task_name``, or has fields of other types.
+        PayloadNotFound: it is a pointer to an object in S3 that is not there.
+        PayloadUnavailable: S3 did not give that object.
 
     """
     if not isinstance(body, (str, bytes)):
         raise MalformedMessage(f"the body is {type(body).__name__}, not text", remedy=_REMEDY)
+    if body[:1] in ("[", b"["):  # no message begins so, but a pointer to one does
+        from lambda_tasks.tasks import payload  # noqa: PLC0415 - few functions have large payloads
+
+        body = payload.fetched(body) if payload.is_pointer(body) else body
     try:
         return _DECODER.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise MalformedMessage(f"the body is malformed: {error}", remedy=_REMEDY) from error
 
 
-def encode(task: Task[..., Any], kwargs: dict[str, Any]) -> str:
+def encode(task: Task[..., Any], kwargs: Mapping[str, Any]) -> str:
     """Return the body of a message that runs `task` with `kwargs`.
 
     Raises:

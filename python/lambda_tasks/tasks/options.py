@@ -7,7 +7,7 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from lambda_tasks.errors import InvalidTask
+from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, InvalidTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,11 +16,10 @@ Seconds = float | timedelta
 ExceptionType = type[BaseException]
 
 MAX_DELAY_SECONDS = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
-MAX_VISIBILITY_SECONDS = 12 * 3600  # .../API_ChangeMessageVisibility.html
 
 
-class OptionValues(TypedDict, total=False):
-    """The options as they are written: the keywords of `@task` and of `Task.options`. Times are seconds."""
+class OptionValuesOfAll(TypedDict, total=False):
+    """The options of a batch task and of any other, as they are written: times are seconds."""
 
     queue: str
     delay: Seconds
@@ -32,6 +31,11 @@ class OptionValues(TypedDict, total=False):
     hard_timeout: Seconds | None
     singleton: bool | tuple[str, ...]
     singleton_busy: Literal["defer", "skip"]
+
+
+class OptionValues(OptionValuesOfAll, total=False):
+    """The keywords of `@task` and of `Task.options`."""
+
     batch: bool
 
 

@@ -1,70 +1,123 @@
-"""Enqueue: one task call becomes one SQS message."""
+"""Enqueue: where messages go, by ``LAMBDA_TASKS_MODE`` and by how many, how large and how late they are."""
 
 from __future__ import annotations
 
-import functools
-import time
+import contextlib
+import logging
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import settings
-from lambda_tasks.aws import endpoints
-from lambda_tasks.aws.credentials import CredentialChain
-from lambda_tasks.aws.transport import CallFailed, Transport
-from lambda_tasks.errors import EnqueueFailed, InvalidTask
-from lambda_tasks.tasks import message
+from lambda_tasks.aws.transport import CallFailed
+from lambda_tasks.errors import EnqueueFailed
+from lambda_tasks.tasks import aws_calls, outgoing, payload
+from lambda_tasks.tasks.aws_calls import transport
+from lambda_tasks.tasks.outgoing import MAX_MESSAGE_BYTES, Outgoing, is_fifo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from lambda_tasks.settings import Settings
+    from lambda_tasks.tasks.enqueued import Enqueued
     from lambda_tasks.tasks.task import Task
 
-_SEND_TIMEOUT_SECONDS = 10.0
+    Destination = Callable[[Outgoing], str]
+
+__all__ = ["diverted", "enqueue", "enqueue_many", "send", "transport"]
+
+logger = logging.getLogger("lambda_tasks")
+
+_diversions: list[Destination] = []
 
 
-def enqueue(task: Task[..., Any], kwargs: dict[str, Any]) -> str:
-    """Send one message that runs `task` with `kwargs`, and return its message id.
+def enqueue(task: Task[..., Any], kwargs: Mapping[str, Any]) -> str:
+    """Send one message that runs `task` with `kwargs`, and return its message id (of a schedule: its ARN).
 
     Raises:
         InvalidKwargs: the task would not accept them.
-        InvalidSetting: the queue's URL is not set.
-        EnqueueFailed: SQS did not take the message.
+        InvalidSetting: the queue's URL is not set, or a schedule's role.
+        MessageTooLarge: it is too large for SQS, and there is no bucket for payloads.
+        EnqueueFailed: SQS, S3 or EventBridge Scheduler did not take it.
+        BaseException: what the task raised, where ``LAMBDA_TASKS_MODE`` is ``eager``.
 
     """
-    _check_importable(task)
-    queue_url = settings.current().queue_url(task.configuration.queue)
-    request: dict[str, Any] = {"QueueUrl": queue_url, "MessageBody": message.encode(task, kwargs)}
-    if task.configuration.delay:
-        request["DelaySeconds"] = round(task.configuration.delay)
-    region = _region(queue_url)
+    return send(outgoing.make(task, kwargs))
+
+
+def enqueue_many(task: Task[..., Any], many_kwargs: Iterable[Mapping[str, Any]]) -> Enqueued:
+    """Send one message for each of `many_kwargs`, and say of each what became of it.
+
+    Raises:
+        InvalidSetting: as `enqueue`, before anything is sent.
+        InvalidTask: no message can name the task, or all of them would have one deduplication ID.
+
+    """
+    from lambda_tasks.tasks import many  # noqa: PLC0415 - threads, which few functions need
+
+    common = many.common(task)
+    current = settings.current()
+    if _diversions or current.mode != "sqs":
+        return many.one_by_one(task, common, many_kwargs, _destination(current))
+    queue_url = current.queue_url(common.queue)
+    if common.due(queue_url, outgoing.now()) is None:
+        return many.one_by_one(task, common, many_kwargs, _destination(current))
+    return many.in_batches(task, common, many_kwargs, queue_url, current)
+
+
+def send(message: Outgoing) -> str:
+    """Send one message to where this process sends its messages, and return its message id."""
+    return _destination(settings.current())(message)
+
+
+@contextlib.contextmanager
+def diverted(destination: Destination) -> Iterator[None]:
+    """Give every message of this process to `destination`, whatever its mode is: for tests."""
+    _diversions.append(destination)
     try:
-        answer = transport().call(
-            "sqs",
-            "SendMessage",
-            request,
-            region=region,
-            partition=endpoints.partition_of(region),
-            deadline=time.monotonic() + _SEND_TIMEOUT_SECONDS,
-        )
+        yield
+    finally:
+        _diversions.remove(destination)
+
+
+def _destination(current: Settings) -> Destination:
+    if _diversions:
+        return _diversions[-1]
+    if current.mode == "eager":
+        from lambda_tasks.tasks import in_process  # noqa: PLC0415 - the dispatcher, which a web application lacks
+
+        return lambda message: in_process.run(message, current)
+    if current.mode == "local":
+        from lambda_tasks.tasks import local_workers  # noqa: PLC0415 - processes and threads
+
+        return local_workers.submit
+    if current.mode == "off":
+        return _drop
+    return lambda message: _send_to_sqs(message, current)
+
+
+def _drop(message: Outgoing) -> str:
+    logger.warning("%s is dropped: LAMBDA_TASKS_MODE is off", message.task_name)
+    return str(uuid.uuid4())
+
+
+def _send_to_sqs(message: Outgoing, current: Settings) -> str:
+    queue_url, now = current.queue_url(message.queue), outgoing.now()
+    due = message.due(queue_url, now)
+    if due is None:
+        from lambda_tasks.tasks import schedule  # noqa: PLC0415 - few messages are scheduled
+
+        return schedule.create(message, queue_url, current, now)
+    due = payload.offloaded(due, MAX_MESSAGE_BYTES, current)
+    request = {"QueueUrl": queue_url, **due.request(queue_url)}
+    try:
+        answer = aws_calls.calls().sqs("SendMessage", request, region=aws_calls.region_of(queue_url))
     except CallFailed as error:
-        remedy = "check the queue's URL, the role's sqs:SendMessage and the network"
-        raise EnqueueFailed(error.problem, source=f"queue {queue_url}", remedy=remedy) from error
+        raise EnqueueFailed(error.problem, source=f"queue {queue_url}", remedy=_remedy(queue_url)) from error
     return str(answer["MessageId"])
 
 
-def _check_importable(task: Task[..., Any]) -> None:
-    if task.function.__module__ == "__main__" or "<locals>" in task.name:
-        remedy = "define it at the top level of a module that the worker can import"
-        raise InvalidTask("no message can name the task", source=f"task {task.name}", remedy=remedy)
-
-
-def _region(queue_url: str) -> str:
-    """Return the region that `queue_url` names, else the function's own."""
-    host = queue_url.partition("://")[2].split("/")[0].split(".")
-    if host[0] == "sqs" and len(host) > 2:
-        return host[1]
-    return settings.environ().get("AWS_REGION") or settings.environ().get("AWS_DEFAULT_REGION") or "us-east-1"
-
-
-@functools.cache
-def transport() -> Transport:
-    """Return the transport of this process, made when it is first needed."""
-    environ = settings.environ()
-    return Transport(CredentialChain(environ), environ)
+def _remedy(queue_url: str) -> str:
+    fifo = (
+        ", and options(deduplication_id=...) or the queue's content-based deduplication" if is_fifo(queue_url) else ""
+    )
+    return f"check the queue's URL, the role's sqs:SendMessage and the network{fifo}"

@@ -1,49 +1,169 @@
-"""One log record a message, with the keys that dashboards and alarms filter by."""
+"""What became of each message, told to whoever listens: one log record each, and the functions that were hooked in.
+
+The log record has the keys that dashboards and alarms filter by. Lambda's text format shows no keys, so that the
+message says the same in words.
+"""
 
 from __future__ import annotations
 
+import inspect
 import logging
-import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from lambda_tasks.errors import InvalidHook
 from lambda_tasks.tasks.event import attribute
-from lambda_tasks.tasks.execution import Outcome
+from lambda_tasks.tasks.outcome import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lambda_tasks.tasks.context import Context
     from lambda_tasks.tasks.event import Record
-    from lambda_tasks.tasks.execution import Result
+    from lambda_tasks.tasks.outcome import Result
 
 logger = logging.getLogger("lambda_tasks")
 
 _LEVELS = {Outcome.FAILED: logging.ERROR, Outcome.REJECTED: logging.ERROR, Outcome.RETRYING: logging.WARNING}
 
 
-def log_result(record: Record, result: Result) -> None:
-    """Log what became of a message. The kwargs are not logged; a failed task's traceback is."""
-    attempt = _number(attribute(record, "ApproximateReceiveCount")) or 1
-    sent_ms = _number(attribute(record, "SentTimestamp"))
-    details = {
-        "task": result.task_name,
-        "message_id": record.get("messageId"),
-        "outcome": result.outcome.value,
-        "attempt": attempt,
-        "duration_ms": round(result.duration_ms, 3),
-        "queue_latency_ms": max(0, round(time.time() * 1000 - sent_ms)) if sent_ms else None,
-    }
-    reason = f": {result.error}" if result.outcome is Outcome.REJECTED else ""
-    logger.log(
-        _LEVELS.get(result.outcome, logging.INFO),
-        "%s %s in %.0f ms (message %s, attempt %d)%s",
-        result.task_name or "message",
-        result.outcome.value,
-        result.duration_ms,
-        record.get("messageId"),
-        attempt,
-        reason,
-        exc_info=result.error if result.outcome is not Outcome.REJECTED else None,
-        extra=details,
+@dataclass(frozen=True)
+class Report:
+    """What became of one delivery of a message. `queue_latency_ms` is how long after it was sent it was started."""
+
+    task: str | None
+    message_id: str
+    outcome: Outcome
+    attempt: int
+    receive_count: int
+    correlation_id: str
+    duration_ms: float
+    queue_latency_ms: float | None = None
+    error: BaseException | None = field(default=None, repr=False)
+
+
+def report(record: Record, result: Result, context: Context, *, started_at: float) -> Report:
+    """Return the report of a message that the dispatcher turned to at `started_at` (epoch seconds)."""
+    sent_ms = attribute(record, "SentTimestamp")
+    known = sent_ms is not None and sent_ms.isascii() and sent_ms.isdigit() and len(sent_ms) < 20
+    return Report(
+        result.task_name,
+        context.message_id,
+        result.outcome,
+        context.attempt,
+        context.receive_count,
+        context.correlation_id,
+        round(result.duration_ms, 3),
+        max(0.0, round(started_at * 1000 - int(sent_ms or 0), 3)) if known else None,
+        result.error,
     )
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+def announce_start(context: Context, kwargs: Mapping[str, Any]) -> None:
+    """Tell that a task is about to run. Its kwargs are logged at DEBUG alone."""
+    if logger.isEnabledFor(logging.DEBUG):
+        extra = {**_ids(context), "attempt": context.attempt, "kwargs": dict(kwargs)}
+        logger.debug("%s starts (message %s) with %r", context.task, context.message_id, kwargs, extra=extra)
+    _call(_start_hooks, context)
+
+
+def announce_outcome(report: Report) -> None:
+    """Tell what became of a message. A failed task's traceback is logged."""
+    level = _LEVELS.get(report.outcome, logging.INFO)
+    if logger.isEnabledFor(level):
+        _log(report, level)
+    _call(_outcome_hooks, report)
+
+
+def show_outcomes(environ: Mapping[str, str]) -> None:
+    """Let the log records of outcomes through, unless a level was set for the function or for this logger.
+
+    Where the log format is text, Lambda sets none, and the standard library's own (WARNING) shows no success.
+    """
+    if logger.level == logging.NOTSET and not environ.get("AWS_LAMBDA_LOG_LEVEL"):
+        logger.setLevel(logging.INFO)
+
+
+StartHook = TypeVar("StartHook", bound="Callable[[Context], object]")
+OutcomeHook = TypeVar("OutcomeHook", bound="Callable[[Report], object]")
+
+
+def on_start(function: StartHook) -> StartHook:
+    """Have `function` called with the `Context` of each message whose task is about to run. Returns it: a decorator.
+
+    It is called where the task runs: in that thread, with `lambda_tasks.context` set, outside of the task's timeouts.
+    What it raises is logged, and changes nothing.
+
+    Raises:
+        InvalidHook: it is no ordinary function.
+
+    """
+    return _registered(function, _start_hooks)
+
+
+def on_outcome(function: OutcomeHook) -> OutcomeHook:
+    """Have `function` called with the `Report` of each message. Returns it: a decorator.
+
+    What it raises is logged, and changes nothing.
+
+    Raises:
+        InvalidHook: it is no ordinary function.
+
+    """
+    return _registered(function, _outcome_hooks)
+
+
+_start_hooks: list[Callable[[Any], object]] = []
+_outcome_hooks: list[Callable[[Any], object]] = []
+
+Hook = TypeVar("Hook", bound="Callable[[Any], object]")
+
+
+def _registered(function: Hook, hooks: list[Callable[[Any], object]]) -> Hook:
+    if inspect.iscoroutinefunction(function):
+        raise InvalidHook(f"{function!r} cannot be called here", remedy="use a function that is not async")
+    if function not in hooks:
+        hooks.append(function)
+    return function
+
+
+def _call(hooks: list[Callable[[Any], object]], argument: Context | Report) -> None:
+    for hook in hooks:
+        try:
+            hook(argument)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            name = getattr(hook, "__qualname__", type(hook).__qualname__)
+            logger.exception("the hook %s raised (message %s)", name, argument.message_id, extra=_ids(argument))
+
+
+def _ids(about: Context | Report) -> dict[str, Any]:
+    return {"task": about.task, "message_id": about.message_id, "correlation_id": about.correlation_id}
+
+
+def _log(report: Report, level: int) -> None:
+    details = {
+        **_ids(report),
+        "outcome": report.outcome.value,
+        "attempt": report.attempt,
+        "duration_ms": report.duration_ms,
+        "queue_latency_ms": report.queue_latency_ms,
+    }
+    related = "" if report.correlation_id == report.message_id else f", correlation {report.correlation_id}"
+    queued = "" if report.queue_latency_ms is None else f", queued {report.queue_latency_ms:.0f} ms"
+    shows_traceback = report.outcome is not Outcome.REJECTED and report.outcome is not Outcome.DEFERRED
+    logger.log(
+        level,
+        "%s %s in %.0f ms (message %s, attempt %d%s%s)%s",
+        report.task or "message",
+        report.outcome.value,
+        report.duration_ms,
+        report.message_id,
+        report.attempt,
+        related,
+        queued,
+        "" if shows_traceback or report.error is None else f": {report.error}",
+        exc_info=report.error if shows_traceback else None,
+        extra=details,
+    )

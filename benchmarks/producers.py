@@ -1,0 +1,70 @@
+"""How fast `enqueue_many` is: against a loop of boto3's `send_message`, both to a local server, in turn."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from os import environ
+from pathlib import Path
+
+import boto3
+
+from benchmarks.measure import Figure
+from benchmarks.producer_tasks import send_receipt
+from lambda_tasks.tasks import message
+
+MESSAGES = 10_000
+ROUNDS = 5
+SERVER = Path(__file__).with_name("sqs_server.py")
+
+
+def figures() -> list[Figure]:
+    """Measure the producers' figure."""
+    with sqs_server() as url:
+        settings = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_REGION": "eu-west-1"}
+        environ.update(settings, AWS_ENDPOINT_URL=url, LAMBDA_TASKS_QUEUE_URL=f"{url}/123456789012/bench")
+        loop, many = [], []
+        for _ in range(ROUNDS):
+            loop.append(seconds(send_message_loop, MESSAGES))
+            many.append(seconds(enqueue_many, MESSAGES))
+    ours, theirs = statistics.median(many), statistics.median(loop)
+    name = f"{MESSAGES:,} messages: enqueue_many / send_message loop"
+    return [Figure(name, ours / theirs, 1 / 3, f"{MESSAGES / ours:,.0f} and {MESSAGES / theirs:,.0f} messages/s")]
+
+
+@contextlib.contextmanager
+def sqs_server() -> Iterator[str]:
+    """Run the server as a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - for mypy
+        assert process.stdin is not None  # noqa: S101
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+
+
+def seconds(send: Callable[[int], None], count: int) -> float:
+    """Return how long `send` takes for so many messages."""
+    started = time.perf_counter()
+    send(count)
+    return time.perf_counter() - started
+
+
+def enqueue_many(count: int) -> None:
+    """Send through a task, with its kwargs validated."""
+    send_receipt.enqueue_many({"order_id": number, "total": "9.90"} for number in range(count)).raise_for_errors()
+
+
+def send_message_loop(count: int) -> None:
+    """Send as one would with boto3 alone: one call a message, with the body encoded beforehand."""
+    client = boto3.client("sqs", region_name="eu-west-1")
+    body = message.encode(send_receipt, {"order_id": 1, "total": "9.90"})
+    for _ in range(count):
+        client.send_message(QueueUrl=environ["LAMBDA_TASKS_QUEUE_URL"], MessageBody=body)

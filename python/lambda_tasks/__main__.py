@@ -1,0 +1,20 @@
+"""``lambda-tasks``, also as ``python -m lambda_tasks``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; say what to install where its libraries are missing."""
+    try:
+        from lambda_tasks.command_line.app import run  # noqa: PLC0415 - it may not be installed
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "lambda_tasks":
+            raise
+        sys.exit(f"lambda-tasks: {error.name} is not installed: pip install 'lambda-tasks[cli]'")
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

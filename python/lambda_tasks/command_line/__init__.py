@@ -1,0 +1,1 @@
+"""`lambda-tasks` on the command line: never in the layer."""

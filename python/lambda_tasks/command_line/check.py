@@ -1,0 +1,68 @@
+"""``lambda-tasks check``: the references to secrets in this environment, before anything is deployed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import rich_click as click
+
+from lambda_tasks.aws.credentials import CredentialChain
+from lambda_tasks.aws.transport import Transport
+from lambda_tasks.command_line.arguments import json_option
+from lambda_tasks.command_line.output import Column, Output
+from lambda_tasks.environment import check
+
+
+@click.command("check")
+@click.option("--fetch", is_flag=True, help="Resolve them too, with the credentials at hand; no value is shown.")
+@click.option("--policy", is_flag=True, help="Print the least IAM policy that they need.")
+@click.option("--kms-key", multiple=True, metavar="ARN", help="Key of your own that encrypts secrets, for --policy.")
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Take the function's variables from a file, and not from this environment.",
+)
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, kms_key: tuple[str, ...], env_file: Path | None, *, fetch: bool, policy: bool, as_json: bool
+) -> None:
+    """Check the references to secrets: their grammar, conflicts and, with --fetch, whether they resolve.
+
+    Exits with 1 where there are problems.
+    """
+    environ = dict(os.environ)
+    if env_file is not None:
+        from lambda_tasks.local.secret_values import read_env_file  # noqa: PLC0415 - of the extra `local`
+
+        ours = {name: value for name, value in environ.items() if not name.startswith("LAMBDA_TASKS_")}
+        environ = ours | read_env_file(env_file)
+    output = Output(as_json)
+    if policy:
+        output.console.print_json(json.dumps(check.policy(environ, kms_key))) if not as_json else output.json(
+            check.policy(environ, kms_key)
+        )
+        return
+    with contextlib.closing(Transport(CredentialChain(environ), environ)) as transport:
+        found = check.check(environ, transport if fetch else None)
+    if as_json:
+        rows = [{"variable": v, "source": s, "version": n, "status": t} for v, s, n, t in found.rows]
+        problems = [{"error": type(one).__name__, "message": str(one)} for one in found.problems]
+        output.json({"references": rows, "problems": problems})
+    else:
+        _print(output, found)
+    ctx.exit(1 if found.problems else 0)
+
+
+def _print(output: Output, found: check.Check) -> None:
+    if not found.rows and not found.problems:
+        output.line("There are no references in this environment.")
+        return
+    columns = [Column("variable"), Column("source", folds=True), Column("version"), Column("status")]
+    output.table(columns, found.rows)
+    for problem in found.problems:
+        output.line(f"{type(problem).__name__}: {problem}", style="red")

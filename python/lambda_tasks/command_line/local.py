@@ -1,0 +1,137 @@
+"""``lambda-tasks local``: a template's functions and queues on this machine, until it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import rich_click as click
+
+from lambda_tasks.command_line import local_options
+from lambda_tasks.command_line.arguments import BadInput, json_option
+from lambda_tasks.command_line.local_report import LocalReport
+from lambda_tasks.command_line.output import Output
+from lambda_tasks.local.queue import Queue
+from lambda_tasks.local.session import Plan, Session, running_session
+
+DEFAULT_PORT = 4599
+
+
+@click.command("local")
+@local_options.template_options
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port of the embedded AWS; 0 for a free one.",
+)
+@click.option("--once", is_flag=True, help="End when the queues are empty, with 1 where a message did not succeed.")
+@click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds that --once takes at most.")
+@click.option(
+    "--messages",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Send these first: one body a line, to the first queue.",
+)
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    port: int,
+    timeout: float,
+    messages: Path | None,
+    *,
+    once: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - those of `local_options`
+) -> None:
+    """Run the functions of a SAM template on this machine, with no account and no container.
+
+    Queues, dead-letter queues, secrets, parameters and tables are made in an embedded AWS; layers are unpacked, and
+    queues polled as Lambda polls them. A function starts again when its code changes. Ctrl-C ends it.
+    """
+    plan = local_options.plan(**options, port=port)
+    bodies = _bodies(messages)
+    output = Output(as_json)
+    report = LocalReport(output)
+    with stopping_on_signals(), contextlib.ExitStack() as closing:
+        session = started(plan, report, output, closing)
+        report.ready(session)
+        for body in bodies:
+            send(next(iter(session.queues.values())), body)
+        status = _drain(session, report, output, timeout) if once else _serve(session, output)
+    for problem in session.problems:
+        raise problem
+    ctx.exit(status)
+
+
+def started(plan: Plan, report: LocalReport, output: Output, closing: contextlib.ExitStack) -> Session:
+    """Start a session that ends with `closing`, showing on a terminal what takes its time."""
+    with output.progress("Reading the template") as bar:
+        return closing.enter_context(
+            running_session(plan, report.hear, lambda text: bar.update(0, description=text))  # type: ignore[arg-type]
+        )
+
+
+def send(queue: Queue, body: str) -> str:
+    """Send a body to a queue, to a group of its own where that is FIFO."""
+    if queue.url.endswith(".fifo"):
+        name = str(uuid.uuid4())
+        return queue.send(body, MessageGroupId=name, MessageDeduplicationId=name)
+    return queue.send(body)
+
+
+@contextlib.contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _bodies(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise BadInput(
+            f"the messages cannot be read: {reason}", source=str(path), remedy="correct --messages"
+        ) from error
+
+
+def _drain(session: Session, report: LocalReport, output: Output, timeout: float) -> int:
+    total = session.depth()
+    try:
+        with output.progress("Running", total=total) as bar:
+            drained = session.wait_until_drained(
+                timeout,
+                lambda left: bar.update(0, completed=max(0, total - left)),  # type: ignore[arg-type]
+            )
+    except KeyboardInterrupt:
+        drained = False
+    if session.problems:
+        return 1
+    session.finish()
+    return 0 if report.summary(session, drained=drained) else 1
+
+
+def _serve(session: Session, output: Output) -> int:
+    output.line("Ctrl-C ends it.", style="dim")
+    with contextlib.suppress(KeyboardInterrupt):
+        session.stop.wait()
+    output.line("Stopped.")
+    return 0

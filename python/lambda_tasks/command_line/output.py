@@ -1,0 +1,109 @@
+"""What commands print: tables and lines for people, JSON for programs, one line for what was wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+_WIDTH_OF_A_FILE = 200
+
+OUTCOME_STYLES = {
+    "succeeded": "green",
+    "skipped": "green",
+    "retrying": "yellow",
+    "deferred": "yellow",
+    "running": "cyan",
+    "failed": "red",
+    "rejected": "red",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; numbers are right-aligned, and what does not fold is cut off before anything else is."""
+
+    title: str
+    is_number: bool = False
+    folds: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """Standard output for results, standard error for progress. With `as_json` every result is JSON, a line each."""
+
+    as_json: bool = False
+    console: Console = field(default_factory=lambda: _console(stderr=False))
+    progress_console: Console = field(default_factory=lambda: _console(stderr=True))
+
+    def json(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        """Print one line of JSON, at once: another program may be reading along."""
+        print(json.dumps(value, default=str), flush=True)  # noqa: T201
+
+    def line(self, text: str | Text = "", style: str = "") -> None:
+        """Print a line for people; nothing where the output is JSON."""
+        if not self.as_json:
+            self.console.print(
+                text if isinstance(text, Text) else Text(text), style=style, soft_wrap=not self.is_terminal
+            )
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at standard output."""
+        return self.console.is_terminal
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+        """Print a table, as wide as the terminal at most."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(
+                column.title,
+                justify="right" if column.is_number else "left",
+                overflow="fold" if column.folds else "ellipsis",
+                no_wrap=not column.folds,
+            )
+        for row in rows:
+            table.add_row(*(one if isinstance(one, Text) else Text("" if one is None else str(one)) for one in row))
+        self.console.print(table)
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None = None) -> Iterator[Progress]:
+        """Show a progress bar on standard error, where that is a terminal. Its task has the id 0."""
+        columns = [SpinnerColumn(), TextColumn("{task.description}")]
+        if total is not None:
+            columns += [BarColumn(), MofNCompleteColumn()]
+        bar = Progress(
+            *columns,
+            console=self.progress_console,
+            transient=True,
+            disable=self.as_json or not self.progress_console.is_terminal,
+            redirect_stdout=sys.stdout.isatty(),  # lines go above the bar; where they go to a file they must not
+        )
+        bar.add_task(description, total=total)
+        with bar:
+            yield bar
+
+
+def _console(*, stderr: bool) -> Console:
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if is_terminal or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE
+    return Console(stderr=stderr, highlight=False, width=width)
+
+
+def outcome_text(outcome: str) -> Text:
+    """Return an outcome in its colour."""
+    return Text(outcome, style=OUTCOME_STYLES.get(outcome, ""))
+
+
+def complain(text: str) -> None:
+    """Print what was wrong as one line on standard error."""
+    print("lambda-tasks: " + " ".join(text.split()), file=sys.stderr)  # noqa: T201

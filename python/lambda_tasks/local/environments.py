@@ -1,0 +1,101 @@
+"""A function's execution environments: one for each invocation at a time, made when it is needed and used again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_tasks.local.log_lines import LogFollower
+from lambda_tasks.local.preparation import Function
+from lambda_tasks.local.runtime import Invocation, RunningFunction
+
+Start = Callable[[Function], AbstractContextManager[RunningFunction]]
+
+
+@dataclass
+class Environment:
+    """One execution environment: `running` it is, and what it logs is followed."""
+
+    generation: int
+    running: RunningFunction
+    follower: LogFollower
+    closing: ExitStack
+
+
+class Environments:
+    """At most `limit` environments of a function, each started by `start`. Usable from several threads."""
+
+    def __init__(
+        self, function: Function, start: Start, limit: int, follow: Callable[[Function, RunningFunction], LogFollower]
+    ) -> None:
+        self.function = function
+        self._start = start
+        self._follow = follow
+        self._slots = threading.Semaphore(limit)
+        self._idle: list[Environment] = []
+        self._all: list[Environment] = []
+        self._generation = 0
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def invoke(self, event: dict[str, Any]) -> Invocation:
+        """Invoke the function in an environment that is free, or in a new one; wait where there may be no more.
+
+        Raises:
+            LocalError: it could not be started, or did not answer.
+
+        """
+        with self._slots:
+            environment = self._take()
+            try:
+                environment.follower.begin(event)
+                return environment.running.invoke(event)
+            finally:
+                self._give_back(environment)
+
+    def replace(self) -> None:
+        """End every environment as soon as it is free: the code has changed."""
+        with self._lock:
+            self._generation += 1
+            stale, self._idle = self._idle, []
+        for environment in stale:
+            self._end(environment)
+
+    def close(self) -> None:
+        """End every environment, in use or not."""
+        with self._lock:
+            self._is_closed = True
+            left, self._all = self._all, []
+        for environment in left:
+            self._end(environment)
+
+    def _take(self) -> Environment:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            generation = self._generation
+        with ExitStack() as closing:
+            running = closing.enter_context(self._start(self.function))
+            follower = self._follow(self.function, running)
+            closing.callback(follower.close)
+            environment = Environment(generation, running, follower, closing.pop_all())
+        with self._lock:
+            self._all.append(environment)
+        return environment
+
+    def _give_back(self, environment: Environment) -> None:
+        with self._lock:
+            is_stale = self._is_closed or environment.generation != self._generation
+            if not is_stale:
+                self._idle.append(environment)
+        if is_stale:
+            self._end(environment)
+
+    def _end(self, environment: Environment) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._all.remove(environment)
+        environment.closing.close()

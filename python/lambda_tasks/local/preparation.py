@@ -1,0 +1,94 @@
+"""A function made ready to run: its layers unpacked, its runtime put together, its whole environment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lambda_tasks.local import file_system
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function's configuration. `code` is the folder that would be /var/task, `layers` are zips, or folders."""
+
+    code: Path
+    handler: str
+    layers: tuple[Path, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    name: str = "function"
+    memory_mb: int = 512
+    timeout_seconds: int = 30
+    log_format: str = "JSON"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What it takes to start a function: `sandbox` is the head of the command, `runtime` the part that starts it.
+
+    Between the two is the emulator, with its addresses, where that runs the runtime.
+    """
+
+    sandbox: Sequence[str]
+    runtime: Sequence[str]
+    environ: Mapping[str, str] = field(repr=False)
+    folder: Path
+    log_path: Path
+    opt: str
+
+
+def prepare(function: Function, folder: Path, needed: Sequence[Path], *, mount: bool) -> Prepared:
+    """Unpack the layers and put the runtime together below `folder`; the paths `needed` must stay reachable.
+
+    Raises:
+        LocalError: the runtime is not installed.
+
+    """
+    layers = folder / "opt"
+    file_system.unpack_layers(function.layers, layers)
+    bootstrap = file_system.make_runtime(folder / "runtime")
+    needed = [*needed, function.code, folder, _HERE, *file_system.interpreter_paths(), *bootstrap.parent.iterdir()]
+    mounts = mount and file_system.can_mount(layers, needed)
+    opt = file_system.OPT if mounts else str(layers)
+    unshare = file_system.unshare_command() if mounts else []
+    return Prepared(
+        sandbox=[*unshare, str(_HERE / "sandbox"), str(layers) if mounts else ""],
+        runtime=[str(_HERE / "bootstrap"), sys.executable, "-S", str(bootstrap), opt, function.handler],
+        environ=environment(function, opt, bootstrap.parent),
+        folder=function.code,
+        log_path=folder / "log",
+        opt=opt,
+    )
+
+
+def environment(function: Function, opt: str, runtime: Path) -> dict[str, str]:
+    """Return a function's whole environment; nothing of this process's own gets there.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    """
+    lambdas = {
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_seconds),  # read by the emulator alone
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_FORMAT": function.log_format,
+        "LAMBDA_RUNTIME_DIR": str(runtime),
+        "LAMBDA_TASK_ROOT": str(function.code.resolve()),
+        "LANG": "C.UTF-8",
+        "PATH": f"/usr/local/bin:/usr/bin:/bin:{opt}/bin",
+        "TZ": ":UTC",
+        "_HANDLER": function.handler,
+    }
+    if function.log_format == "JSON":
+        lambdas["AWS_LAMBDA_LOG_LEVEL"] = "INFO"  # Lambda's default for this format
+    environ = {**lambdas, **function.environ}
+    wrapper = environ.get("AWS_LAMBDA_EXEC_WRAPPER", "")
+    if wrapper.startswith(f"{file_system.OPT}/"):
+        environ["AWS_LAMBDA_EXEC_WRAPPER"] = opt + wrapper.removeprefix(file_system.OPT)
+    return environ

@@ -1,0 +1,160 @@
+"""One invocation for several messages: what its threads share, and how each call and each message is accounted for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+from lambda_tasks.errors import HardTimeLimitExceeded
+from lambda_tasks.tasks.execution import Call
+from lambda_tasks.tasks.outcome import Outcome, Result
+from lambda_tasks.tasks.watchdog import Watchdog, answer_and_restart, can_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lambda_tasks.tasks.event import PartialBatchResponse, Record
+    from lambda_tasks.tasks.interrupt import Interrupter
+    from lambda_tasks.tasks.job import Job
+    from lambda_tasks.tasks.plan import Lane
+    from lambda_tasks.tasks.settlement import Settlement
+    from lambda_tasks.tasks.timeouts import InvocationTime
+    from lambda_tasks.tasks.worker import Worker
+
+logger = logging.getLogger("lambda_tasks")
+
+_FOREVER_SECONDS = 3600.0
+
+
+class Invocation:
+    """The calls of one invocation. `has_stuck_calls` tells that a task's code could not be stopped."""
+
+    def __init__(
+        self, worker: Worker, clock: InvocationTime, settlement: Settlement, records: Sequence[Record]
+    ) -> None:
+        self.worker = worker
+        self.time = clock
+        self.settlement = settlement
+        self.jobs: list[Job] = []
+        self.has_stuck_calls = False
+        self._records = records
+        self._watchdog: Watchdog | None = None
+        if clock.ends_at < math.inf and can_answer(worker.environ):
+            self._watchdog = Watchdog(worker.timer, clock.tasks_end_at + clock.grace_seconds, self._give_up)
+        self._running: dict[Call, float] = {}
+        self._calls = 0
+        self._is_over = False
+        self._lock = threading.Lock()
+
+    def run_lane(self, lane: Lane, interrupter: Interrupter) -> None:
+        """Run the calls of a lane one after the other, up to the first whose messages are not all done with.
+
+        What goes wrong in here, and not in a task, is logged: its messages have no outcome, so SQS keeps them.
+        """
+        try:
+            for number, jobs in enumerate(lane):
+                if not self._run_call(jobs, interrupter):
+                    self.defer(lane[number + 1 :])
+                    return
+        except BaseException:  # also a time limit that arrived late
+            logger.exception("a message could not be dispatched, and stays in the queue")
+
+    def call(self, jobs: Sequence[Job]) -> Call:
+        """Return the call for `jobs`; the first one of an invocation always starts."""
+        with self._lock:
+            if not self._is_over:
+                self._calls += 1
+                return Call(jobs, self.worker, self.time, is_first=self._calls == 1)
+        while True:  # another thread answers for the invocation, and ends this process
+            time.sleep(_FOREVER_SECONDS)
+
+    def started(self, call: Call) -> None:
+        """Note that a task is about to be called, and when it will count as stuck."""
+        self._running[call] = time.monotonic() + call.limits.hard + self.time.grace_seconds
+        if self._watchdog is not None:
+            self._watchdog.expect(max(self._running.copy().values()))
+
+    def overdue(self) -> list[Call]:
+        """Return the calls that count as stuck."""
+        now = time.monotonic()
+        return [call for call, stuck_at in self._running.copy().items() if stuck_at <= now]
+
+    def ended(self, call: Call) -> bool:
+        """Settle the messages of a call that is over; tell whether all of them are done with."""
+        self._running.pop(call, None)
+        done = [self.settlement.settle(job, result) for job, result in call.results.items()]
+        return call.is_complete and all(done)
+
+    def abandon(self, call: Call) -> None:
+        """Settle the messages of a call that does not end."""
+        call.raised(HardTimeLimitExceeded("the hard timeout passed, and the task could not be stopped"))
+        self.ended(call)
+
+    def defer(self, lane: Lane) -> None:
+        """Defer the calls of a lane behind one that did not finish."""
+        for jobs in lane:
+            for job in jobs:
+                self.settlement.settle(job, Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0))
+
+    def answer(self) -> PartialBatchResponse:
+        """Return the answer of the invocation, for the handler to return; no thread begins another call after this."""
+        with self._lock:
+            self._is_over = True
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
+        if self.has_stuck_calls and can_answer(self.worker.environ):
+            self._answer_and_restart()
+        return self.settlement.response(self._records)
+
+    def _give_up(self) -> None:
+        """Answer while a call is stuck in the main thread: that call by its timeout, the rest as deferred."""
+        try:
+            logger.error("a task is stuck and is ended with the runtime, at\n%s", _stack_of_main_thread())
+            with self._lock:
+                self._is_over = True
+            for call in self.overdue():
+                self.abandon(call)
+            self.defer([self.settlement.unsettled(self.jobs)])
+            self.settlement.finish()
+        finally:
+            self._answer_and_restart()
+
+    def _answer_and_restart(self) -> NoReturn:
+        answer = json.dumps(self.settlement.response(self._records)).encode()
+        deadline = self.time.deadline(time.monotonic())
+        answer_and_restart(self.settlement.request_id, answer, self.worker.environ, deadline)
+
+    def _run_call(self, jobs: Sequence[Job], interrupter: Interrupter) -> bool:
+        if not self.settlement.unsettled(jobs):
+            return False  # this thread was stuck, and what it was to run next was deferred
+        if jobs[0].is_async:
+            return self._run_async_call(jobs)
+        call = self.call(jobs)
+        if call.begin():
+            self.started(call)
+            with call.surroundings():
+                try:
+                    value = interrupter.run(call.limits, call.function)
+                except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
+                    call.raised(error)
+                else:
+                    call.returned(value)
+        return self.ended(call)
+
+    def _run_async_call(self, jobs: Sequence[Job]) -> bool:
+        """Run an async task among ordinary ones of its FIFO group."""
+        from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio, for functions with async tasks
+
+        event_loop.run_lanes(self, [[list(jobs)]])
+        return all(self.settlement.is_done_with(job) for job in jobs)
+
+
+def _stack_of_main_thread() -> str:
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame is not None else "an unknown place"

@@ -1,0 +1,117 @@
+"""``LAMBDA_TASKS_MODE=local``: messages run in a few processes of this machine, in place of functions on AWS.
+
+Each worker is a fresh interpreter that reads one record a line, so that neither forks nor an unguarded main module of
+the application get in the way. What is still waiting when the application ends is run before it does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from lambda_tasks.tasks import in_process, outgoing
+
+if TYPE_CHECKING:
+    from lambda_tasks.tasks.outgoing import Outgoing
+
+logger = logging.getLogger("lambda_tasks")
+
+
+def submit(message: Outgoing) -> str:
+    """Let a worker run `message` when it is due, and return its message id."""
+    record = in_process.record_of(message)
+    delay_seconds = message.delay_seconds
+    if message.at is not None:
+        delay_seconds = max(0, round(message.at.timestamp() - outgoing.now()))
+    workers = _workers()
+    if delay_seconds:
+        workers.run_later(json.dumps(record), delay_seconds)
+    else:
+        workers.run(json.dumps(record))
+    return record["messageId"]
+
+
+def wait() -> None:
+    """Wait until everything that is due has run, and end the workers; the next message starts new ones."""
+    if _workers.cache_info().currsize:
+        _workers().close()
+        _workers.cache_clear()
+
+
+class Workers:
+    """A few threads, each of which owns a process from its first message on."""
+
+    def __init__(self, count: int) -> None:
+        self._local = threading.local()
+        self._processes: list[subprocess.Popen[str]] = []
+        self._timers: set[threading.Timer] = set()
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="lambda-tasks-local")
+
+    def run(self, line: str) -> None:
+        """Give one record to the next process that is free."""
+        self._pool.submit(self._run, line)
+
+    def run_later(self, line: str, delay_seconds: float) -> None:
+        """Give one record to a process after a delay, which ends early with the application."""
+        timer = threading.Timer(delay_seconds, self.run, [line])
+        timer.daemon = True
+        self._timers.add(timer)
+        timer.start()
+
+    def close(self) -> None:
+        """Wait for what is due, and end the processes."""
+        waiting = sum(timer.is_alive() for timer in self._timers)
+        for timer in self._timers:
+            timer.cancel()
+        if waiting:
+            logger.warning("%d delayed messages are dropped: the application ends before they are due", waiting)
+        self._pool.shutdown()
+        for process in self._processes:
+            with process:  # closes its input, by which it ends
+                pass
+
+    def _run(self, line: str) -> None:
+        process = self._process()
+        assert process.stdin is not None  # noqa: S101 - for mypy: both are pipes
+        assert process.stdout is not None  # noqa: S101
+        try:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except OSError:
+            answer = ""
+        if not answer:
+            logger.error("a local worker ended while it ran a message; the next message starts another one")
+            del self._local.process
+
+    def _process(self) -> subprocess.Popen[str]:
+        if not hasattr(self._local, "process"):
+            environ = {
+                **os.environ,
+                "LAMBDA_TASKS_MODE": "local",
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            }
+            self._local.process = subprocess.Popen(
+                [sys.executable, "-m", "lambda_tasks.tasks.local_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environ,
+            )
+            self._processes.append(self._local.process)
+        process: subprocess.Popen[str] = self._local.process
+        return process
+
+
+@functools.cache
+def _workers() -> Workers:
+    atexit.register(wait)
+    return Workers(max(2, os.cpu_count() or 1))

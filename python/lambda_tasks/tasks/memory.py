@@ -1,0 +1,78 @@
+"""A limit below the function's memory: a task that wants too much gets `MemoryError`, and its message an outcome.
+
+Without it Lambda kills the execution environment, and with it the rest of the batch, again at every delivery.
+
+The limit is on data (``RLIMIT_DATA``: heap and private writable mappings) and not on address space (``RLIMIT_AS``),
+which counts what takes no memory: mapped files, guard pages, and the 64 MB that the C library sets aside for each
+thread, so that in a small function a dozen threads would exhaust it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import resource
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIB = 1024 * 1024
+
+_RESERVED_MIB = 32  # for what is no data of this process: its code, other processes, the kernel's buffers
+_RESERVED_SHARE = 0.1
+_HEADROOM_BYTES = 8 * MIB  # of what is reserved: to report in, once a task has used up all that there is
+
+logger = logging.getLogger("lambda_tasks")
+
+
+def limit_bytes(environ: Mapping[str, str]) -> int | None:
+    """Return how much data the process may have, or None where Lambda does not say how much memory there is."""
+    size = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    if not (size.isascii() and size.isdigit() and len(size) < 10 and int(size) > 2 * _RESERVED_MIB):
+        return None
+    return round((int(size) - max(_RESERVED_MIB, int(size) * _RESERVED_SHARE)) * MIB)
+
+
+def set_limit(environ: Mapping[str, str]) -> None:
+    """Set the limit for this process, and for those that it starts, each by itself."""
+    wanted = limit_bytes(environ)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if wanted is None or (hard != resource.RLIM_INFINITY and wanted + _HEADROOM_BYTES > hard):
+        logger.warning("there is no memory guard: AWS_LAMBDA_FUNCTION_MEMORY_SIZE gives no limit that can be set")
+        return
+    # The hard limit stays above, so that reporting can have more than tasks have.
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def relieve(error: BaseException | None, environ: Mapping[str, str]) -> None:
+    """Free what a task held that ended with `error`, if that is a `MemoryError`, so that its outcome can be reported.
+
+    The traceback stays, without the values of its frames' variables.
+    """
+    wanted = limit_bytes(environ)
+    if not _ran_out_of_memory(error) or wanted is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == wanted:
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted + _HEADROOM_BYTES, hard))
+    for one in _chain(error):
+        traceback.clear_frames(one.__traceback__)
+    gc.collect()
+
+
+def _ran_out_of_memory(error: BaseException | None) -> bool:
+    return any(isinstance(one, MemoryError) for one in _chain(error))
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """Return `error`, what it was raised from or while handling, and what it groups."""
+    chain: dict[int, BaseException] = {}
+    pending = [error]
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in chain:
+            chain[id(one)] = one
+            pending += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+    return list(chain.values())

@@ -1,0 +1,70 @@
+"""In which order the messages of an invocation run, and which of them together: a pure function of what they are.
+
+A lane is a sequence of calls, each of which starts when the one before it is over: the messages of one FIFO group, or a
+single message. A call has one message, or all messages of a batch task that share a context.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lambda_tasks.tasks.job import Job
+
+Lane = list[list["Job"]]
+
+
+class Plan(NamedTuple):
+    """The lanes of one invocation. Those of `together` run in the event loop; `async_first` says which kind begins."""
+
+    together: list[Lane]
+    ordinary: list[Lane]
+    async_first: bool
+
+
+def plan(jobs: Sequence[Job]) -> Plan:
+    """Return the plan for the messages of an invocation, which are in the order in which SQS gave them."""
+    lanes: list[Lane] = []
+    groups: dict[str, Lane] = {}
+    batches: dict[object, list[Job]] = {}
+    for job in jobs:
+        group = job.delivery.group
+        key = _batch_key(job)
+        if group is not None:
+            if group not in groups:
+                groups[group] = []
+                lanes.append(groups[group])
+            _append(groups[group], job, key)
+        elif key is not None and key in batches:
+            batches[key].append(job)
+        else:
+            lanes.append([[job]])
+            if key is not None:
+                batches[key] = lanes[-1][0]
+    together = [lane for lane in lanes if _is_async(lane)]
+    ordinary = [lane for lane in lanes if not _is_async(lane)]
+    return Plan(together, ordinary, async_first=bool(lanes) and _is_async(lanes[0]))
+
+
+def _append(lane: Lane, job: Job, key: object) -> None:
+    """Add a message to its FIFO group: to the call before it where both belong to one batch."""
+    if key is not None and lane and _batch_key(lane[-1][-1]) == key:
+        lane[-1].append(job)
+    else:
+        lane.append([job])
+
+
+def _batch_key(job: Job) -> object:
+    """Return the same value for messages that one call of a batch task takes; None for any other message."""
+    task = job.task
+    if task is None or job.refusal is not None or not task.configuration.batch:
+        return None
+    return task.name, job.context.group_key, repr(task.singleton_values(job.kwargs))
+
+
+def _is_async(lane: Lane) -> bool:
+    """Tell whether a lane belongs into the event loop: its tasks are async, and none would block the loop."""
+    jobs = [job for call in lane for job in call if job.task is not None]
+    return bool(jobs) and all(job.is_async for job in jobs)

@@ -1,0 +1,65 @@
+"""Run lanes in several threads, and leave a thread behind whose task cannot be stopped."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from lambda_tasks.tasks.interrupt import ThreadInterrupter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lambda_tasks.tasks.invocation import Invocation
+    from lambda_tasks.tasks.plan import Lane
+
+_CHECK_SECONDS = 0.1
+
+
+def run_lanes(invocation: Invocation, lanes: Sequence[Lane], size: int) -> None:
+    """Run all lanes, in up to `size` threads at a time; return when each message has an outcome."""
+    _Pool(invocation, lanes).run(size)
+
+
+class _Pool:
+    """The threads of one invocation, with the lane that each runs, and the lanes that none has taken yet."""
+
+    def __init__(self, invocation: Invocation, lanes: Sequence[Lane]) -> None:
+        self._invocation = invocation
+        self._waiting = list(reversed(lanes))
+        self._changed = threading.Condition()
+        self._working: dict[threading.Thread, Lane] = {}
+
+    def run(self, size: int) -> None:
+        for _ in range(min(size, len(self._waiting))):
+            self._start_thread()
+        with self._changed:
+            while self._working:
+                self._changed.wait(_CHECK_SECONDS)
+                self._leave_stuck_ones_behind()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name="lambda-tasks", daemon=True)
+        self._working[thread] = []
+        thread.start()
+
+    def _work(self) -> None:
+        interrupter = ThreadInterrupter(self._invocation.worker.timer)
+        this = threading.current_thread()
+        while True:
+            with self._changed:
+                if not self._waiting or this not in self._working:
+                    self._working.pop(this, None)
+                    self._changed.notify()
+                    return
+                lane = self._working[this] = self._waiting.pop()
+            self._invocation.run_lane(lane, interrupter)
+
+    def _leave_stuck_ones_behind(self) -> None:
+        for call in self._invocation.overdue():
+            self._invocation.has_stuck_calls = True
+            self._invocation.abandon(call)
+            lane = self._working.pop(call.thread, [])
+            self._invocation.defer([self._invocation.settlement.unsettled([job for jobs in lane for job in jobs])])
+            if self._waiting:
+                self._start_thread()

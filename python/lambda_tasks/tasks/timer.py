@@ -1,0 +1,71 @@
+"""Run callbacks at set times, in one thread that sleeps in between."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_numbers = itertools.count()
+
+
+class Alarm:
+    """One callback to come. Alarms compare by when they are due."""
+
+    def __init__(self, due: float, callback: Callable[[], None]) -> None:
+        self.due = due
+        self.callback: Callable[[], None] | None = callback
+        self._number = next(_numbers)
+
+    def __lt__(self, other: Alarm) -> bool:
+        return (self.due, self._number) < (other.due, other._number)
+
+    def cancel(self) -> None:
+        """Do not call back, unless it is being done right now."""
+        self.callback = None
+
+
+class Timer:
+    """Alarms of this process. `due` is a reading of ``time.monotonic``; callbacks must be short and must not raise."""
+
+    _FEW = 64
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._alarms: list[Alarm] = []
+        self._wakes_at = 0.0
+        self._process_id = 0
+
+    def at(self, due: float, callback: Callable[[], None]) -> Alarm:
+        """Call `callback` in the timer's thread when it is `due`."""
+        alarm = Alarm(due, callback)
+        if self._process_id != os.getpid():  # the first use, or a fork, which has no threads of its parent
+            self._process_id = os.getpid()
+            self._changed, self._alarms, self._wakes_at = threading.Condition(), [], 0.0
+            threading.Thread(target=self._run, name="lambda-tasks-timer", daemon=True).start()
+        with self._changed:
+            if len(self._alarms) >= self._FEW:
+                self._alarms = [one for one in self._alarms if one.callback is not None]
+                heapq.heapify(self._alarms)
+            heapq.heappush(self._alarms, alarm)
+            if due < self._wakes_at:
+                self._changed.notify()
+        return alarm
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                if not self._alarms or self._alarms[0].due > now:
+                    self._wakes_at = self._alarms[0].due if self._alarms else float("inf")
+                    self._changed.wait(self._wakes_at - now if self._alarms else None)
+                    continue
+                callback = heapq.heappop(self._alarms).callback
+            if callback is not None:
+                callback()

@@ -1,0 +1,82 @@
+"""What lasts as long as the execution environment: settings, connections, and what was learnt of the function."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lambda_tasks.aws.credentials import CredentialChain
+from lambda_tasks.aws.transport import Transport
+from lambda_tasks.tasks import tracing
+from lambda_tasks.tasks.metrics import Metrics
+from lambda_tasks.tasks.sqs import Sqs
+from lambda_tasks.tasks.telemetry import show_outcomes
+from lambda_tasks.tasks.timeouts import FunctionTime
+from lambda_tasks.tasks.timer import Timer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from lambda_tasks.settings import Settings
+    from lambda_tasks.state.protocol import State
+
+
+class Worker:
+    """The parts that every invocation uses. `state` is None where there is no table; `jitter` gives 0 to 1."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport,
+        environ: Mapping[str, str],
+        *,
+        state: State | None = None,
+        jitter: Callable[[], float] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.sqs = Sqs(transport, environ)
+        self.environ = environ
+        self.state = state
+        self.jitter = jitter or _jitter
+        self.function_time = FunctionTime()
+        self.timer = Timer()
+        self.metrics: Metrics | None = None
+        if settings.metrics_namespace:
+            self.metrics = Metrics(settings.metrics_namespace, environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
+        self._transport = transport
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def from_environ(cls, settings: Settings, environ: Mapping[str, str]) -> Worker:
+        """Return the worker of this process. It calls nobody before it has to."""
+        transport = Transport(CredentialChain(environ), environ)
+        state = None
+        if settings.table is not None:
+            from lambda_tasks.state.opening import open_state  # noqa: PLC0415 - a function without a table needs none
+
+            state = open_state(settings, environ, transport)
+        show_outcomes(environ)
+        tracing.prepare(environ)
+        return cls(settings, transport, environ, state=state)
+
+    def close(self) -> None:
+        """Close what is open. A function does not: its execution environment ends with it."""
+        self._transport.close()
+        if self._loop is not None:
+            from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio is there where there is a loop
+
+            event_loop.close(self._loop)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of this execution environment: one for all invocations, so that clients can be kept."""
+        import asyncio  # noqa: PLC0415 - 20 ms, for functions with async tasks
+
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+        return self._loop
+
+
+def _jitter() -> float:
+    return int.from_bytes(os.urandom(4), "big") / 2**32  # importing random would cost every cold start 3 ms

@@ -1,0 +1,221 @@
+"""For tests of an application: record and run what it enqueues, and make the events that Lambda would pass.
+
+With pytest the fixture ``task_queue`` is there by itself; elsewhere ``with TaskQueue() as task_queue:`` is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
+
+from lambda_tasks import settings
+from lambda_tasks.tasks import in_process, message, queue
+from lambda_tasks.tasks.context import ATTRIBUTE
+from lambda_tasks.tasks.lookup import find_task
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lambda_tasks.tasks.event import Record
+    from lambda_tasks.tasks.outgoing import Outgoing
+    from lambda_tasks.tasks.task import Task
+
+__all__ = [
+    "LambdaContext",
+    "Ran",
+    "Recorded",
+    "TaskQueue",
+    "lambda_context",
+    "message_body",
+    "sqs_event",
+    "sqs_record",
+]
+
+_FINAL = ("succeeded", "skipped", "failed", "rejected")
+_MOST_DELIVERIES = 100  # of a message that is put off again and again
+
+_NUMBERS = itertools.count(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """A message that was enqueued: what it runs, with kwargs in the annotated types, and how it would be sent."""
+
+    message_id: str
+    task_name: str
+    kwargs: Mapping[str, Any]
+    queue: str
+    context: Mapping[str, Any]
+    delay_seconds: int
+    group: str | None
+    deduplication_id: str | None
+    at: datetime | None
+    outgoing: Outgoing = dataclasses.field(repr=False, compare=False)
+
+
+class Ran(NamedTuple):
+    """What became of a message: its outcome (``"succeeded"``, ``"failed"``...), after how many deliveries, and why."""
+
+    message: Recorded
+    outcome: str
+    deliveries: int
+    value: object = None
+    error: BaseException | None = None
+
+
+class TaskQueue(Sequence[Recorded]):
+    """The messages that were enqueued within its ``with`` block, in order, whatever ``LAMBDA_TASKS_MODE`` says."""
+
+    def __init__(self) -> None:
+        self._recorded: list[Recorded] = []
+        self._pending: list[Recorded] = []
+        self._closing = contextlib.ExitStack()
+
+    def __enter__(self) -> TaskQueue:
+        self._closing.enter_context(queue.diverted(self._record))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    @overload
+    def __getitem__(self, index: int) -> Recorded: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Recorded]: ...
+
+    def __getitem__(self, index: int | slice) -> Recorded | list[Recorded]:
+        return self._recorded[index]
+
+    def __len__(self) -> int:
+        return len(self._recorded)
+
+    def __repr__(self) -> str:
+        return f"<TaskQueue: {len(self)} enqueued, {len(self._pending)} not run yet>"
+
+    def of(self, task: Task[..., Any]) -> list[Recorded]:
+        """Return the messages that run `task`."""
+        return [one for one in self if one.task_name == task.name]
+
+    def clear(self) -> None:
+        """Forget every message."""
+        self._recorded.clear()
+        self._pending.clear()
+
+    def run(self, *, raise_errors: bool = True) -> list[Ran]:
+        """Run what was enqueued and has not run yet, and what that enqueues, as the dispatcher would on Lambda.
+
+        Delays and backoffs are not waited for: a message that is to be retried is delivered again at once.
+
+        Raises:
+            BaseException: the error of the first message that failed or was rejected, after all of them have run;
+                with `raise_errors` false it is in the result alone.
+
+        """
+        ran = []
+        while self._pending:
+            ran.append(_run(self._pending.pop(0)))
+        for one in ran:
+            if raise_errors and one.error is not None and one.outcome in ("failed", "rejected"):
+                raise one.error
+        return ran
+
+    def _record(self, outgoing: Outgoing) -> str:
+        received = message.decode(outgoing.body)
+        kwargs = find_task(outgoing.task_name, settings.Settings()).decode_kwargs(received.kwargs)
+        carried = outgoing.attributes.get(ATTRIBUTE)
+        recorded = Recorded(
+            message_id=str(uuid.uuid4()),
+            task_name=outgoing.task_name,
+            kwargs=kwargs,
+            queue=outgoing.queue,
+            context=json.loads(carried["StringValue"]) if carried else {},
+            delay_seconds=outgoing.delay_seconds,
+            group=outgoing.group,
+            deduplication_id=outgoing.deduplication_id,
+            at=outgoing.at,
+            outgoing=outgoing,
+        )
+        self._recorded.append(recorded)
+        self._pending.append(recorded)
+        return recorded.message_id
+
+
+def message_body(task: str | Task[..., Any], /, **kwargs: object) -> str:
+    """Return the body of a message that runs a task, given as itself or by its dotted path. Nothing is validated."""
+    name = task if isinstance(task, str) else task.name
+    return json.dumps({"task_name": name, "kwargs": kwargs, "n_retries": 0})
+
+
+def sqs_record(body: object, *, message_id: str | None = None, **attributes: str) -> Record:
+    """Return one record of an SQS event; `attributes` are SQS's own, such as ``MessageGroupId``."""
+    number = next(_NUMBERS)
+    record: dict[str, Any] = {
+        "messageId": message_id or f"00000000-0000-0000-0000-{number:012}",
+        "receiptHandle": f"handle-{number}",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": "1790000000000",
+            "SenderId": "AIDAEXAMPLE",
+            "ApproximateFirstReceiveTimestamp": "1790000000001",
+            **attributes,
+        },
+        "messageAttributes": {},
+        "md5OfBody": hashlib.md5(str(body).encode("utf-8", "replace"), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:queue",
+        "awsRegion": "eu-west-1",
+    }
+    return cast("Record", record)
+
+
+def sqs_event(*messages: Record | Recorded | str) -> dict[str, Any]:
+    """Return the event of one batch: of records, of messages of a `TaskQueue`, or of bodies."""
+    return {"Records": [_record(one) for one in messages]}
+
+
+@dataclasses.dataclass
+class LambdaContext:
+    """The context object of an invocation, with always the same time left."""
+
+    remaining_time_ms: int = 60_000
+    aws_request_id: str = "11111111-2222-3333-4444-555555555555"
+    function_name: str = "function"
+    function_version: str = "$LATEST"
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function"
+    memory_limit_in_mb: str = "512"
+    log_group_name: str = "/aws/lambda/function"
+    log_stream_name: str = "2026/01/01/[$LATEST]00000000000000000000000000000000"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds that are left."""
+        return self.remaining_time_ms
+
+
+def lambda_context(**values: Any) -> LambdaContext:  # noqa: ANN401 - the fields of LambdaContext
+    """Return a context object; `values` are the fields of `LambdaContext`, such as ``remaining_time_ms=100``."""
+    return LambdaContext(**values)
+
+
+def _record(one: Record | Recorded | str) -> Record:
+    if isinstance(one, str):
+        return sqs_record(one)
+    if isinstance(one, Recorded):
+        return in_process.record_of(one.outgoing, message_id=one.message_id)
+    return one
+
+
+def _run(recorded: Recorded) -> Ran:
+    for deliveries in range(1, _MOST_DELIVERIES + 1):
+        record = in_process.record_of(recorded.outgoing, receive_count=deliveries, message_id=recorded.message_id)
+        result = in_process.dispatch(record, settings.current().replace(table=None))
+        if result.outcome.value in _FINAL:
+            break
+    return Ran(recorded, result.outcome.value, deliveries, result.value, result.error)

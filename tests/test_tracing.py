@@ -1,0 +1,160 @@
+"""OpenTelemetry spans, recorded by OpenTelemetry's own SDK."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from lambda_tasks.tasks import tracing
+from lambda_tasks.tasks.context import Context, activated, outgoing_attributes
+
+TASK = "shop.tasks.send"
+CONTEXT = Context("m-1", TASK, 2, 3, "c-1")
+TRACE_ID, SPAN_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7
+FROM_A_PRODUCER = Context("m-1", TASK, traceparent=f"00-{TRACE_ID:032x}-{SPAN_ID:016x}-01", tracestate="vendor=1")
+
+
+@pytest.fixture(scope="module")
+def _exporter() -> InMemorySpanExporter:
+    """The SDK, set up as a function would: once a process."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+@pytest.fixture
+def spans(_exporter: InMemorySpanExporter) -> InMemorySpanExporter:
+    _exporter.clear()
+    return _exporter
+
+
+def process(context: Context, outcome: str = "succeeded", error: BaseException | None = None) -> None:
+    with tracing.process_span(context, "orders") as span:
+        span.conclude(outcome, error, failed=outcome in ("failed", "retrying"))
+
+
+def only(spans: InMemorySpanExporter) -> ReadableSpan:
+    (span,) = spans.get_finished_spans()
+    return span
+
+
+def test_a_task_is_a_span_of_a_consumer(spans: InMemorySpanExporter) -> None:
+    """The span is named for the task and has the attributes that OpenTelemetry says for messaging."""
+    process(CONTEXT)
+    span = only(spans)
+    assert (span.name, span.kind, span.parent) == (f"{TASK} process", trace.SpanKind.CONSUMER, None)
+    assert span.status.is_unset
+    assert dict(span.attributes or {}) == {
+        "messaging.system": "aws_sqs",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.message.id": "m-1",
+        "messaging.message.conversation_id": "c-1",
+        "messaging.destination.name": "orders",
+        "lambda_tasks.task": TASK,
+        "lambda_tasks.attempt": 2,
+        "lambda_tasks.outcome": "succeeded",
+    }
+
+
+def test_the_parent_is_the_producer_that_the_message_names(spans: InMemorySpanExporter) -> None:
+    """The span lies below the traceparent that arrived, and links to the span of the invocation."""
+    with trace.get_tracer("test").start_as_current_span("invocation") as invocation:
+        process(FROM_A_PRODUCER)
+        process(CONTEXT)
+    produced, plain, _ = spans.get_finished_spans()
+    assert produced.parent is not None
+    assert (produced.parent.trace_id, produced.parent.span_id, produced.parent.is_remote) == (TRACE_ID, SPAN_ID, True)
+    assert produced.parent.trace_state.to_header() == "vendor=1"
+    assert [link.context for link in produced.links] == [invocation.get_span_context()]
+    assert plain.parent == invocation.get_span_context()
+    assert list(plain.links) == []
+
+
+@pytest.mark.parametrize("outcome", ["failed", "retrying"])
+def test_a_failure_is_an_error(spans: InMemorySpanExporter, outcome: str) -> None:
+    """A task that did not succeed has the error's status, type and event."""
+    process(CONTEXT, outcome, ValueError("no"))
+    span = only(spans)
+    assert (span.status.status_code, span.status.description) == (trace.StatusCode.ERROR, "no")
+    assert (span.attributes or {})["error.type"] == "ValueError"
+    assert [event.name for event in span.events] == ["exception"]
+
+
+def test_a_failure_without_an_error_is_one_too(spans: InMemorySpanExporter) -> None:
+    """Where there is no exception the outcome is the type of the error."""
+    process(CONTEXT, "failed")
+    assert (only(spans).attributes or {})["error.type"] == "failed"
+
+
+def test_an_ignored_error_is_no_failure(spans: InMemorySpanExporter) -> None:
+    """What the task was told to ignore is an event of a span without an error."""
+    process(CONTEXT, "succeeded", FileNotFoundError("x"))
+    span = only(spans)
+    assert span.status.is_unset
+    assert [event.name for event in span.events] == ["exception"]
+
+
+def test_what_the_task_enqueues_lies_below_its_span(spans: InMemorySpanExporter) -> None:
+    """While the span is open, a message that is sent carries it."""
+    with activated(FROM_A_PRODUCER), tracing.process_span(FROM_A_PRODUCER):
+        sent, _ = outgoing_attributes()
+    context = only(spans).context
+    assert context is not None
+    assert sent["traceparent"]["StringValue"] == f"00-{TRACE_ID:032x}-{context.span_id:016x}-01"
+    assert sent["tracestate"]["StringValue"] == "vendor=1"
+
+
+class Broken:
+    """An OpenTelemetry that raises wherever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def test_a_broken_opentelemetry_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What OpenTelemetry raises is logged, and the task runs without a span."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", Broken())
+    process(CONTEXT)
+    assert caplog.messages == ["no span could be started"]
+
+
+def test_a_span_that_breaks_changes_nothing(spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that has no text, such as an SDK stumbles over, is logged and raised to nobody."""
+
+    class Wordless(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    process(CONTEXT, "failed", Wordless())
+    assert caplog.messages == ["the span could not be completed"]
+    assert only(spans).name == f"{TASK} process"
+
+
+ISOLATED = """
+import sys
+from lambda_tasks.tasks import tracing
+from lambda_tasks.tasks.context import Context
+tracing.prepare({})
+with tracing.process_span(Context()) as span:
+    span.conclude("succeeded", failed=False)
+assert not any(name.startswith("opentelemetry") for name in sys.modules)
+tracing.prepare({"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"})
+assert "opentelemetry.trace" in sys.modules
+"""
+
+
+def test_opentelemetry_is_imported_for_nobody_who_does_not_use_it() -> None:
+    """Being installed is no reason to import the API; asking it to set up an SDK is one."""
+    subprocess.run([sys.executable, "-c", ISOLATED], check=True, timeout=60)

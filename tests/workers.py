@@ -1,0 +1,68 @@
+"""Workers for tests: the real one, with an SQS on this machine, and a look at what became of each message."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from events import Context, sqs_event
+from lambda_tasks.aws.credentials import CredentialChain
+from lambda_tasks.aws.transport import CallFailed, Transport
+from lambda_tasks.settings import Settings
+from lambda_tasks.state.protocol import State
+from lambda_tasks.tasks import telemetry
+from lambda_tasks.tasks.dispatcher import dispatch
+from lambda_tasks.tasks.event import Record
+from lambda_tasks.tasks.telemetry import Report
+from lambda_tasks.tasks.worker import Worker
+from wrapper import base_environ
+
+
+class _Nowhere(Transport):
+    """A transport that does not even try."""
+
+    def call(self, *_: object, **__: object) -> dict[str, Any]:
+        raise CallFailed("nobody is there", code="AccessDenied")
+
+
+def worker(settings: Settings | None = None, *, aws_url: str = "", state: State | None = None) -> Worker:
+    """Return a worker as the handler makes it, for an SQS at `aws_url`; without one no call succeeds."""
+    environ = base_environ(aws_url or "http://127.0.0.1:9")
+    transport = (Transport if aws_url else _Nowhere)(CredentialChain(environ), environ)
+    made = Worker(settings or Settings(), transport, environ, state=state, jitter=lambda: 0.5)
+    _open.append(made)
+    return made
+
+
+def close_workers() -> None:
+    """Close what the workers of a test left open."""
+    while _open:
+        _open.pop().close()
+
+
+_open: list[Worker] = []
+
+
+@contextlib.contextmanager
+def reports() -> Iterator[list[Report]]:
+    """Collect the reports of messages, as a hook of the function's would."""
+    collected: list[Report] = []
+    hook = telemetry.on_outcome(collected.append)
+    try:
+        yield collected
+    finally:
+        telemetry._outcome_hooks.remove(hook)  # hooks are for the life of a function
+
+
+class Dispatched:
+    """What one invocation did: the ids of the messages that SQS keeps, and the report of each message."""
+
+    def __init__(self, made: Worker, *records: Record, seconds: float = 60) -> None:
+        with reports() as collected:
+            answer: Any = dispatch(sqs_event(*records), Context(seconds), made)
+        assert list(answer) == ["batchItemFailures"]
+        self.kept = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+        self.reports = {report.message_id: report for report in collected}
+        self.outcomes = [self.reports[record["messageId"]].outcome.value for record in records]
+        self.errors = [self.reports[record["messageId"]].error for record in records]
