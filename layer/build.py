@@ -25,7 +25,17 @@ ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
 
 # What is of use on a developer's machine only; paths below python/lambda_tasks.
-LEFT_OUT = frozenset({"__main__.py", "command_line", "local", "pytest_plugin.py", "testing.py"})
+LEFT_OUT = frozenset(
+    {
+        "__main__.py",
+        "command_line",
+        "environment/check.py",
+        "local",
+        "pytest_plugin.py",
+        "state/memory.py",
+        "testing.py",
+    }
+)
 
 MAX_ZIPPED_BYTES = 3 * 1024 * 1024
 MAX_UNPACKED_BYTES = 12 * 1024 * 1024
