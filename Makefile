@@ -103,7 +103,7 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 
 .PHONY: audit
 audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned dependencies, in a public database
-	@failed=; for lock in layer/requirements.txt tests/requirements*.txt; do \
+	@failed=; for lock in layer/requirements*.txt tests/requirements*.txt; do \
 		echo "$$lock"; \
 		$(VENV)/bin/python -m pip_audit --progress-spinner off --disable-pip --require-hashes $(AUDIT_OPTIONS) \
 			--requirement "$$lock" || failed=1; \

@@ -1,8 +1,8 @@
 """A cold start, measured whole: how long the emulator says that the init phase took, wrapper and imports included.
 
-`python -m benchmarks.cold_start [--rounds N]` prints three figures, measured in turn: (a) a bare handler, (b) the layer
-with its wrapper, one environment secret, five references and the dispatcher, (c) the same job as it is usually written.
-`--readme` also draws them into `benchmarks/cold_start.svg` and writes the table of the README.
+`PYTHONPATH=tests python -m benchmarks.cold_start [--rounds N]` prints three figures, measured in turn: (a) a bare
+handler, (b) the layer with its wrapper, one environment secret, five references and the dispatcher, (c) the same job as
+it is usually written. `--readme` also draws them into `benchmarks/cold_start.svg` and writes the table of the README.
 """
 
 from __future__ import annotations

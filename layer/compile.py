@@ -1,9 +1,10 @@
 """What the build runs with each interpreter, `python compile.py FOLDER PLACE`: byte code for every source in a folder.
 
 `PLACE` is where the folder will lie, for tracebacks. The byte code carries the hash of its source and is never checked
-against it, so the file times that an unpacked archive happens to have do not matter (PEP 552). The docstrings of
-modules and functions are left out: every cold start would read them, and nobody does. Those of classes stay, since
-`dataclass` would make up for a missing one, at a price.
+against it, so the file times that an unpacked archive happens to have do not matter (PEP 552).
+
+What only people and type checkers read is left out, since every cold start would read it too. Classes are left as they
+are: a dataclass lives by its annotations, and would make up for a missing docstring, at a price.
 """
 
 import ast
@@ -12,7 +13,6 @@ import marshal
 import os
 import sys
 
-_DOCUMENTED = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef)
 _UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 
 
@@ -29,22 +29,46 @@ def main(folder: str, place: str) -> None:
 
 
 def compiled(text: bytes, path: str) -> bytes:
-    tree = ast.parse(text, path)
-    strip(tree)
+    tree = ForRunning().visit(ast.parse(text, path))
     code = compile(tree, path, "exec", dont_inherit=True, optimize=0)
     del tree  # marshal tells objects that are referred to elsewhere from those that are not
     return marshal.dumps(code)
 
 
-def strip(tree: ast.Module) -> None:
-    """Take the docstrings of the module and its functions out."""
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED):
-            first = node.body[:1]
-            while ast.get_docstring(node) is not None:  # without one, the next text might be taken for it
-                node.body.pop(0)
-            if first and not node.body and not isinstance(node, ast.Module):
-                node.body.append(ast.copy_location(ast.Pass(), first[0]))
+class ForRunning(ast.NodeTransformer):
+    """Drop docstrings and annotations of functions, docstrings of modules, and what is under `if TYPE_CHECKING:`."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        without_docstring(node)
+        return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self.visit_function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self.visit_function(node)
+
+    def visit_function(self, node: "ast.FunctionDef | ast.AsyncFunctionDef") -> ast.AST:
+        place = node.body[0]
+        without_docstring(node)
+        node.body = node.body or [ast.copy_location(ast.Pass(), place)]
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_If(self, node: ast.If) -> "ast.AST | list[ast.stmt]":
+        self.generic_visit(node)
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse or ast.copy_location(ast.Pass(), node)
+        return node
+
+
+def without_docstring(node: "ast.Module | ast.FunctionDef | ast.AsyncFunctionDef") -> None:
+    while ast.get_docstring(node) is not None:  # without one, the next text might be taken for it
+        node.body.pop(0)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,13 @@ from layer.compile import compiled
 
 SOURCE = '''"""What the module is for."""
 from __future__ import annotations
+from dataclasses import dataclass, fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from somewhere import Anything
+else:
+    Anything = None
 
 def only_documented() -> None:
     """Nothing else."""
@@ -35,7 +42,14 @@ def documented(value: int) -> int:
 async def later() -> str:
     """Return a text that is no docstring."""
     "nor is this"
+    if TYPE_CHECKING:
+        import nothing
     return "text"
+
+@dataclass
+class Data:
+    number: int
+    text: str = "x"
 
 class Documented:
     """A class."""
@@ -103,14 +117,22 @@ def test_tree_has_its_permissions_whatever_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "a/b/c").stat().st_mode & 0o777 == 0o644
 
 
-def test_byte_code_leaves_out_what_nobody_reads() -> None:
-    """Docstrings of modules and functions are gone, those of classes and all else are there, on the same lines."""
+def test_byte_code_leaves_out_what_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docstrings and annotations of functions, and what type checkers see, are gone; all else is on the same lines."""
+    code = compiled(SOURCE.encode(), "/opt/python/module.py")
     module = types.ModuleType("module")
-    exec(marshal.loads(compiled(SOURCE.encode(), "/opt/python/module.py")), module.__dict__)  # noqa: S102, S302
+    monkeypatch.setitem(sys.modules, "module", module)  # where a dataclass looks up its annotations
+    exec(marshal.loads(code), module.__dict__)  # noqa: S102, S302
 
     documented = [module, module.only_documented, module.documented, module.later, module.Documented.method]
     assert [one.__doc__ for one in documented] == [None] * len(documented)
+    assert all(one.__annotations__ == {} for one in documented[1:])
+    assert b"somewhere" not in code
+    assert b"nothing" not in code
+    assert module.Anything is None
     assert module.Documented.__doc__ == "A class."
+    assert [(field.name, field.type) for field in module.fields(module.Data)] == [("number", "int"), ("text", "str")]
+    assert module.Data(1) == module.Data(1, text="x")
     assert module.only_documented() is None
     assert module.documented(1) == 2
     assert inspect.iscoroutinefunction(module.later)
