@@ -1,6 +1,7 @@
 """The whole way on this machine: secrets, the exec wrapper, the real runtime, SQS, and what became of every message.
 
-`make demo` runs it. It exits with status 0 only where every outcome is the expected one, and says which was not.
+`make demo` runs it. It drives ``lambda-tasks local`` with template.yaml, and exits with status 0 only where every
+outcome is the expected one; it says which was not.
 """
 
 from __future__ import annotations
@@ -9,29 +10,24 @@ import argparse
 import base64
 import json
 import secrets
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from lambda_tasks.local.embedded_aws import EmbeddedAws, embedded_aws
-from lambda_tasks.local.emulator import emulator
-from lambda_tasks.local.emulator_log import init_durations_ms, json_records
-from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.event_source_mapping import EventSourceMapping
-from lambda_tasks.local.queue import Message, Queue, create_queue, redrive_policy
-from lambda_tasks.local.runtime import Function, Runtime, running
+from lambda_tasks.local.emulator_log import json_records
 from shop.image import Image
 from shop.signature import sign
 
 ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "template.yaml"
 LAYER = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
 CACHE = ROOT / "build"
 
-# Short, so that the demo is. On AWS: at least 6 times the function's timeout, and at least 5 receives.
-VISIBILITY_TIMEOUT_SECONDS = 1
-MAX_RECEIVE_COUNT = 5
 LONGEST_SECONDS = 60
 
 
@@ -47,7 +43,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a message, as the dispatcher logged it after its last attempt."""
+    """What became of a message, as ``lambda-tasks local`` reports it."""
 
     task: str
     outcome: str
@@ -55,14 +51,22 @@ class Result:
     duration_ms: float
 
 
-@dataclass(frozen=True)
-class Shop:
-    """What was made in the embedded AWS, and the values that only the secrets hold."""
+@dataclass
+class Session:
+    """What ``lambda-tasks local`` printed: the ids of the messages, log lines, starts, and the summary."""
 
-    queue: Queue
-    dead_letters: Queue
-    references: Mapping[str, str]
-    values: Mapping[str, str]
+    exit_status: int = 0
+    sent: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def results(self) -> dict[str, Result]:
+        """Return what became of each message."""
+        return {
+            one["message_id"]: Result(one["task"] or "-", one["outcome"], one["deliveries"], one["duration_ms"] or 0.0)
+            for one in self.summary.get("messages", ())
+        }
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,22 +77,64 @@ def main(arguments: Sequence[str]) -> int:
     if not layer.exists():
         parser.error(f"there is no {layer}: run `make layer`")
     started = time.monotonic()
-    with embedded_aws() as aws:
-        shop = deploy(aws)
-        with running(function(aws, shop, layer), emulator(CACHE)) as runtime:
-            messages = {shop.queue.send(expected.body): expected for expected in expectations()}
-            errors = drain(shop, runtime)
-            lines = runtime.log_lines()
-        dead_letters = dict(map(reason, shop.dead_letters.receive(limit=2 * len(messages))))
+    values, expected = make_values(), expectations()
+    with tempfile.TemporaryDirectory(prefix="lambda-tasks-demo-") as folder:
+        session = run(layer, values, expected, Path(folder))
+    if session.exit_status not in (0, 1):
+        return session.exit_status
 
-    results = read_results(lines)
+    messages = dict(zip(session.sent, expected, strict=True))
+    results = session.results()
+    dead_letters = [one["message_id"] for one in session.summary["dead_letters"]]
     print_results(messages, results)
-    print_dead_letters(dead_letters, messages, results)
-    print_cold_start(lines, runtime)
-    problems = [*errors, *unexpected(messages, results), *misplaced(messages, dead_letters)]
-    problems += [*unproven(lines, shop.values), *leaked(lines, shop.values)]
+    print_dead_letters(session.summary["dead_letters"], messages)
+    print_cold_starts(session)
+    problems = [f"the function failed: {error}" for error in session.summary["function_errors"]]
+    problems += [*unexpected(messages, results), *misplaced(messages, dead_letters)]
+    problems += [*unproven(session.lines, values), *leaked(session.lines, values)]
     print_verdict(problems, len(messages), time.monotonic() - started)
     return 1 if problems else 0
+
+
+def make_values() -> dict[str, str]:
+    """Return values for the secrets of template.yaml that no one has seen."""
+    return {
+        # All that a shell, a line-based format or an encoding could break.
+        "SHOP_DATABASE_PASSWORD": f"{secrets.token_urlsafe()} '\"$(exit 1)`exit 1`\n\\é=",
+        "SHOP_API_TOKEN": secrets.token_urlsafe(),
+        "SHOP_SIGNING_KEY": secrets.token_urlsafe(),
+    }
+
+
+def run(layer: Path, values: Mapping[str, str], expected: Sequence[Expected], folder: Path) -> Session:
+    """Run ``lambda-tasks local`` until its queues are empty, and return what it printed."""
+    (folder / "values.json").write_text(json.dumps(values))
+    (folder / "messages").write_text("\n".join(one.body for one in expected))
+    options = ["--template", str(TEMPLATE), "--layer", f"TasksLayer={layer}", "--cache", str(CACHE), "--port", "0"]
+    options += ["--env-file", str(folder / "values.json"), "--messages", str(folder / "messages")]
+    options += ["--once", "--timeout", str(LONGEST_SECONDS), "--json"]
+    # Under coverage, or any other way in which this interpreter was told to start others.
+    command = [sys.executable, "-m", "lambda_tasks", "local", *options]
+    session = Session()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - for mypy: it is a pipe
+        for line in process.stdout:
+            read(json.loads(line), session)
+    session.exit_status = process.returncode
+    return session
+
+
+def read(event: dict[str, Any], session: Session) -> None:
+    """Note one line that ``lambda-tasks local`` printed."""
+    match event["event"]:
+        case "sent":
+            session.sent.append(event["message_id"])
+        case "log":
+            session.lines.append(event["line"])
+        case "init":
+            session.starts.append(event)
+        case "summary":
+            session.summary = event
 
 
 def expectations() -> list[Expected]:
@@ -113,80 +159,6 @@ def expectations() -> list[Expected]:
 def task_message(name: str, **kwargs: object) -> Expected:
     """Return a message that runs one of the shop's tasks."""
     return Expected("", json.dumps({"task_name": f"shop.tasks.{name}", "kwargs": kwargs, "n_retries": 0}))
-
-
-def deploy(aws: EmbeddedAws) -> Shop:
-    """Create what template.yaml describes: two queues and the secrets, here with values that no one has seen."""
-    values = {
-        # All that a shell, a line-based format or an encoding could break.
-        "SHOP_DATABASE_PASSWORD": f"{secrets.token_urlsafe()} '\"$(exit 1)`exit 1`\n\\é=",
-        "SHOP_API_TOKEN": secrets.token_urlsafe(),
-        "SHOP_SIGNING_KEY": secrets.token_urlsafe(),
-    }
-    manager = aws.client("secretsmanager")
-
-    def secret(name: str, value: str) -> str:
-        return str(manager.create_secret(Name=name, SecretString=value)["ARN"])
-
-    environment = {"SHOP_CURRENCY": "EUR", "SHOP_DATABASE_PASSWORD": values["SHOP_DATABASE_PASSWORD"]}
-    keys = {"api_token": values["SHOP_API_TOKEN"], "signing_key": values["SHOP_SIGNING_KEY"]}
-    keys_arn = secret("shop/keys", json.dumps(keys))
-    references = {
-        "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN": secret("shop/environment", json.dumps(environment)),
-        "LAMBDA_TASKS_SECRET_SHOP_API_TOKEN": f"{keys_arn}:api_token::",
-        "LAMBDA_TASKS_SECRET_SHOP_SIGNING_KEY": f"{keys_arn}:signing_key::",
-    }
-    sqs = aws.client("sqs")
-    dead_letters = create_queue(sqs, "shop-dead-letters")
-    redrive = redrive_policy(dead_letters, MAX_RECEIVE_COUNT)
-    queue = create_queue(sqs, "shop", VisibilityTimeout=str(VISIBILITY_TIMEOUT_SECONDS), RedrivePolicy=redrive)
-    return Shop(queue, dead_letters, references, values)
-
-
-def function(aws: EmbeddedAws, shop: Shop, layer: Path) -> Function:
-    """Return the function as template.yaml configures it."""
-    settings = {
-        "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bin/lambda-tasks-exec",
-        "LAMBDA_TASKS_MODULES": "shop.tasks",
-        "LAMBDA_TASKS_QUEUE_URL": shop.queue.url,
-    }
-    return Function(
-        code=ROOT / "examples",
-        handler="lambda_tasks.handler.handler",
-        layers=(layer,),
-        environ={**aws.environ(), **shop.references, **settings},
-        name="shop-worker",
-    )
-
-
-def drain(shop: Shop, runtime: Runtime) -> list[str]:
-    """Run the event source mapping until every message was deleted or redriven; return the function errors."""
-    mapping = EventSourceMapping(shop.queue, runtime.invoke)
-    deadline = time.monotonic() + LONGEST_SECONDS
-    errors = []
-    while shop.queue.depth() and time.monotonic() < deadline:
-        batch = mapping.poll(wait_seconds=1)
-        if batch and batch.invocation.is_error:
-            errors.append(f"the function failed: {batch.invocation.payload}")
-    return errors
-
-
-def read_results(lines: Iterable[str]) -> dict[str, Result]:
-    """Return what the dispatcher logged last about each message."""
-    return {
-        record["message_id"]: Result(
-            record.get("task") or "-", record["outcome"], record["attempt"], record["duration_ms"]
-        )
-        for record in json_records(lines)
-        if "outcome" in record
-    }
-
-
-def reason(letter: Message) -> tuple[str, str]:
-    """Return the id that a dead letter had as a message, and the type of the error that it says it ended with."""
-    attributes = {name: value["StringValue"] for name, value in letter.get("MessageAttributes", {}).items()}
-    message_id = attributes.get("lambda_tasks_message_id", letter["MessageId"])
-    return str(message_id), str(attributes.get("lambda_tasks_error_type", "(no reason)"))
 
 
 def unexpected(messages: Mapping[str, Expected], results: Mapping[str, Result]) -> list[str]:
@@ -232,33 +204,30 @@ def leaked(lines: Iterable[str], values: Mapping[str, str]) -> list[str]:
 
 def print_results(messages: Mapping[str, Expected], results: Mapping[str, Result]) -> None:
     """Print one line a message, in the order in which they were sent."""
-    print(f"{'task':<28} {'outcome':<10} {'attempts':>8} {'time':>10}  message")
+    print(f"{'task':<28} {'outcome':<10} {'attempts':>10} {'time':>10}  message")
     for message_id, expected in messages.items():
         result = results.get(message_id, Result("-", "nothing", 0, 0.0))
         time_ms = f"{result.duration_ms:.1f} ms"
-        print(f"{result.task:<28} {result.outcome:<10} {result.attempts:>8} {time_ms:>10}  {expected.what}".rstrip())
+        print(f"{result.task:<28} {result.outcome:<10} {result.attempts:>10} {time_ms:>10}  {expected.what}".rstrip())
 
 
-def print_dead_letters(
-    reasons: Mapping[str, str], messages: Mapping[str, Expected], results: Mapping[str, Result]
-) -> None:
-    """Print what lies in the dead-letter queue, with its reason; nothing was deleted that did not succeed."""
-    print(
-        f"\nIn the dead-letter queue, {len(reasons)} messages:\n{'task':<28} {'receives':>8}  {'reason':<18}  message"
-    )
-    for message_id, error_type in reasons.items():
-        result, what = results.get(message_id), messages[message_id].what
-        task, receives = (result.task, result.attempts) if result else ("-", 0)
-        print(f"{task:<28} {receives:>8}  {error_type:<18}  {what}".rstrip())
+def print_dead_letters(letters: Sequence[Mapping[str, Any]], messages: Mapping[str, Expected]) -> None:
+    """Print what lies in the dead-letter queue, with the reason; nothing was deleted that did not succeed."""
+    print(f"\nIn the dead-letter queue, {len(letters)} messages:\n{'message':<15} {'error':<18} why")
+    for letter in letters:
+        expected = messages.get(letter["message_id"])
+        why = " ".join((letter["error_message"] or "").split())[:62]
+        print(f"{expected.what if expected else '-':<15} {letter['error_type'] or '-':<18} {why}".rstrip())
 
 
-def print_cold_start(lines: Sequence[str], runtime: Runtime) -> None:
-    """Print how long the init phase took, and the resolver's part of it."""
-    resolved = [record for record in json_records(lines) if "resolved" in record]
-    for init_ms, record in zip(init_durations_ms(lines), resolved, strict=False):
+def print_cold_starts(session: Session) -> None:
+    """Print how long each init phase took, and the resolver's part of it."""
+    resolved = [record for record in json_records(session.lines) if "resolved" in record]
+    print()
+    for start, record in zip(session.starts, resolved, strict=False):
         part = f"{record['duration_ms']:.0f} ms of it in the resolver"
-        print(f"\nCold start: {init_ms:.0f} ms, {part} ({record['variables']} variables, {record['secrets']} secrets).")
-    print(f"The layer was at {runtime.opt}.")
+        counts = f"{record['variables']} variables, {record['secrets']} secrets"
+        print(f"Cold start: {start['duration_ms']:.0f} ms, {part} ({counts}). The layer was at {start['opt']}.")
 
 
 def print_verdict(problems: Sequence[str], count: int, seconds: float) -> None:
@@ -270,7 +239,4 @@ def print_verdict(problems: Sequence[str], count: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except LocalError as local_error:
-        sys.exit(f"demo: {local_error}")
+    sys.exit(main(sys.argv[1:]))

@@ -64,7 +64,7 @@ def command(
         session = started(plan, report, output, closing)
         report.ready(session)
         for body in bodies:
-            send(next(iter(session.queues.values())), body)
+            report.sent(send(next(iter(session.queues.values())), body))
         status = _drain(session, report, output, timeout) if once else _serve(session, output)
     for problem in session.problems:
         raise problem

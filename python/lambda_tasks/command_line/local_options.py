@@ -80,11 +80,11 @@ def plan(
 
     """
     return Plan(
-        template=template,
+        template=template.resolve() if template.exists() else template,
         values=read_env_file(env_file) if env_file else {},
         parameters=pairs(parameter, "parameter"),
-        layers={name: Path(path) for name, path in pairs(layer, "layer").items()},
-        cache=cache or _user_cache(),
+        layers={name: Path(path).resolve() for name, path in pairs(layer, "layer").items()},
+        cache=(cache or _user_cache()).resolve(),
         region=region,
         port=port,
         endpoint_url=endpoint_url,

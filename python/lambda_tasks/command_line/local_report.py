@@ -45,6 +45,11 @@ class LocalReport:
         for name, value in variables.items():
             self._output.line(f"  export {name}={value}")
 
+    def sent(self, message_id: str) -> None:
+        """Say to programs which id a message got, in the order in which they gave them."""
+        if self._output.as_json:
+            self._output.json({"event": "sent", "message_id": message_id})
+
     def hear(self, line: LogLine | InitReport) -> None:
         """Print a line of a function's log, or how long it took to start."""
         with self._lock:
@@ -116,6 +121,7 @@ def log_text(line: LogLine) -> Text:
     trace = record.get("stackTrace") or record.get("stack_trace")
     if isinstance(trace, list):
         text += "\n" + "".join(str(one) if str(one).endswith("\n") else f"{one}\n" for one in trace).rstrip()
+        text += f"\n{record.get('errorType')}: {record.get('errorMessage')}"
     outcome = outcome_of(line)
     if outcome is not None:
         return Text(text, style=outcome_text(outcome.outcome).style)

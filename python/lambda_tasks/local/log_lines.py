@@ -132,8 +132,11 @@ class LogFollower:
             return
         record = _json(text)
         with self._lock:
-            running = self._waiting[0] if self._waiting else None
-            message_id = str(record["message_id"]) if record and record.get("message_id") else running
+            message_id = self._waiting[0] if self._waiting else None
+            if record is not None and not record.get("requestId"):
+                message_id = None  # the runtime gives every record of an invocation its id: this is the init phase
+            if record and record.get("message_id"):
+                message_id = str(record["message_id"])
             line = LogLine(self._function, text, message_id, record)
             outcome = outcome_of(line)
             if outcome is not None and outcome.message_id in self._waiting:
