@@ -125,6 +125,10 @@ class ThreadInterrupter:
                 alarm.cancel()
 
 
+class _Left(BaseException):
+    """Raised in place of a limit that the thread has not seen yet, once the task is over."""
+
+
 class _Target:
     """The thread that runs a task, for as long as it does."""
 
@@ -132,29 +136,39 @@ class _Target:
         self._thread_id = threading.get_ident()
         self._lock = threading.Lock()
         self._is_running = True
+        self._was_interrupted = False
 
     def interrupt(self, error: type[BaseException]) -> None:
         with self._lock:
             if self._is_running:
+                self._was_interrupted = True
                 _set_asynchronous_exception(self._thread_id, error)
 
     def leave_for_certain(self) -> None:
-        """Be interrupted no more; an error that arrives right now is too late to matter."""
-        while self._is_running:
+        """Be interrupted no more; an error that arrives right now is too late to matter.
+
+        An error that may still be pending is replaced by one that is caught here. Taking it back instead (an exception
+        of NULL) would leave CPython up to 3.12 looking for it for ever: slowly, and under a tracer without an end.
+        """
+        while self._is_running or self._was_interrupted:
             try:
                 with self._lock:
                     self._is_running = False
-                    _set_asynchronous_exception(self._thread_id, None)
+                if self._was_interrupted:
+                    _set_asynchronous_exception(self._thread_id, _Left)
+                    while True:  # it is raised at one of the next instructions
+                        pass
             except (SoftTimeLimitExceeded, HardTimeLimitExceeded):
                 continue
+            except _Left:
+                self._was_interrupted = False
 
 
-def _set_asynchronous_exception(thread_id: int, error: type[BaseException] | None) -> None:
-    """Raise `error` in a thread when it next runs Python code, or take back one that was not raised yet.
+def _set_asynchronous_exception(thread_id: int, error: type[BaseException]) -> None:
+    """Raise `error` in a thread when it next runs Python code, in place of one that was not raised yet.
 
     Source: https://docs.python.org/3/c-api/threads.html#c.PyThreadState_SetAsyncExc
     """
     import ctypes  # noqa: PLC0415 - only where tasks run in threads
 
-    what = ctypes.py_object(error) if error is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), what)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))
