@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_tasks.local.event_source_mapping import Batch, EventSourceMapping, failures, record
+from lambda_tasks.local.filter_criteria import FilterCriteria
 from lambda_tasks.local.queue import Queue, redrive_policy
 from lambda_tasks.local.runtime import Invocation
 
@@ -147,6 +150,131 @@ def test_message_is_redriven_after_max_receive_count(make_queue: MakeQueue) -> N
 
     assert [ids(batch) for batch in batches] == [[message_id], [message_id]]
     assert dead_letters.depth() == 1
+
+
+def test_without_reports_an_answer_deletes_the_batch(make_queue: MakeQueue) -> None:
+    """Where the mapping does not read partial batch responses only a function error keeps messages, and all of them."""
+    queue = make_queue(VisibilityTimeout="1")
+    first = queue.send("a")
+
+    answered = EventSourceMapping(queue, lambda _: Invocation(failing(first)), reports_failures=False)
+    assert poll(answered).failed == frozenset()
+    assert queue.depth() == 0
+
+    second = queue.send("b")
+    raising = EventSourceMapping(queue, lambda _: Invocation(None, is_error=True), reports_failures=False)
+    assert poll(raising).failed == {second}
+    assert queue.depth() == 1
+
+
+def test_a_window_gathers_what_comes_within_it(make_queue: MakeQueue) -> None:
+    """A batch waits for more until its window has passed, counted from its first message."""
+    queue, events = make_queue(), list[Any]()
+    queue.send("first")
+    later = threading.Timer(0.3, queue.send, ["second"])
+    source = EventSourceMapping(queue, recording(events), window_seconds=2)
+    started = time.monotonic()
+
+    later.start()
+    batch = poll(source)
+
+    assert sorted(message["Body"] for message in batch.messages) == ["first", "second"]
+    assert time.monotonic() - started >= 2
+    later.join()
+
+
+def test_a_full_batch_does_not_wait_for_its_window(make_queue: MakeQueue) -> None:
+    """A batch that has its size is handed on at once, however long the window is."""
+    queue = make_queue()
+    for body in "abc":
+        queue.send(body)
+    source = EventSourceMapping(queue, lambda _: Invocation(None), batch_size=3, window_seconds=300)
+
+    assert len(poll(source).messages) == 3
+
+
+def test_a_stopped_mapping_hands_nothing_on(make_queue: MakeQueue) -> None:
+    """What was received while the session ends is left in the queue."""
+    queue, events = make_queue(), list[Any]()
+    queue.send("a")
+
+    assert EventSourceMapping(queue, recording(events)).poll(1, is_stopping=lambda: True) is None
+    assert (events, queue.depth()) == ([], 1)
+
+
+def test_what_the_filter_does_not_match_is_deleted(make_queue: MakeQueue) -> None:
+    """The function sees matching messages alone; the others are gone, as Lambda deletes them."""
+    queue, events = make_queue(), list[Any]()
+    for body in ('{"kind": "order", "total": 12}', '{"kind": "order", "total": 3}', '{"kind": "note"}', "no JSON"):
+        queue.send(body)
+    criteria = FilterCriteria.parse(['{"body": {"kind": ["order"], "total": [{"numeric": [">", 10]}]}}'])
+
+    poll(EventSourceMapping(queue, recording(events), filter_criteria=criteria))
+
+    bodies = [record["body"] for event in events for record in event["Records"]]
+    assert bodies == ['{"kind": "order", "total": 12}']
+    assert queue.depth() == 0
+
+
+def test_a_queue_of_what_does_not_match_invokes_nothing(make_queue: MakeQueue) -> None:
+    """Where nothing matches the function is not invoked, and the queue is empty."""
+    queue, events = make_queue(), list[Any]()
+    queue.send("x")
+    criteria = FilterCriteria.parse(['{"body": {"a": [1]}}'])
+
+    assert EventSourceMapping(queue, recording(events), filter_criteria=criteria).poll(1) is None
+    assert (events, queue.depth()) == ([], 0)
+
+
+def test_a_message_that_takes_too_long_is_delivered_twice(make_queue: MakeQueue) -> None:
+    """Delivery is at least once: when the visibility timeout passes while it is run, another poller gets it too."""
+    queue = make_queue(VisibilityTimeout="1")
+    message_id = queue.send("slow")
+    counts = list[str]()
+
+    def invoke(event: dict[str, Any]) -> Invocation:
+        counts.append(event["Records"][0]["attributes"]["ApproximateReceiveCount"])
+        if len(counts) == 1:
+            assert ids(poll(source)) == [message_id]  # while the first delivery still runs
+        return Invocation(None)
+
+    source = EventSourceMapping(queue, invoke)
+    poll(source)
+
+    assert counts == ["1", "2"]
+    assert queue.depth() == 0
+
+
+def test_pollers_are_what_limits_concurrency(make_queue: MakeQueue) -> None:
+    """With two pollers two batches run at the same time, and never a third."""
+    queue = make_queue()
+    for number in range(6):
+        queue.send(str(number))
+    running, most, lock, together = 0, 0, threading.Lock(), threading.Barrier(2, timeout=10)
+
+    def invoke(_: dict[str, Any]) -> Invocation:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        together.wait()
+        with lock:
+            running -= 1
+        return Invocation(None)
+
+    source = EventSourceMapping(queue, invoke, batch_size=1)
+
+    def poller() -> None:
+        for _ in range(3):
+            poll(source)
+
+    threads = [threading.Thread(target=poller) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (most, queue.depth()) == (2, 0)
 
 
 def test_empty_queue_invokes_nothing(make_queue: MakeQueue) -> None:

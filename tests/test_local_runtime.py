@@ -10,7 +10,8 @@ import subprocess
 import sys
 import textwrap
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ import pytest
 
 from lambda_tasks.local import emulator_log, file_system, runtime_bootstrap
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.runtime import Function, Invocation, Runtime, read_answer, running
+from lambda_tasks.local.runtime import Function, Invocation, RunningFunction, read_answer, running
+from lambda_tasks.local.runtime_server import serving
+
+Start = Callable[..., AbstractContextManager[RunningFunction]]
 
 HANDLER = """
 import importlib, logging, os, subprocess, sys, threading
@@ -71,6 +75,14 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(params=["emulator", "our own server"])
+def start(request: pytest.FixtureRequest, emulator_path: Path) -> Start:
+    """Start a function under AWS's emulator, and by a server of our own: one is to be like the other."""
+    if request.param == "emulator":
+        return lambda function, **options: running(function, emulator_path, **options)
+    return serving
+
+
 def make_layer(path: Path, files: Mapping[str, str]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
@@ -85,10 +97,14 @@ def wrapped_function(code: Path, wrapper: str) -> Function:
     return Function(code, "app.handler", (layer,), {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bin/wrapper"})
 
 
-def do(runtime: Runtime, what: str, **event: object) -> Any:
+def do(runtime: RunningFunction, what: str, **event: object) -> Any:
     invocation = runtime.invoke({"do": what, **event})
     assert not invocation.is_error, invocation
     return invocation.payload
+
+
+def log_lines(runtime: RunningFunction) -> list[str]:
+    return runtime.log_path.read_text().split("\n")
 
 
 def await_exit(pid: int) -> None:
@@ -103,20 +119,20 @@ def await_exit(pid: int) -> None:
         os.close(descriptor)
 
 
-def test_result_is_returned(code: Path, emulator_path: Path) -> None:
+def test_result_is_returned(code: Path, start: Start) -> None:
     """What the handler returns is the answer."""
-    with running(Function(code, "app.handler"), emulator_path) as runtime:
+    with start(Function(code, "app.handler")) as runtime:
         assert runtime.invoke({"do": "echo", "text": "hé"}) == Invocation({"do": "echo", "text": "hé"})
 
 
 @pytest.mark.parametrize("mount", [True, False])
-def test_wrapper_and_layer_are_where_lambda_has_them(code: Path, emulator_path: Path, *, mount: bool) -> None:
+def test_wrapper_and_layer_are_where_lambda_has_them(code: Path, start: Start, *, mount: bool) -> None:
     """The layer's wrapper starts the runtime and its modules can be imported, with or without a mount at /opt."""
     if mount and not file_system.can_mount(code, []):
         pytest.skip("this machine does not let us mount at /opt")
     function = wrapped_function(code, '#!/bin/sh\nexport WRAPPED="$2 $0"\nexec "$@"\n')
 
-    with running(function, emulator_path, mount=mount) as runtime:
+    with start(function, mount=mount) as runtime:
         environ, path = do(runtime, "environ"), do(runtime, "path")
         in_layer = do(runtime, "import", name="in_layer")
 
@@ -127,9 +143,9 @@ def test_wrapper_and_layer_are_where_lambda_has_them(code: Path, emulator_path: 
     assert path[1:4] == runtime_bootstrap.search_path("", runtime.opt, environ["LAMBDA_RUNTIME_DIR"])[1:]
 
 
-def test_environment_is_lambdas_alone(code: Path, emulator_path: Path) -> None:
+def test_environment_is_lambdas_alone(code: Path, start: Start) -> None:
     """The function sees its own variables and Lambda's; none of this process's own, and no PYTHONPATH."""
-    with running(Function(code, "app.handler", environ={"OWN": "1"}), emulator_path) as runtime:
+    with start(Function(code, "app.handler", environ={"OWN": "1"})) as runtime:
         environ = do(runtime, "environ")
 
     assert environ["OWN"] == "1"
@@ -139,9 +155,9 @@ def test_environment_is_lambdas_alone(code: Path, emulator_path: Path) -> None:
     assert [name for name in environ if not name.startswith((*lambdas, "OWN"))] == []
 
 
-def test_only_the_runtimes_packages_can_be_imported(code: Path, emulator_path: Path) -> None:
+def test_only_the_runtimes_packages_can_be_imported(code: Path, start: Start) -> None:
     """Of this environment the function sees what the managed runtime brings, and not the source tree."""
-    with running(Function(code, "app.handler"), emulator_path) as runtime:
+    with start(Function(code, "app.handler")) as runtime:
         found = {
             name: do(runtime, "import", name=name) is not None
             for name in ("awslambdaric", "boto3", "lambda_tasks", "msgspec", "moto", "pytest")
@@ -150,9 +166,9 @@ def test_only_the_runtimes_packages_can_be_imported(code: Path, emulator_path: P
     assert [name for name, is_there in found.items() if is_there] == ["awslambdaric", "boto3"]
 
 
-def test_function_error_is_told_from_a_result(code: Path, emulator_path: Path) -> None:
+def test_function_error_is_told_from_a_result(code: Path, start: Start) -> None:
     """An exception is an error with its type and message, and the function goes on after it."""
-    with running(Function(code, "app.handler"), emulator_path) as runtime:
+    with start(Function(code, "app.handler")) as runtime:
         invocation = runtime.invoke({"do": "raise"})
         assert do(runtime, "echo") == {"do": "echo"}
 
@@ -160,41 +176,41 @@ def test_function_error_is_told_from_a_result(code: Path, emulator_path: Path) -
     assert (invocation.payload["errorType"], invocation.payload["errorMessage"]) == ("ValueError", "not today")
 
 
-def test_init_error_reaches_the_invoker(code: Path, emulator_path: Path) -> None:
+def test_init_error_reaches_the_invoker(code: Path, start: Start) -> None:
     """What a wrapper posts as init error is what every invocation gets."""
-    with running(wrapped_function(code, REFUSING_WRAPPER), emulator_path) as runtime:
+    with start(wrapped_function(code, REFUSING_WRAPPER)) as runtime:
         invocations = [runtime.invoke({}), runtime.invoke({})]
 
     error = {"errorType": "Layer.Refused", "errorMessage": "no such secret", "stackTrace": []}
     assert invocations == [Invocation(error, is_error=True)] * 2
 
 
-def test_silent_exit_in_the_init_phase_is_an_error(code: Path, emulator_path: Path) -> None:
+def test_silent_exit_in_the_init_phase_is_an_error(code: Path, start: Start) -> None:
     """A wrapper that exits without a reason is an error too, and its last words are in the log."""
-    with running(wrapped_function(code, "#!/bin/sh\necho last words >&2\nexit 1\n"), emulator_path) as runtime:
+    with start(wrapped_function(code, "#!/bin/sh\necho last words >&2\nexit 1\n")) as runtime:
         invocation = runtime.invoke({})
-        lines = runtime.log_lines()
+        lines = log_lines(runtime)
 
     assert invocation.is_error
     assert invocation.payload["errorType"] == "Runtime.ExitError"
     assert "last words" in lines
 
 
-def test_runtime_starts_again_after_it_died(code: Path, emulator_path: Path) -> None:
+def test_runtime_starts_again_after_it_died(code: Path, start: Start) -> None:
     """A runtime that exits fails its invocation; the next one has an init phase of its own."""
-    with running(Function(code, "app.handler"), emulator_path) as runtime:
+    with start(Function(code, "app.handler")) as runtime:
         invocation = runtime.invoke({"do": "exit"})
         assert do(runtime, "echo") == {"do": "echo"}
-        lines = runtime.log_lines()
+        lines = log_lines(runtime)
 
     assert invocation.is_error
     assert invocation.payload["errorType"] == "Runtime.ExitError"
     assert len(emulator_log.init_durations_ms(lines)) == 2
 
 
-def test_invocation_ends_at_the_functions_timeout(code: Path, emulator_path: Path) -> None:
+def test_invocation_ends_at_the_functions_timeout(code: Path, start: Start) -> None:
     """A handler that does not return is stopped, and the invoker reads that the time was up."""
-    with running(Function(code, "app.handler", timeout_seconds=1), emulator_path) as runtime:
+    with start(Function(code, "app.handler", timeout_seconds=1)) as runtime:
         invocation = runtime.invoke({"do": "hang"})
 
     assert invocation.is_error
@@ -204,12 +220,12 @@ def test_invocation_ends_at_the_functions_timeout(code: Path, emulator_path: Pat
     }
 
 
-def test_log_holds_durations_and_records(code: Path, emulator_path: Path) -> None:
+def test_log_holds_durations_and_records(code: Path, start: Start) -> None:
     """The log tells how long init phase and invocations took, and what the function logged."""
-    with running(Function(code, "app.handler"), emulator_path) as runtime:
+    with start(Function(code, "app.handler")) as runtime:
         do(runtime, "echo")
         do(runtime, "path")
-        lines = runtime.log_lines()
+        lines = log_lines(runtime)
 
     reports = emulator_log.reports(lines)
     records = emulator_log.json_records(lines)
@@ -226,10 +242,10 @@ def test_log_lines_that_only_look_like_records_are_left_out() -> None:
     assert emulator_log.reports(lines) == [emulator_log.Report("x", 1.5)]
 
 
-def test_nothing_outlives_the_with_block(code: Path, emulator_path: Path) -> None:
+def test_nothing_outlives_the_with_block(code: Path, start: Start) -> None:
     """The emulator, the runtime and what the function left behind are gone."""
-    with running(Function(code, "app.handler"), emulator_path) as runtime:
-        pids = [*do(runtime, "pids"), do(runtime, "leave a process behind")]
+    with start(Function(code, "app.handler")) as runtime:
+        pids = {*do(runtime, "pids"), do(runtime, "leave a process behind")} - {os.getpid()}
 
     for pid in pids:
         await_exit(pid)

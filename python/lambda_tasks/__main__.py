@@ -12,7 +12,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "lambda_tasks":
             raise
-        sys.exit(f"lambda-tasks: {error.name} is not installed: pip install 'lambda-tasks[cli]'")
+        print(f"lambda-tasks: {error.name} is not installed: pip install 'lambda-tasks[cli]'", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from lambda_tasks import Item, Reject, Retry, SoftTimeLimitExceeded, context, task
@@ -41,6 +43,11 @@ def leave() -> NoReturn:
 @task
 def misannotated(*, order: Nowhere) -> None:  # type: ignore[name-defined]  # noqa: F821
     """A task that no message can fit."""
+
+
+@task
+def everything(*, number: int, text: str, day: date, price: Decimal, names: list[int]) -> None:
+    """A task with kwargs of several kinds."""
 
 
 @task

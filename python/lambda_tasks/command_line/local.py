@@ -117,16 +117,17 @@ def _drain(session: Session, report: LocalReport, output: Output, timeout: float
     total = session.depth()
     try:
         with output.progress("Running", total=total) as bar:
-            drained = session.wait_until_drained(
+            session.wait_until_drained(
                 timeout,
                 lambda left: bar.update(0, completed=max(0, total - left)),  # type: ignore[arg-type]
             )
     except KeyboardInterrupt:
-        drained = False
+        output.line("Interrupted.")
     if session.problems:
         return 1
+    left = session.depth()
     session.finish()
-    return 0 if report.summary(session, drained=drained) else 1
+    return 0 if report.summary(session, left=left) else 1
 
 
 def _serve(session: Session, output: Output) -> int:

@@ -43,7 +43,7 @@ class LocalReport:
         self._output.line(f"{names} takes messages from {', '.join(queue.url for queue in sources)}", style="bold")
         self._output.line("For programs that send to it:")
         for name, value in variables.items():
-            self._output.line(f"  export {name}={value}")
+            self._output.line(f"  export {name}={value}", is_for_copying=True)
 
     def sent(self, message_id: str) -> None:
         """Say to programs which id a message got, in the order in which they gave them."""
@@ -61,8 +61,8 @@ class LocalReport:
             else:
                 self._line(line)
 
-    def summary(self, session: Session, *, drained: bool) -> bool:
-        """Print what became of each message, and tell whether all went well."""
+    def summary(self, session: Session, *, left: int) -> bool:
+        """Print what became of each message, and tell whether all went well. `left` messages were not done with."""
         reports = session.ledger.reports()
         letters = [dead_letter_of(message) for queue in session.dead_letters for message in queue.receive(limit=10_000)]
         errors = session.ledger.function_errors
@@ -70,7 +70,7 @@ class LocalReport:
             self._output.json(
                 {
                     "event": "summary",
-                    "drained": drained,
+                    "drained": not left,
                     "messages": [dataclasses.asdict(one) for one in reports],
                     "dead_letters": [one.as_json() for one in letters],
                     "function_errors": errors,
@@ -78,18 +78,18 @@ class LocalReport:
             )
         else:
             print_reports(self._output, reports)
-            self._verdict(reports, letters, errors, drained=drained)
-        return drained and not letters and not errors and all(one.outcome in GOOD for one in reports)
+            self._verdict(reports, letters, errors, left)
+        return not left and not letters and not errors and all(one.outcome in GOOD for one in reports)
 
     def _verdict(
-        self, reports: Sequence[MessageReport], letters: Sequence[Letter], errors: Sequence[str], *, drained: bool
+        self, reports: Sequence[MessageReport], letters: Sequence[Letter], errors: Sequence[str], left: int
     ) -> None:
         good = sum(one.outcome in GOOD for one in reports)
         self._output.line(f"\n{good} of {len(reports)} messages succeeded; {len(letters)} dead letters.")
         for error in dict.fromkeys(errors):
             self._output.line(f"The function failed {errors.count(error)} times: {error}", style="red")
-        if not drained:
-            self._output.line("The time was up before the queues were empty.", style="red")
+        if left:
+            self._output.line(f"It ended before the queues were empty: {left} messages are left.", style="red")
 
     def _init(self, line: InitReport) -> None:
         if self._output.as_json:

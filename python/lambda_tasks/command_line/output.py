@@ -39,21 +39,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Output:
-    """Standard output for results, standard error for progress. With `as_json` every result is JSON, a line each."""
+    """Standard output for results. With `as_json` every result is JSON, a line each, and there is no progress.
+
+    Progress goes to the terminal that standard output is, so that lines appear above it, or else to standard error.
+    """
 
     as_json: bool = False
     console: Console = field(default_factory=lambda: _console(stderr=False))
-    progress_console: Console = field(default_factory=lambda: _console(stderr=True))
 
     def json(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Print one line of JSON, at once: another program may be reading along."""
         print(json.dumps(value, default=str), flush=True)  # noqa: T201
 
-    def line(self, text: str | Text = "", style: str = "") -> None:
-        """Print a line for people; nothing where the output is JSON."""
+    def line(self, text: str | Text = "", style: str = "", *, is_for_copying: bool = False) -> None:
+        """Print a line for people, folded where it is wider than the terminal; nothing where the output is JSON."""
         if not self.as_json:
             self.console.print(
-                text if isinstance(text, Text) else Text(text), style=style, soft_wrap=not self.is_terminal
+                text if isinstance(text, Text) else Text(text),
+                style=style,
+                soft_wrap=is_for_copying or not self.is_terminal,
             )
 
     @property
@@ -77,16 +81,18 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, description: str, total: int | None = None) -> Iterator[Progress]:
-        """Show a progress bar on standard error, where that is a terminal. Its task has the id 0."""
+        """Show a progress bar, where there is a terminal. Its task has the id 0."""
         columns = [SpinnerColumn(), TextColumn("{task.description}")]
         if total is not None:
             columns += [BarColumn(), MofNCompleteColumn()]
+        console = self.console if self.is_terminal else _console(stderr=True)
         bar = Progress(
             *columns,
-            console=self.progress_console,
+            console=console,
             transient=True,
-            disable=self.as_json or not self.progress_console.is_terminal,
-            redirect_stdout=sys.stdout.isatty(),  # lines go above the bar; where they go to a file they must not
+            disable=self.as_json or not console.is_terminal,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         bar.add_task(description, total=total)
         with bar:

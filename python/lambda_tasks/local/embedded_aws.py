@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -96,5 +97,5 @@ def _check_free(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or "there is no such port"
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "there is no such port"
         raise LocalError(f"port {port} cannot be used: {reason}", remedy="choose another one with --port") from error

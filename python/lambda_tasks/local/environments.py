@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.log_lines import LogFollower
 from lambda_tasks.local.preparation import Function
 from lambda_tasks.local.runtime import Invocation, RunningFunction
@@ -75,6 +76,7 @@ class Environments:
 
     def _take(self) -> Environment:
         with self._lock:
+            self._check_open()
             if self._idle:
                 return self._idle.pop()
             generation = self._generation
@@ -82,10 +84,16 @@ class Environments:
             running = closing.enter_context(self._start(self.function))
             follower = self._follow(self.function, running)
             closing.callback(follower.close)
-            environment = Environment(generation, running, follower, closing.pop_all())
-        with self._lock:
-            self._all.append(environment)
+            environment = Environment(generation, running, follower, closing)
+            with self._lock:
+                self._check_open()  # it may have been closed while this one was started
+                environment.closing = closing.pop_all()
+                self._all.append(environment)
         return environment
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise LocalError("the function was stopped", source=self.function.name)
 
     def _give_back(self, environment: Environment) -> None:
         with self._lock:

@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.preparation import Function, Prepared, prepare
 from lambda_tasks.local.runtime import Invocation, stop
 
@@ -53,11 +54,18 @@ class ServedFunction:
         self._is_ready = threading.Event()
         self._init_error: Invocation | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
+        self._log_lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def invoke(self, event: object) -> Invocation:
-        """Invoke the function with `event`, waiting for its answer. The first call starts the runtime."""
+        """Invoke the function with `event`, waiting for its answer. The first call starts the runtime.
+
+        Raises:
+            LocalError: it was closed meanwhile.
+
+        """
         started = time.monotonic()
         if self._process is None or self._process.poll() is not None:
             self._start()
@@ -72,7 +80,9 @@ class ServedFunction:
         return invocation
 
     def close(self) -> None:
-        """End the runtime, and whatever it left behind."""
+        """End the runtime, and whatever it left behind; an invocation that still waits raises."""
+        with self._log_lock:
+            self._is_closed = True
         self._server.shutdown()
         self._server.server_close()
         self._end()
@@ -104,6 +114,8 @@ class ServedFunction:
         while True:
             with contextlib.suppress(queue.Empty):
                 return exchange.answer.get(timeout=_POLL_SECONDS)
+            if self._is_closed:
+                raise LocalError("the function was stopped", source=self.function.name)
             if process.poll() is not None:
                 with contextlib.suppress(queue.Empty):  # it answered, and then exited
                     return exchange.answer.get_nowait()
@@ -122,8 +134,10 @@ class ServedFunction:
         self._process = None
 
     def _log(self, line: str) -> None:
-        with self.log_path.open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
+        with self._log_lock:
+            if not self._is_closed:  # else the folder is about to go
+                with self.log_path.open("a", encoding="utf-8") as log:
+                    log.write(line + "\n")
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         served = self
