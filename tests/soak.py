@@ -43,6 +43,9 @@ DUPLICATE_PART = 0.1
 FAULTS = (Fault.REQUEST_LOST, Fault.ANSWER_LOST, Fault.SERVER_ERROR, Fault.SERVER_ERROR_AFTERWARDS)
 
 _HANDLER = "catalogue.soak_handler.handler"
+# What may come between an effect and its record: both are counted and named.
+_KILLED = "was killed"
+_STOPPED = "was stopped by the invocation's end, or the table did not answer"
 SUCCEEDING = ("succeed", "take_time", "succeed_async", "recover", "alone", "together")
 FAILING = ("fail", "overrun", "rejected")
 MIX = (
@@ -58,7 +61,7 @@ class Accounts:
     succeeded: set[str]
     dead: dict[str, str]
     effects: list[dict[str, str]]
-    logged: list[tuple[str, str]]
+    logged: list[tuple[str, str, str]]
     killed: set[str]
     left: int
     duplicates: int
@@ -86,15 +89,25 @@ class Accounts:
         found = []
         for message_id, task in self.sent.items():
             processes = by_message.get(message_id, [])
-            lost = [one for one in processes if one in self.killed and (message_id, one) not in self.logged]
-            lost = lost[: max(0, len(processes) - 1)]  # the last one may be recorded, and killed before it was logged
-            if lost:
-                self.unrecorded[message_id] = lost
+            lost = {one: cause for one in processes if (cause := self._why_unrecorded(message_id, one))}
+            named = [f"{one} {cause}" for one, cause in lost.items()][: max(0, len(processes) - 1)]
+            if named:  # the last effect may be recorded, and its process killed before it was logged
+                self.unrecorded[message_id] = named
             expected = 1 if task in SUCCEEDING else 0
-            if len(processes) - len(lost) != expected:
-                found.append(f"{task} {message_id} took effect {len(processes)} times, {len(lost)} of them unrecorded")
+            if len(processes) - len(named) != expected:
+                found.append(f"{task} {message_id} took effect {len(processes)} times, {len(named)} of them unrecorded")
                 found += [f"  {line}" for line in self.lines if message_id in line]
+        stopped = [one for named in self.unrecorded.values() for one in named if one.endswith(_STOPPED)]
+        if len(stopped) > max(2, len(self.sent) / 200):
+            found.append(f"{len(stopped)} messages were stopped between effect and record, too many to be chance")
         return found
+
+    def _why_unrecorded(self, message_id: str, process: str) -> str:
+        """Say why a process did not record its effect of a message; empty where it did, or where nothing explains it."""
+        outcomes = {outcome for one, by, outcome in self.logged if (one, by) == (message_id, process)}
+        if "succeeded" in outcomes:
+            return ""
+        return _KILLED if process in self.killed else _STOPPED if "deferred" in outcomes else ""
 
     def summary(self) -> str:
         """Say in a few lines what happened."""
@@ -102,7 +115,7 @@ class Accounts:
         return (
             f"{len(self.sent)} messages in {self.seconds:.0f} s: {len(self.succeeded)} succeeded, {len(self.dead)} dead "
             f"letters; {len(self.killed)} runtimes killed, {self.duplicates} batches delivered twice, {self.faults} "
-            f"calls failed; {len(self.unrecorded)} messages killed between effect and record{named}"
+            f"calls failed; {len(self.unrecorded)} messages took effect before they were recorded{named}"
         )
 
 
@@ -150,9 +163,9 @@ def soak(aws: EmbeddedAws, emulator: Path, folder: Path, messages: int, seed: in
         dead=_dead(dead_letters),
         effects=[json.loads(line) for line in effects.read_text().splitlines()],
         logged=[
-            (one["message_id"], one["runtime_process"])
+            (one["message_id"], one["runtime_process"], one["outcome"])
             for one in json_records(lines)
-            if one.get("outcome") == "succeeded"
+            if "outcome" in one
         ],
         killed=run.killed,
         left=queue.depth(),

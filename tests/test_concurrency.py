@@ -46,6 +46,20 @@ def test_async_tasks_of_a_batch_run_together(state: MemoryState | None) -> None:
     assert Dispatched(worker(state=state), *records).kept == []
 
 
+def test_async_tasks_that_ask_for_all_the_time_run_together_all_the_same() -> None:
+    """Tasks that begin at the same time have the same time left: none waits for an invocation of its own."""
+    records = [record_of("meet_for_long", number=number, of=10) for number in range(10)]
+    assert Dispatched(worker(), *records).kept == []
+
+
+def test_a_message_that_cannot_run_does_not_take_the_first_ones_place() -> None:
+    """The first message that can run always starts, whatever was before it."""
+    made = worker()
+    Dispatched(made, seconds=60)
+    dispatched = Dispatched(made, sqs_record("{"), record_of("long_at_most", number=1), seconds=20)
+    assert dispatched.outcomes == ["rejected", "succeeded"]
+
+
 def test_ordinary_tasks_run_in_as_many_threads_as_are_asked_for() -> None:
     """With LAMBDA_TASKS_CONCURRENCY=3 three tasks can wait for each other, outside of the main thread."""
     tasks.barriers["three"] = threading.Barrier(3)

@@ -63,8 +63,8 @@ def test_limits_are_the_tasks_own_within_what_is_left(
         ({}, 0, False),
         ({"hard_timeout": 30}, 30, True),
         ({"hard_timeout": 30}, 29, False),
-        ({"hard_timeout": 300}, 58, True),
-        ({"hard_timeout": 300}, 57, False),
+        ({"hard_timeout": 300}, 57.5, True),
+        ({"hard_timeout": 300}, 56, False),
         ({"soft_timeout": 30}, 1, True),
     ],
 )

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 DEFAULT_RECORD_TTL_SECONDS = 14 * 86400.0  # the longest that SQS keeps a message: no duplicate can come later
 
+# The references to secrets, which `lambda_tasks.environment.reference` reads.
+ENVIRONMENT_SECRET = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN"  # noqa: S105 - the name of a setting
+SSM_ENVIRONMENT = "LAMBDA_TASKS_SSM_ENVIRONMENT"
+VARIABLE_PREFIX = "LAMBDA_TASKS_SECRET_"
+REFERENCES = frozenset({ENVIRONMENT_SECRET, SSM_ENVIRONMENT})
+
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
 MODES = ("sqs", "eager", "local", "off")
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
@@ -125,6 +131,19 @@ class Settings(Value):
 def environ() -> Mapping[str, str]:
     """Return this process's environment, which everything else is passed."""
     return os.environ
+
+
+def has_references(environ: Mapping[str, str]) -> bool:
+    """Tell whether there is anything to resolve, without the resolver's imports."""
+    return any(name in REFERENCES or name.startswith(VARIABLE_PREFIX) for name in environ)
+
+
+def is_snap_start() -> bool:
+    """Tell whether this process becomes a snapshot that is restored later.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    """
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
 def current() -> Settings:

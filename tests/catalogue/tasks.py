@@ -169,6 +169,11 @@ async def meet(*, number: int, of: int) -> int:
     return number
 
 
+@task(hard_timeout=900)
+async def meet_for_long(*, number: int, of: int) -> int:
+    return await meet(number=number, of=of)
+
+
 barriers: dict[str, threading.Barrier] = {}
 
 

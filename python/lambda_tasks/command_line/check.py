@@ -1,4 +1,4 @@
-"""``lambda-tasks check``: the references to secrets in this environment, before anything is deployed."""
+"""``lambda-tasks check``: the references to secrets in an environment or a template, before anything is deployed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import rich_click as click
 
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
-from lambda_tasks.command_line.arguments import json_option
+from lambda_tasks.command_line.arguments import json_option, pairs
 from lambda_tasks.command_line.output import Column, Output
 from lambda_tasks.environment import check
 
@@ -26,26 +26,40 @@ from lambda_tasks.environment import check
     metavar="PATH",
     help="Take the function's variables from a file, and not from this environment.",
 )
+@click.option(
+    "--template",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Take them from a SAM template; secrets that it creates are known by their logical ids.",
+)
+@click.option("--function", metavar="ID", help="Logical id of the function in the template.")
+@click.option("--parameter", multiple=True, metavar="NAME=VALUE", help="Value of a parameter of the template.")
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, kms_key: tuple[str, ...], env_file: Path | None, *, fetch: bool, policy: bool, as_json: bool
+    ctx: click.Context,
+    kms_key: tuple[str, ...],
+    env_file: Path | None,
+    template: Path | None,
+    function: str | None,
+    parameter: tuple[str, ...],
+    *,
+    fetch: bool,
+    policy: bool,
+    as_json: bool,
 ) -> None:
     """Check the references to secrets: their grammar, conflicts and, with --fetch, whether they resolve.
 
     Exits with 1 where there are problems.
     """
-    environ = dict(os.environ)
-    if env_file is not None:
-        from lambda_tasks.local.secret_values import read_env_file  # noqa: PLC0415 - of the extra `local`
-
-        ours = {name: value for name, value in environ.items() if not name.startswith("LAMBDA_TASKS_")}
-        environ = ours | read_env_file(env_file)
+    environ = _environ(env_file, template, function, pairs(parameter, "parameter"))
     output = Output(as_json)
     if policy:
-        output.console.print_json(json.dumps(check.policy(environ, kms_key))) if not as_json else output.json(
-            check.policy(environ, kms_key)
-        )
+        least = check.policy(environ, kms_key)
+        if as_json:
+            output.json(least)
+        else:
+            output.console.print_json(json.dumps(least))
         return
     with contextlib.closing(Transport(CredentialChain(environ), environ)) as transport:
         found = check.check(environ, transport if fetch else None)
@@ -56,6 +70,27 @@ def command(
     else:
         _print(output, found)
     ctx.exit(1 if found.problems else 0)
+
+
+def _environ(
+    env_file: Path | None, template: Path | None, function: str | None, parameters: dict[str, str]
+) -> dict[str, str]:
+    """Return what is to be checked: this environment, with its references replaced where others were named."""
+    environ = dict(os.environ)
+    if env_file is None and template is None:
+        return environ
+    environ = {name: value for name, value in environ.items() if not name.startswith("LAMBDA_TASKS_")}
+    if template is not None:
+        from lambda_tasks.local.function_environ import function_environ  # noqa: PLC0415 - of the extra `local`
+
+        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "eu-west-1"
+        account_id = environ.get("AWS_ACCOUNT_ID", "000000000000")
+        environ |= function_environ(template, function, parameters, region=region, account_id=account_id)
+    if env_file is not None:
+        from lambda_tasks.local.secret_values import read_env_file  # noqa: PLC0415
+
+        environ |= read_env_file(env_file)
+    return environ
 
 
 def _print(output: Output, found: check.Check) -> None:

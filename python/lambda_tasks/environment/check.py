@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lambda_tasks.environment import reference, resolver, stores
 from lambda_tasks.environment.reference import Parameter, SecretVersion
 from lambda_tasks.errors import LambdaTasksError
-from lambda_tasks.settings import Settings
+from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,18 +101,18 @@ def _wrong_variables(problems: Iterable[LambdaTasksError]) -> set[str]:
 def _described(environ: Mapping[str, str], references: References, found: str) -> Iterable[tuple[str, str, str, str]]:
     """Yield setting, variable, source and version of each reference, invalid ones too."""
     environment: dict[str, Source | None] = {
-        reference.SSM_ENVIRONMENT: references.ssm_environment,
-        reference.ENVIRONMENT_SECRET: references.environment_secret,
+        SSM_ENVIRONMENT: references.ssm_environment,
+        ENVIRONMENT_SECRET: references.environment_secret,
     }
     for setting, source in environment.items():
         if setting in environ:
             yield setting, f"{setting} ({found})" if found else setting, *_source_and_version(source)
     valid = {one.setting: one for one in references.variables}
-    for setting in sorted(name for name in environ if name.startswith(reference.VARIABLE_PREFIX)):
+    for setting in sorted(name for name in environ if name.startswith(VARIABLE_PREFIX)):
         one = valid.get(setting)
         origin, version = _source_and_version(one.source if one else None)
         key = f" key {one.json_key!r}" if one and one.json_key else ""
-        yield setting, setting[len(reference.VARIABLE_PREFIX) :], origin + key, version
+        yield setting, setting[len(VARIABLE_PREFIX) :], origin + key, version
 
 
 def _source_and_version(source: Source | None) -> tuple[str, str]:

@@ -7,10 +7,9 @@ import os
 import signal
 import sys
 
-from lambda_tasks.environment import reference
 from lambda_tasks.environment.report import Report
 from lambda_tasks.errors import CommandNotExecutable, InvalidNextWrapper, LambdaTasksError
-from lambda_tasks.settings import Settings
+from lambda_tasks.settings import Settings, has_references, is_snap_start
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def resolve_in_process() -> Settings:
 
     """
     settings = Settings.from_environ(os.environ)
-    if settings.resolved is None and has_references(os.environ):
+    if settings.resolved is None:
         export(_resolve(os.environ, settings), Report(os.environ))
     return Settings.from_environ(os.environ)  # secrets may hold settings too
 
@@ -61,7 +60,7 @@ def resolve_after_restore(use: Callable[[Settings], None]) -> None:
     A snapshot freezes the environment: without this a function would serve secrets as old as its version.
     Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
     """
-    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start" or not has_references(os.environ):
+    if not is_snap_start():
         return
     import snapshot_restore_py  # noqa: PLC0415 - the managed runtime brings it where there is SnapStart
 
@@ -82,15 +81,6 @@ def resolve_again() -> Settings:
         os.environ.pop(name, None)
     export(resolution, Report(environ))
     return Settings.from_environ(os.environ)
-
-
-def has_references(environ: Mapping[str, str]) -> bool:
-    """Tell whether there is anything to resolve."""
-    return (
-        reference.ENVIRONMENT_SECRET in environ
-        or reference.SSM_ENVIRONMENT in environ
-        or any(name.startswith(reference.VARIABLE_PREFIX) for name in environ)
-    )
 
 
 def export(resolution: Resolution, report: Report) -> None:

@@ -6,6 +6,7 @@ import re
 
 from lambda_tasks.aws.endpoints import DNS_SUFFIXES, partition_of
 from lambda_tasks.errors import InvalidReference
+from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX
 from lambda_tasks.value import Value
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
     Source: TypeAlias = "SecretVersion | Parameter | ParameterPath"
-
-ENVIRONMENT_SECRET = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN"  # noqa: S105 - the name of a setting
-SSM_ENVIRONMENT = "LAMBDA_TASKS_SSM_ENVIRONMENT"
-VARIABLE_PREFIX = "LAMBDA_TASKS_SECRET_"
 
 _SECRET_ARN = "arn:<partition>:secretsmanager:<region>:<account>:secret:<name>"  # noqa: S105 - a form
 _PARAMETER_ARN = "arn:<partition>:ssm:<region>:<account>:parameter/<name>"

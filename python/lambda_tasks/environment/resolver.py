@@ -6,8 +6,9 @@ import time
 
 from lambda_tasks.environment import content, reference
 from lambda_tasks.environment.fetch import Fetch
-from lambda_tasks.environment.reference import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, ParameterPath
+from lambda_tasks.environment.reference import ParameterPath
 from lambda_tasks.errors import LambdaTasksError, ReservedVariable, VariableConflict, combine
+from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX
 from lambda_tasks.value import Value
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
@@ -74,7 +75,7 @@ def resolve(environ: Mapping[str, str], settings: Settings, transport: Transport
     fetch.start(sources_of(references))
     exports = _collect(_environment_sources(references, fetch), errors)
     nested, nested_errors = reference.parse(
-        {name: value for name, value in exports.items() if name.startswith(reference.VARIABLE_PREFIX)},
+        {name: value for name, value in exports.items() if name.startswith(VARIABLE_PREFIX)},
         strict=settings.strict_references,
     )
     fetch.start(sources_of(nested))

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lambda_tasks.environment.reference import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX
 from lambda_tasks.local.deployment import DeployedFunction
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.errors import LocalError
+from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX
 
 _SECRET_SEGMENTS = 7
 

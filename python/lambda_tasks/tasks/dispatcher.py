@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from lambda_tasks.errors import InvalidEvent, MessageDeferred
-from lambda_tasks.tasks.interrupt import SignalInterrupter, ThreadInterrupter
+from lambda_tasks.tasks.interrupt import SignalInterrupter
 from lambda_tasks.tasks.invocation import Invocation
 from lambda_tasks.tasks.job import jobs_of
 from lambda_tasks.tasks.outcome import Outcome
@@ -130,6 +130,8 @@ def _run_ordinary(lanes: Sequence[Lane], invocation: Invocation) -> None:
             for lane in lanes:
                 invocation.run_lane(lane, interrupter)
     else:
+        from lambda_tasks.tasks.interrupt_thread import ThreadInterrupter  # noqa: PLC0415 - ctypes, which is rarely needed
+
         for lane in lanes:
             invocation.run_lane(lane, ThreadInterrupter(invocation.worker.timer))
 

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import errors
+from lambda_tasks.tasks import claims, dead_letter, sqs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.job import Job
     from lambda_tasks.tasks.plan import Lane
     from lambda_tasks.tasks.timeouts import Limits
+
+# What the executor's threads are going to need: they would import it at the same time.
+__all__ = ["claims", "close", "dead_letter", "run_lanes", "sqs"]
 
 logger = logging.getLogger("lambda_tasks")
 
@@ -47,6 +51,7 @@ class HardTimeLimitExceeded(errors.HardTimeLimitExceeded, asyncio.CancelledError
 def run_lanes(invocation: Invocation, lanes: Sequence[Lane]) -> None:
     """Run all lanes at the same time; return when each message has an outcome."""
     if threading.current_thread() is threading.main_thread():
+        invocation.worker.prepare_for_threads()
         loop = invocation.worker.loop
         with _signals_for_blocked_loops():
             loop.run_until_complete(_run_lanes(invocation, lanes))

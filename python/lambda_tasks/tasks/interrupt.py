@@ -1,14 +1,13 @@
-"""Raise the time limits inside a running task: by signal in the main thread, by asynchronous exception in others.
+"""Raise the time limits inside a running task: in the main thread by signal.
 
-A signal also wakes a task that waits in a system call, such as ``time.sleep`` or ``recv``. An asynchronous exception
-is raised when the thread next runs Python code. Neither ends C code that does not return: the watchdog is for that.
+A signal also wakes a task that waits in a system call, such as ``time.sleep`` or ``recv``. It does not end C code that
+does not return: the watchdog is for that.
 """
 
 from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from lambda_tasks.tasks.timeouts import Limits
-    from lambda_tasks.tasks.timer import Timer
 
 T = TypeVar("T")
 
@@ -93,68 +91,3 @@ class SignalInterrupter:
             signal.setitimer(signal.ITIMER_REAL, max(self._hard_at - now, _SOON_SECONDS))
             raise SoftTimeLimitExceeded
         signal.setitimer(signal.ITIMER_REAL, max(min(self._soft_at, self._hard_at) - now, _SOON_SECONDS))
-
-
-class ThreadInterrupter:
-    """In any thread, by an asynchronous exception that the timer's thread sets."""
-
-    def __init__(self, timer: Timer) -> None:
-        self._timer = timer
-
-    def run(self, limits: Limits, call: Callable[[], T]) -> T:
-        """See `Interrupter.run`."""
-        now = time.monotonic()
-        target = _Target()
-        errors: tuple[tuple[float, type[BaseException]], ...] = (
-            (limits.soft, SoftTimeLimitExceeded),
-            (limits.hard, HardTimeLimitExceeded),
-        )
-        alarms = [
-            self._timer.at(now + seconds, lambda error=error: target.interrupt(error))  # type: ignore[misc]
-            for seconds, error in errors
-            if seconds < math.inf
-        ]
-        try:
-            try:
-                return call()
-            finally:
-                target.leave_for_certain()
-        finally:
-            target.leave_for_certain()  # again, where an error arrived on the way to the first one
-            for alarm in alarms:
-                alarm.cancel()
-
-
-class _Target:
-    """The thread that runs a task, for as long as it does."""
-
-    def __init__(self) -> None:
-        self._thread_id = threading.get_ident()
-        self._lock = threading.Lock()
-        self._is_running = True
-
-    def interrupt(self, error: type[BaseException]) -> None:
-        with self._lock:
-            if self._is_running:
-                _set_asynchronous_exception(self._thread_id, error)
-
-    def leave_for_certain(self) -> None:
-        """Be interrupted no more; an error that arrives right now is too late to matter."""
-        while self._is_running:
-            try:
-                with self._lock:
-                    self._is_running = False
-                    _set_asynchronous_exception(self._thread_id, None)
-            except (SoftTimeLimitExceeded, HardTimeLimitExceeded):
-                continue
-
-
-def _set_asynchronous_exception(thread_id: int, error: type[BaseException] | None) -> None:
-    """Raise `error` in a thread when it next runs Python code, or take back one that was not raised yet.
-
-    Source: https://docs.python.org/3/c-api/threads.html#c.PyThreadState_SetAsyncExc
-    """
-    import ctypes  # noqa: PLC0415 - only where tasks run in threads
-
-    what = ctypes.py_object(error) if error is not None else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), what)

@@ -50,6 +50,7 @@ class Invocation:
             self._watchdog = Watchdog(worker.timer, clock.tasks_end_at + clock.grace_seconds, self._give_up)
         self._running: dict[Call, tuple[float, int]] = {}
         self._calls = 0
+        self._has_started = False
         self._is_observed = False
         self._is_over = False
         self._lock = threading.Lock()
@@ -68,18 +69,19 @@ class Invocation:
             logger.exception("a message could not be dispatched, and stays in the queue")
 
     def call(self, jobs: Sequence[Job]) -> Call:
-        """Return the call for `jobs`; the first one of an invocation always starts."""
+        """Return the call for `jobs`; the first one of an invocation that can run always starts."""
         with self._lock:
             if not self._is_over:
                 self._calls += 1
                 if self._calls == 1:  # by now the tasks' modules are imported, and with them hooks and instrumentations
                     self._is_observed = telemetry.start_is_awaited() or tracing.is_active()
-                return Call(jobs, self.worker, self.time, is_first=self._calls == 1, is_observed=self._is_observed)
+                return Call(jobs, self.worker, self.time, is_first=not self._has_started, is_observed=self._is_observed)
         while True:  # another thread answers for the invocation, and ends this process
             time.sleep(_FOREVER_SECONDS)
 
     def started(self, call: Call) -> None:
         """Note that a task is about to be called, and when it will count as stuck."""
+        self._has_started = True
         if call.limits.hard == math.inf:
             return
         stuck_at = time.monotonic() + call.limits.hard + self.time.grace_seconds

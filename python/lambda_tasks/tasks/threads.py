@@ -1,11 +1,15 @@
-"""Run lanes in several threads, and leave a thread behind whose task cannot be stopped."""
+"""Run lanes in several threads, and leave a thread behind whose task cannot be stopped.
+
+What the threads are going to need is imported here, and made before they start: they would do both at the same time.
+"""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
 
-from lambda_tasks.tasks.interrupt import ThreadInterrupter
+from lambda_tasks.tasks import batch, claims, dead_letter, sqs
+from lambda_tasks.tasks.interrupt_thread import ThreadInterrupter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,11 +17,14 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.invocation import Invocation
     from lambda_tasks.tasks.plan import Lane
 
+__all__ = ["batch", "claims", "dead_letter", "run_lanes", "sqs"]
+
 _CHECK_SECONDS = 0.1
 
 
 def run_lanes(invocation: Invocation, lanes: Sequence[Lane], size: int) -> None:
     """Run all lanes, in up to `size` threads at a time; return when each message has an outcome."""
+    invocation.worker.prepare_for_threads()
     _Pool(invocation, lanes).run(size)
 
 

@@ -111,13 +111,13 @@ def may_start(options: Options, left_seconds: float, fresh_seconds: float) -> bo
     """
     if options.hard_timeout is None:
         return left_seconds > 0
-    return left_seconds >= min(options.hard_timeout, fresh_seconds)
+    return left_seconds >= min(options.hard_timeout, fresh_seconds - _overhead(fresh_seconds))
 
 
 def was_cut_short(limit: Callable[[Limits], float], given: Limits, fresh: Limits) -> bool:
     """Tell whether a task that a `limit` stopped had less time than a fresh invocation gives: then it is deferred."""
     whole = limit(fresh)
-    return limit(given) < whole - max(_OVERHEAD_SECONDS, whole * _OVERHEAD_PART)
+    return limit(given) < whole - _overhead(whole)
 
 
 def soft(of: Limits) -> float:
@@ -128,6 +128,10 @@ def soft(of: Limits) -> float:
 def hard(of: Limits) -> float:
     """Return the hard limit."""
     return of.hard
+
+
+def _overhead(whole_seconds: float) -> float:
+    return max(_OVERHEAD_SECONDS, whole_seconds * _OVERHEAD_PART) if whole_seconds < math.inf else 0.0
 
 
 def _first(*values: float | None) -> float:

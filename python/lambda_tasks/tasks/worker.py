@@ -70,6 +70,10 @@ class Worker:
 
             event_loop.close(self._loop)
 
+    def prepare_for_threads(self) -> None:
+        """Make what several threads would otherwise make at the same time."""
+        _ = self.timer, self.sqs
+
     @property
     def timer(self) -> Timer:
         """The timer of this process."""

@@ -1,0 +1,77 @@
+"""``lambda-tasks check`` as a pipeline runs it: a process, with its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fake_aws import FakeAws
+from wrapper import ROOT, base_environ, secret_arn
+
+TEMPLATE = ROOT / "template.yaml"
+
+
+def check(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "lambda_tasks", "check", *arguments],
+        env={**base_environ(), "COLUMNS": "200", **(environ or {}), **measuring},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_template_is_checked_without_touching_aws() -> None:
+    """The references that a template gives a function are validated, its own secrets known by their logical ids."""
+    finished = check("--template", str(TEMPLATE), "--function", "WorkerFunction", "--json")
+    assert finished.returncode == 0, finished.stderr
+    rows = json.loads(finished.stdout)["references"]
+    assert {row["variable"].split(" ")[0] for row in rows} == {
+        "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN",
+        "SHOP_API_TOKEN",
+        "SHOP_SIGNING_KEY",
+    }
+    assert {row["status"] for row in rows} == {"valid"}
+    assert any("secret:KeysSecret key 'signing_key'" in row["source"] for row in rows)
+
+
+def test_a_broken_reference_in_a_template_is_an_error(tmp_path: Path) -> None:
+    """A reference that the template spells wrong ends in status 1, and is named."""
+    path = tmp_path / "template.yaml"
+    path.write_text(TEMPLATE.read_text().replace("${KeysSecret}:api_token::", "${KeysSecret}:api_token"))
+    finished = check("--template", str(path))
+    assert finished.returncode == 1
+    assert "InvalidReference" in finished.stdout
+    assert "LAMBDA_TASKS_SECRET_SHOP_API_TOKEN" in finished.stdout.replace("\n", "")
+
+
+def test_a_function_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    """An unknown function, and a template that is not there, are one line and status 2."""
+    for arguments in (["--template", str(TEMPLATE), "--function", "Nope"], ["--template", str(tmp_path / "none.yaml")]):
+        finished = check(*arguments)
+        assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1), finished.stderr
+
+
+def test_fetching_resolves_and_shows_no_value(aws: FakeAws) -> None:
+    """With --fetch the references of the environment are resolved, and the table tells their names."""
+    aws.secrets = {secret_arn("a"): "canary"}
+    environ = {"AWS_ENDPOINT_URL": aws.url, "LAMBDA_TASKS_SECRET_A": secret_arn("a")}
+    finished = check("--fetch", environ=environ)
+    assert (finished.returncode, "resolved" in finished.stdout) == (0, True)
+    assert "canary" not in finished.stdout + finished.stderr
+    aws.secrets.clear()
+    assert check("--fetch", environ=environ).returncode == 1
+
+
+def test_the_policy_of_a_template() -> None:
+    """--policy prints the least IAM policy, with the keys that were given."""
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1"
+    finished = check("--template", str(TEMPLATE), "--policy", "--kms-key", key, "--json")
+    actions = [statement["Action"] for statement in json.loads(finished.stdout)["Statement"]]
+    assert actions == [["secretsmanager:GetSecretValue"], ["kms:Decrypt"]]
+    assert json.loads(check("--template", str(TEMPLATE), "--policy").stdout)["Statement"]
