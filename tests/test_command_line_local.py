@@ -44,7 +44,7 @@ Resources:
           Type: SQS
           Properties:
             Queue: !GetAtt Jobs.Arn
-            BatchSize: 2
+            BatchSize: 1
             FunctionResponseTypes: [ReportBatchItemFailures]
   Jobs:
     Type: AWS::SQS::Queue

@@ -37,6 +37,18 @@ EXECUTED_HERE = {
 # Each is checked for its syntax, and as far as its reason says.
 NOT_HERE = {
     "make test": "it is what runs this test",
+    **dict.fromkeys(
+        (
+            "lambda-tasks check --fetch",
+            "lambda-tasks check --template template.yaml --policy",
+            "lambda-tasks dead-letters list",
+            "lambda-tasks invoke shop.tasks.send_receipt order_id=42 total=9.90",
+            "lambda-tasks local",
+            "lambda-tasks records --status failed --since 2h",
+            "lambda-tasks send shop.tasks.send_receipt order_id=42",
+        ),
+        "test_check_command.py and test_command_line*.py run them, each against what it needs",
+    ),
     "sam build": "test_template.py runs it in a copy of the project",
     "sam deploy --guided --capabilities CAPABILITY_IAM": "it takes an AWS account; its options are looked up below",
     "aws dynamodb update-time-to-live --table-name tasks   "

@@ -106,6 +106,16 @@ def test_an_error_of_a_task_is_the_tests(task_queue: TaskQueue) -> None:
     assert ignored.outcome == "succeeded"
 
 
+def test_what_is_to_be_retried_is_delivered_again(task_queue: TaskQueue) -> None:
+    """A message whose task asks for another try is delivered at once, with its count raised, until it is final."""
+    tasks.succeed_after.enqueue(failures=2)
+    (ran,) = task_queue.run()
+    assert (ran.outcome, ran.deliveries, ran.value) == ("succeeded", 3, 3)
+    tasks.succeed_after.enqueue(failures=9)
+    (spent,) = task_queue.run(raise_errors=False)
+    assert (spent.outcome, spent.deliveries) == ("failed", 4)
+
+
 def test_events_are_those_of_lambda(task_queue: TaskQueue) -> None:
     """An event can be made of bodies, of records and of what was enqueued, and the handler takes it."""
     tasks.add.options(context={"tenant": "acme"}).enqueue(number=1)

@@ -45,11 +45,14 @@ _NUMBERS = itertools.count(1)
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """A message that was enqueued: what it runs, with kwargs in the annotated types, and how it would be sent."""
+    """A message that was enqueued: what it runs, with kwargs in the annotated types, and how it would be sent.
+
+    Of a batch task the kwargs are what its items hold, else a ``dict``.
+    """
 
     message_id: str
     task_name: str
-    kwargs: Mapping[str, Any]
+    kwargs: Any
     queue: str
     context: Mapping[str, Any]
     delay_seconds: int

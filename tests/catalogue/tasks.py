@@ -55,6 +55,14 @@ def note(*, text: str) -> str:
     return text
 
 
+@task(retry_on=(TimeoutError,), max_retries=3)
+def succeed_after(*, failures: int) -> int:
+    """A task that succeeds after so many failures."""
+    if context.receive_count <= failures:
+        raise TimeoutError
+    return context.receive_count
+
+
 @task
 def chain(*, number: int) -> None:
     """A task that enqueues another one."""

@@ -72,10 +72,17 @@ def outcome_of(line: LogLine) -> OutcomeLine | None:
 
 
 class LogFollower:
-    """Reads an execution environment's log while it grows, until it is closed."""
+    """Reads an execution environment's log while it grows, until it is closed.
 
-    def __init__(self, function: str, running: RunningFunction, listener: Listener) -> None:
+    `is_sequential` says that the function runs the messages of a batch one after the other and logs each outcome, as
+    our handler does; of another one only a batch of one message tells whose a line is.
+    """
+
+    def __init__(
+        self, function: str, running: RunningFunction, listener: Listener, *, is_sequential: bool = False
+    ) -> None:
         self._function = function
+        self._is_sequential = is_sequential
         self._running = running
         self._listener = listener
         self._waiting: list[str] = []
@@ -132,16 +139,22 @@ class LogFollower:
             return
         record = _json(text)
         with self._lock:
-            message_id = self._waiting[0] if self._waiting else None
-            if record is not None and not record.get("requestId"):
-                message_id = None  # the runtime gives every record of an invocation its id: this is the init phase
-            if record and record.get("message_id"):
-                message_id = str(record["message_id"])
+            message_id = self._message_id(text, record)
             line = LogLine(self._function, text, message_id, record)
             outcome = outcome_of(line)
             if outcome is not None and outcome.message_id in self._waiting:
                 self._waiting.remove(outcome.message_id)
         self._listener(line if outcome is None else LogLine(self._function, text, outcome.message_id, record))
+
+    def _message_id(self, text: str, record: Mapping[str, Any] | None) -> str | None:
+        if record is not None and record.get("message_id"):
+            return str(record["message_id"])
+        if record is not None and not record.get("requestId"):
+            return None  # the runtime gives every record of an invocation its id: this is the init phase
+        named = [one for one in self._waiting if one in text]
+        if named or len(self._waiting) == 1 or self._is_sequential:
+            return next(iter(named or self._waiting), None)
+        return None
 
 
 def _json(text: str) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ from lambda_tasks.local.queue import Queue
 from lambda_tasks.local.runtime import RunningFunction
 from lambda_tasks.local.secret_values import put_values
 
+_OUR_HANDLER = "lambda_tasks.handler.handler"
 _POLLERS = 5  # as many as Lambda starts with for a standard queue
 _POLL_SECONDS = 1  # so that a session that is stopped ends soon
 _IDLE_SECONDS = 0.2
@@ -196,7 +197,7 @@ def _function(deployed: DeployedFunction, aws: EmbeddedAws, plan: Plan, layers: 
 
 
 def _follow(listener: Listener, function: Function, running: RunningFunction) -> LogFollower:
-    return LogFollower(function.name, running, listener)
+    return LogFollower(function.name, running, listener, is_sequential=function.handler == _OUR_HANDLER)
 
 
 def _hear(ledger: Ledger, listener: Listener, line: LogLine | InitReport) -> None:
