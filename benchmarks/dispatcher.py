@@ -12,8 +12,9 @@ import logging
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pydantic import BaseModel
 from benchmarks.measure import Command as Program
 from benchmarks.measure import Figure, Times, cpu_figure, in_turn
 from events import Context, message_body, sqs_event, sqs_record
+from lambda_tasks.local.file_system import make_runtime
 from lambda_tasks.settings import Settings
 from lambda_tasks.tasks.dispatcher import dispatch
 from lambda_tasks.tasks.worker import Worker
@@ -41,18 +43,35 @@ def figures() -> list[Figure]:
 
 
 def import_time() -> Figure:
-    """Compare what importing the handler adds to the runtime with what importing Powertools' batch utility adds."""
-    modules = {
-        "runtime": "awslambdaric.bootstrap",
-        "ours": "awslambdaric.bootstrap, lambda_tasks.handler",
-        "theirs": "awslambdaric.bootstrap, aws_lambda_powertools.utilities.batch",
-    }
-    environ = base_environ()
-    times = in_turn(
-        {name: Program([sys.executable, "-c", f"import {what}"], environ) for name, what in modules.items()}
-    )
-    ours, theirs = (_above(times[name], times["runtime"]) for name in ("ours", "theirs"))
+    """Compare what importing the handler adds to the runtime with what importing Powertools' batch utility adds.
+
+    Each side has the runtime and its own requirements on its path, as a layer of it has, and nothing else.
+    """
+    runtime = "awslambdaric.bootstrap"
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: _packages(Path(folder) / name, required) for name, required in _REQUIRED.items()}
+        commands = {
+            "our runtime": _import(runtime, paths["ours"]),
+            "ours": _import(f"{runtime}, lambda_tasks.handler", paths["ours"]),
+            "their runtime": _import(runtime, paths["theirs"]),
+            "theirs": _import(f"{runtime}, aws_lambda_powertools.utilities.batch", paths["theirs"]),
+        }
+        times = in_turn(commands)
+    ours = _above(times["ours"], times["our runtime"])
+    theirs = _above(times["theirs"], times["their runtime"])
     return cpu_figure("import, handler / Powertools batch", ours, theirs, 0.5)
+
+
+_REQUIRED = {"ours": ("awslambdaric", "msgspec"), "theirs": ("awslambdaric", "aws-lambda-powertools")}
+
+
+def _packages(folder: Path, required: Sequence[str]) -> str:
+    make_runtime(folder, required)
+    return f"{folder}:{ROOT}/python" if "msgspec" in required else str(folder)
+
+
+def _import(modules: str, path: str) -> Program:
+    return Program([sys.executable, "-S", "-c", f"import {modules}"], {**base_environ(), "PYTHONPATH": path})
 
 
 def time_of_a_message() -> Figure:

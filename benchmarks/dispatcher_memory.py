@@ -26,7 +26,9 @@ def main() -> None:
     """Dispatch and print both sizes, in KiB."""
     environ = {**os.environ, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}  # as on Lambda: with limits and a watchdog
     worker = Worker.from_environ(Settings(concurrency=1), environ)
-    logging.getLogger("lambda_tasks").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("lambda_tasks")  # every outcome is logged, as on Lambda, to nowhere
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
     sizes = []
     for number in range(0, LATE, BATCH):
         if number == EARLY:

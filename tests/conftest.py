@@ -21,6 +21,9 @@ pytest_plugins = ["fixtures_aws", "fixtures_producers"]
 settings.register_profile("processes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("processes")
 
+# What finds no credentials asks this machine alone, and no address of a cloud.
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
 INTERPRETERS = installed(os.environ)
 
 

@@ -70,8 +70,9 @@ def test_a_secret_reaches_a_task_through_the_wrapper(
     assert (tmp_path / "written").read_text() == "good $(day) t o k e n Ada\n"
     assert origin == str(layer_folder / "python" / "lambda_tasks" / "__init__.py")
     assert heavy == []
-    asked = [one.target.partition(".")[0] for one in aws.requests]
-    assert sorted(asked) == ["AmazonSQS", "AmazonSSM", "secretsmanager"]  # SQS: where failed messages are to go
+    asked = [request.target for request in aws.requests]
+    assert sorted(asked[:2]) == ["AmazonSSM.GetParameters", "secretsmanager.GetSecretValue"]
+    assert asked[2:] == ["AmazonSQS.GetQueueAttributes"]  # where is the bad message to go?
 
 
 def test_without_the_wrapper_the_handler_resolves(

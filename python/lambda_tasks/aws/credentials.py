@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 
@@ -194,9 +195,10 @@ def _epoch(timestamp: str) -> float:
 
 
 def _import_boto3() -> Any:  # noqa: ANN401 - boto3 ships no types
-    import site  # noqa: PLC0415
+    if sys.flags.no_site:  # as the exec wrapper starts Python: without site-packages, where boto3 is
+        import site  # noqa: PLC0415
 
-    site.main()  # the exec wrapper starts Python without site-packages, where boto3 is
+        site.main()
     import boto3  # noqa: PLC0415
 
     return boto3

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from lambda_tasks.errors import MalformedMessage, PayloadUnavailable
 from lambda_tasks.tasks import message
 from lambda_tasks.tasks.event import attribute
 
 if TYPE_CHECKING:
-    from lambda_tasks.tasks.event import MessageAttribute, Record
+    from lambda_tasks.tasks.event import Record
     from lambda_tasks.tasks.message import Message
 
 
@@ -21,11 +19,20 @@ def read(record: Record) -> tuple[Message | MalformedMessage | PayloadUnavailabl
     For an SNS notification that is the record with the notification's attributes.
     """
     body = record.get("body")
-    received = _decode(body)
-    notification = _notification(body) if isinstance(received, MalformedMessage) else None
-    if notification is None:
-        return received, record
-    return _decode(notification.Message), _with_attributes(record, notification)
+    received = decoded(body)
+    if isinstance(received, MalformedMessage):
+        from lambda_tasks.tasks import sns  # noqa: PLC0415 - for a body that is no message itself
+
+        return sns.unwrap(record) or (received, record)
+    return received, record
+
+
+def decoded(body: object) -> Message | MalformedMessage | PayloadUnavailable:
+    """Return the message that `body` is, or why it cannot be read."""
+    try:
+        return message.decode(body)
+    except (MalformedMessage, PayloadUnavailable) as error:
+        return error
 
 
 def receive_count(record: Record) -> int:
@@ -41,47 +48,8 @@ def first_received_at(record: Record) -> float | None:
 
 def fifo_group(record: Record) -> str | None:
     """Return the message group where order counts: on a FIFO queue (a standard queue's groups are for fairness)."""
-    return attribute(record, "MessageGroupId") if attribute(record, "SequenceNumber") else None
-
-
-class _Notification(msgspec.Struct, tag_field="Type", tag="Notification"):
-    """What SNS puts into a body: https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html."""
-
-    Message: str
-    MessageAttributes: dict[str, dict[str, str]] = {}
-
-
-_NOTIFICATION = msgspec.json.Decoder(_Notification)
-
-
-def _notification(body: object) -> _Notification | None:
-    if not isinstance(body, str):
-        return None
-    try:
-        return _NOTIFICATION.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
-def _decode(body: object) -> Message | MalformedMessage | PayloadUnavailable:
-    try:
-        return message.decode(body)
-    except (MalformedMessage, PayloadUnavailable) as error:
-        return error
-
-
-def _with_attributes(record: Record, notification: _Notification) -> Record:
-    own: object = record.get("messageAttributes")
-    attributes = {name: _attribute(value) for name, value in notification.MessageAttributes.items()}
-    merged = {**attributes, **own} if isinstance(own, dict) else attributes
-    return cast("Record", {**record, "messageAttributes": merged})
-
-
-def _attribute(value: dict[str, str]) -> MessageAttribute:
-    kind, content = value.get("Type", "String"), value.get("Value", "")
-    return (
-        {"dataType": kind, "binaryValue": content} if kind == "Binary" else {"dataType": kind, "stringValue": content}
-    )
+    is_fifo = attribute(record, "SequenceNumber") or str(record.get("eventSourceARN")).endswith(".fifo")
+    return attribute(record, "MessageGroupId") if is_fifo else None
 
 
 def _number(text: str | None) -> int | None:

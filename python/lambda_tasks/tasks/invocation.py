@@ -121,6 +121,7 @@ class Invocation:
             self._is_over = True
         if self._watchdog is not None:
             self._watchdog.dismiss()
+            self._watchdog = None  # which refers to this object: without a cycle all of it goes at once
         if self.has_stuck_calls and can_answer(self.worker.environ):
             self._answer_and_restart()
         return self.settlement.response(self._records, self.jobs)

@@ -94,6 +94,10 @@ class Job:
             )
         return self._context
 
+    def forget_context(self) -> None:
+        """Let go of the context, which refers to this object: without a cycle both go at once."""
+        self._context = None
+
     def remaining_time_ms(self) -> int:
         """Return the milliseconds that the task may still run."""
         return int(min(max(0.0, self.must_end_at - time.monotonic()), 900.0) * 1000)

@@ -65,6 +65,7 @@ class Settlement:
             self._awaited[result.outcome] = awaited
         if awaited:
             self._announce(job, result)
+        job.forget_context()
         return job.is_done_with
 
     def finish(self) -> None:
