@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from lambda_tasks import settings
-from lambda_tasks.errors import InvalidReference, InvalidSetting, LambdaTasksError, VariableConflict, combine
+from lambda_tasks.errors import InvalidReference, InvalidSetting, LambdaTasksError, Retry, VariableConflict, combine
 from lambda_tasks.settings import Settings
 
 
@@ -28,6 +30,11 @@ def test_settings_are_read_from_their_variables() -> None:
         "LAMBDA_TASKS_RECORD_TTL_SECONDS": "86400",
         "LAMBDA_TASKS_METRICS_NAMESPACE": "Shop/Tasks",
         "LAMBDA_TASKS_MEMORY_GUARD": "1",
+        "LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL": "https://dead",
+        "LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS": "10",
+        "LAMBDA_TASKS_HARD_TIMEOUT_SECONDS": "20.5",
+        "LAMBDA_TASKS_REPORTING_MARGIN_SECONDS": "1",
+        "LAMBDA_TASKS_CONCURRENCY": "4",
     }
     read = Settings.from_environ(environ)
     assert read == Settings(
@@ -41,9 +48,38 @@ def test_settings_are_read_from_their_variables() -> None:
         record_ttl_seconds=86400,
         metrics_namespace="Shop/Tasks",
         memory_guard=True,
+        dead_letter_queue_url="https://dead",
+        soft_timeout_seconds=10,
+        hard_timeout_seconds=20.5,
+        reporting_margin_seconds=1,
+        concurrency=4,
     )
     assert (read.queue_url("default"), read.queue_url("mail-out")) == ("https://queue", "https://mail")
     assert read.modules_named_in_full == ("shop.tasks",)
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"SOFT_TIMEOUT_SECONDS": "20", "HARD_TIMEOUT_SECONDS": "20"}, "the soft timeout is not below the hard one"),
+        ({"CONCURRENCY": "0"}, "use a whole number of threads from 1 to 1000"),
+        ({"CONCURRENCY": "many"}, "use a whole number of threads from 1 to 1000"),
+        ({"REPORTING_MARGIN_SECONDS": "0"}, "use a number of seconds above 0 and at most 900"),
+    ],
+)
+def test_settings_of_the_dispatcher_are_checked(variables: dict[str, str], problem: str) -> None:
+    """Timeouts have to be in order, and there is at least one thread."""
+    with pytest.raises(InvalidSetting, match=problem):
+        Settings.from_environ({f"LAMBDA_TASKS_{name}": value for name, value in variables.items()})
+    assert Settings.from_environ({"LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS": ""}).soft_timeout_seconds is None
+
+
+@pytest.mark.parametrize("delay", [-1, 12 * 3600 + 1, timedelta(days=1)])
+def test_a_retry_is_within_what_sqs_allows(delay: float | timedelta) -> None:
+    """A delay that SQS could not give is an error where it is asked for."""
+    with pytest.raises(ValueError, match="use from 0 to 43200 seconds, or a timedelta"):
+        Retry(delay=delay)
+    assert Retry(delay=timedelta(minutes=1)).delay_seconds == 60
 
 
 def test_every_bad_setting_is_named() -> None:
