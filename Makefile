@@ -90,7 +90,7 @@ publish: verify-layer ## Publish the layer to REGIONS; DRY_RUN=1 only says so, P
 
 .PHONY: bench-readme
 bench-readme: $(VENV)/.installed $(LAYER) ## Measure cold starts; renew the plot and the table of the README
-	@PYTHONPATH=python/bin/python -m benchmarks.cold_start --readme
+	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.cold_start --readme
 
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them
