@@ -10,8 +10,7 @@ import textwrap
 
 import pytest
 
-from lambda_tasks.tasks import memory
-from lambda_tasks.tasks.memory import MIB, limit_bytes
+from lambda_tasks.tasks.memory import MIB, MemoryGuard, limit_bytes
 from wrapper import ROOT
 
 SIZE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
@@ -19,10 +18,16 @@ SIZE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
 
 def run(program: str, **environ: str) -> str:
     """Run `program` as awslambdaric's process, below a guard for 256 MB, and return what it prints."""
-    prelude = f"import os\nfrom awslambdaric import bootstrap\nfrom lambda_tasks.tasks import memory\nMIB = {MIB}\n"
+    prelude = textwrap.dedent(f"""
+        import os
+        from awslambdaric import bootstrap
+        from lambda_tasks.tasks.memory import MemoryGuard
+        MIB = {MIB}
+        guard = MemoryGuard.from_environ(os.environ)
+    """)
     measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return subprocess.run(
-        [sys.executable, "-c", prelude + "memory.set_limit(os.environ)\n" + textwrap.dedent(program)],
+        [sys.executable, "-c", prelude + textwrap.dedent(program)],
         env={**measuring, SIZE: "256", **environ},
         cwd=ROOT,
         capture_output=True,
@@ -52,26 +57,28 @@ def test_a_task_that_wants_too_much_gets_a_memory_error() -> None:
             try:
                 hoard(piece)
             except MemoryError as error:
-                memory.relieve(error, os.environ)
+                guard.relieve(error)
                 print(len(bytearray(100 * MIB)) // MIB)
     """)
     assert printed.splitlines() == ["100"] * 3
 
 
 def test_what_failed_can_be_reported_while_the_memory_stays_used() -> None:
-    """Where a task leaves everything used, its outcome has room that tasks do not have."""
+    """Where tasks leave everything used, each outcome has room that tasks do not have."""
     printed = run("""
         left = []
         def leak():
+            guard.limit_tasks()
             while True:
                 left.append(bytearray(MIB // 16))
-        try:
-            leak()
-        except MemoryError as error:
-            memory.relieve(error, os.environ)
-            print(len(bytes(4 * MIB)) // MIB)
+        for _ in range(3):
+            try:
+                leak()
+            except MemoryError as error:
+                guard.relieve(error)
+                print(len(bytes(2 * MIB)) // MIB)
     """)
-    assert printed.split() == ["4"]
+    assert printed.split() == ["2"] * 3
 
 
 def test_what_takes_no_memory_does_not_count() -> None:
@@ -93,7 +100,7 @@ def test_what_takes_no_memory_does_not_count() -> None:
 
 def test_without_a_size_there_is_no_limit(caplog: pytest.LogCaptureFixture) -> None:
     """Where Lambda does not say how much memory there is, a warning says that nothing is guarded."""
-    memory.set_limit({})
+    assert MemoryGuard.from_environ({}) is None
     assert caplog.record_tuples == [
         (
             "lambda_tasks",
@@ -101,7 +108,6 @@ def test_without_a_size_there_is_no_limit(caplog: pytest.LogCaptureFixture) -> N
             "there is no memory guard: AWS_LAMBDA_FUNCTION_MEMORY_SIZE gives no limit that can be set",
         )
     ]
-    memory.relieve(MemoryError(), {})
 
 
 def test_other_errors_keep_what_they_hold() -> None:
@@ -117,7 +123,7 @@ def test_other_errors_keep_what_they_hold() -> None:
             try:
                 fail(inner)
             except ValueError as error:
-                memory.relieve(error, os.environ)
+                guard.relieve(error)
                 print(error.__traceback__.tb_next.tb_frame.f_locals.get("held"))
     """)
     assert printed.split() == ["held", "None"]

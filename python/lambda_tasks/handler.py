@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_tasks import settings
-from lambda_tasks.tasks import dispatcher, lookup, memory
+from lambda_tasks.tasks import dispatcher, lookup
 from lambda_tasks.tasks.worker import Worker
 
 if TYPE_CHECKING:
@@ -24,20 +24,24 @@ def _use(current: Settings) -> None:
     _worker = Worker.from_environ(current, settings.environ())
 
 
+def _use_after_restore(current: Settings) -> None:
+    _use(current)
+    _worker.guard_memory()
+
+
 def _resolved() -> Settings:
     current = settings.current()
     if settings.has_references(settings.environ()) and (current.resolved is None or settings.is_snap_start()):
         from lambda_tasks.environment import launch  # noqa: PLC0415 - the exec wrapper spares us its 10 ms
 
         current = launch.resolve_in_process()
-        launch.resolve_after_restore(_use)
+        launch.resolve_after_restore(_use_after_restore)
     return current
 
 
 _use(_resolved())
 lookup.import_modules(_worker.settings)
-if _worker.settings.memory_guard:
-    memory.set_limit(_worker.environ)
+_worker.guard_memory()
 
 
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:

@@ -82,6 +82,8 @@ class Call:
             from lambda_tasks.tasks.batch import Item  # noqa: PLC0415 - for functions with batch tasks
 
             self._items = {job: Item(job.kwargs, job.context) for job in self._ready}
+        if self._worker.memory_guard is not None:
+            self._worker.memory_guard.limit_tasks()
         self._started = time.perf_counter()
         return True
 
@@ -129,12 +131,10 @@ class Call:
 
     def raised(self, error: BaseException) -> None:
         """Note what the task raised, for its messages but those that a batch task failed with an error of their own."""
+        if self._worker.memory_guard is not None:
+            self._worker.memory_guard.relieve(error)
         duration_ms = ms_since(self._started)
         _forget_our_frames(error)
-        if self._worker.settings.memory_guard:
-            from lambda_tasks.tasks import memory  # noqa: PLC0415 - for functions with a guard
-
-            memory.relieve(error, self._worker.environ)
         for job in self._ready:
             own = self._items[job].error if self._items else None
             job.result = self._raised(job, own or error, duration_ms)

@@ -27,49 +27,60 @@ _HEADROOM_BYTES = 8 * MIB  # of what is reserved: to report in, once a task has 
 logger = logging.getLogger("lambda_tasks")
 
 
+class MemoryGuard:
+    """Two limits of this process: that of tasks, and a higher one, so that what went wrong can be reported."""
+
+    def __init__(self, limit_bytes: int, hard: int) -> None:
+        self._of_tasks = (limit_bytes, hard)
+        self._of_reports = (limit_bytes + _HEADROOM_BYTES, hard)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> MemoryGuard | None:
+        """Set the limit of tasks, also for the processes that this one starts, each by itself.
+
+        Where Lambda does not say how much memory there is, log that nothing is guarded, and return None.
+        """
+        wanted = limit_bytes(environ)
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if wanted is None or (hard != resource.RLIM_INFINITY and wanted + _HEADROOM_BYTES > hard):
+            logger.warning("there is no memory guard: AWS_LAMBDA_FUNCTION_MEMORY_SIZE gives no limit that can be set")
+            return None
+        guard = cls(wanted, hard)
+        guard.limit_tasks()
+        return guard
+
+    def limit_tasks(self) -> None:
+        """Set the limit of tasks: before each one, because reporting may have raised it."""
+        resource.setrlimit(resource.RLIMIT_DATA, self._of_tasks)
+
+    def relieve(self, error: BaseException) -> None:
+        """Make room to report `error`; where that is a `MemoryError`, also free what the task held.
+
+        The traceback stays, without the values of its frames' variables.
+        """
+        resource.setrlimit(resource.RLIMIT_DATA, self._of_reports)  # first: even to look at the error takes memory
+        if _ran_out_of_memory(error):
+            for one in _chain(error):
+                traceback.clear_frames(one.__traceback__)
+            gc.collect()
+
+
 def limit_bytes(environ: Mapping[str, str]) -> int | None:
-    """Return how much data the process may have, or None where Lambda does not say how much memory there is."""
+    """Return how much data tasks may have, or None where Lambda does not say how much memory there is."""
     size = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if not (size.isascii() and size.isdigit() and len(size) < 10 and int(size) > 2 * _RESERVED_MIB):
         return None
     return round((int(size) - max(_RESERVED_MIB, int(size) * _RESERVED_SHARE)) * MIB)
 
 
-def set_limit(environ: Mapping[str, str]) -> None:
-    """Set the limit for this process, and for those that it starts, each by itself."""
-    wanted = limit_bytes(environ)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if wanted is None or (hard != resource.RLIM_INFINITY and wanted + _HEADROOM_BYTES > hard):
-        logger.warning("there is no memory guard: AWS_LAMBDA_FUNCTION_MEMORY_SIZE gives no limit that can be set")
-        return
-    # The hard limit stays above, so that reporting can have more than tasks have.
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
-
-
-def relieve(error: BaseException | None, environ: Mapping[str, str]) -> None:
-    """Free what a task held that ended with `error`, if that is a `MemoryError`, so that its outcome can be reported.
-
-    The traceback stays, without the values of its frames' variables.
-    """
-    wanted = limit_bytes(environ)
-    if not _ran_out_of_memory(error) or wanted is None:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft == wanted:
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted + _HEADROOM_BYTES, hard))
-    for one in _chain(error):
-        traceback.clear_frames(one.__traceback__)
-    gc.collect()
-
-
-def _ran_out_of_memory(error: BaseException | None) -> bool:
+def _ran_out_of_memory(error: BaseException) -> bool:
     return any(isinstance(one, MemoryError) for one in _chain(error))
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def _chain(error: BaseException) -> list[BaseException]:
     """Return `error`, what it was raised from or while handling, and what it groups."""
     chain: dict[int, BaseException] = {}
-    pending = [error]
+    pending: list[BaseException | None] = [error]
     while pending:
         one = pending.pop()
         if one is not None and id(one) not in chain:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lambda_tasks.settings import Settings
     from lambda_tasks.state.protocol import State
     from lambda_tasks.tasks.job import Known
+    from lambda_tasks.tasks.memory import MemoryGuard
     from lambda_tasks.tasks.metrics import Metrics
     from lambda_tasks.tasks.sqs import Sqs
     from lambda_tasks.tasks.timer import Timer
@@ -44,6 +45,7 @@ class Worker:
             from lambda_tasks.tasks.metrics import Metrics  # noqa: PLC0415 - for functions with metrics
 
             self.metrics = Metrics(settings.metrics_namespace, environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
+        self.memory_guard: MemoryGuard | None = None
         self.known: Known = {}
         self._transport: Transport | None = None
         self._sqs: Sqs | None = None
@@ -69,6 +71,13 @@ class Worker:
             from lambda_tasks.tasks import event_loop  # noqa: PLC0415 - asyncio is there where there is a loop
 
             event_loop.close(self._loop)
+
+    def guard_memory(self) -> None:
+        """Limit the memory of tasks, if the settings say so: of this process, and for good."""
+        if self.settings.memory_guard:
+            from lambda_tasks.tasks.memory import MemoryGuard  # noqa: PLC0415 - for functions with a guard
+
+            self.memory_guard = MemoryGuard.from_environ(self.environ)
 
     def prepare_for_threads(self) -> None:
         """Make what several threads would otherwise make at the same time."""
