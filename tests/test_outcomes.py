@@ -15,6 +15,7 @@ from lambda_tasks.errors import HardTimeLimitExceeded, Reject, StateUnavailable
 from lambda_tasks.settings import Settings
 from lambda_tasks.state.memory import MemoryState
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started
+from lambda_tasks.state.record import Ending, Status
 from lambda_tasks.state.singleton import singleton_key
 from lambda_tasks.tasks.event import Record
 from workers import Dispatched, worker
@@ -170,6 +171,33 @@ def test_malformed_unknown_refused_and_bad_kwargs_are_rejected_as_failed(dead_le
     assert sent.body["MessageAttributes"]["lambda_tasks_error_message"]["StringValue"] == str(dispatched.errors[0])
 
 
+@pytest.mark.parametrize(
+    ("body", "task", "error_type"),
+    [
+        ("{", "", "MalformedMessage"),
+        (message_body("catalogue.tasks." + "x" * 3000), "catalogue.tasks." + "x" * 496, "UnknownTask"),
+        (message_body(ADD, number="1"), ADD, "InvalidKwargs"),
+    ],
+)
+def test_rejected_is_recorded(dead_letters: FakeAws, body: str, task: str, error_type: str) -> None:
+    """With a table, what can never run has a record as well, under no more of its name than a key can hold."""
+    state = MemoryState()
+    record = sqs_record(body)
+    assert Dispatched(worker(aws_url=dead_letters.url, state=state), record).kept == []
+    (kept,) = state.records_with_status(Status.REJECTED)
+    assert (kept.message_id, kept.task, kept.error_type) == (record["messageId"], task, error_type)
+
+
+def test_duplicate_of_a_success_that_can_no_longer_run_is_skipped(dead_letters: FakeAws) -> None:
+    """A deployment may change a task between two deliveries: what succeeded is no dead letter because of that."""
+    state = MemoryState()
+    record = sqs_record(message_body("catalogue.tasks.removed"))
+    attempt = hold_message(state, record, lease_seconds=40)
+    state.finish(attempt, Ending(Status.SUCCEEDED), deadline=math.inf)
+    dispatched = Dispatched(worker(aws_url=dead_letters.url, state=state), record)
+    assert (dispatched.outcomes, dispatched.kept, dead_letters.requests) == (["skipped"], [], [])
+
+
 def test_reject_raised_by_the_task_is_rejected(dead_letters: FakeAws) -> None:
     """A task may reject its message."""
     dispatched = Dispatched(worker(aws_url=dead_letters.url), record_of("refuse"))
@@ -298,8 +326,10 @@ def test_a_hard_timeout_is_failed() -> None:
     assert (tasks.ran, tasks.seen) == ([1], [])
 
 
-def hold_message(state: MemoryState, record: Record, *, lease_seconds: float) -> None:
-    state.start(Attempt(record["messageId"], ADD, lease_seconds), deadline=math.inf)
+def hold_message(state: MemoryState, record: Record, *, lease_seconds: float) -> Attempt:
+    attempt = Attempt(record["messageId"], ADD, lease_seconds)
+    state.start(attempt, deadline=math.inf)
+    return attempt
 
 
 def hold_singleton(state: MemoryState, task: str, **kwargs: object) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 import lambda_tasks
-from events import sqs_record
+from events import message_body, sqs_record
 from lambda_tasks.errors import InvalidHook, MalformedMessage
 from lambda_tasks.tasks import telemetry
 from lambda_tasks.tasks.context import Context
 from lambda_tasks.tasks.metrics import MAX_VALUES, Metrics
 from lambda_tasks.tasks.outcome import Outcome, Result
 from lambda_tasks.tasks.telemetry import Report, announce_outcome, announce_start, report
+from workers import Dispatched, worker
 from wrapper import ROOT
 
 TASK = "shop.tasks.send"
@@ -120,6 +121,18 @@ def test_hooks_hear_of_every_start_and_outcome() -> None:
     announce_outcome(reported())
     assert (starts, outcomes) == ([Context("m-1", TASK, remaining_time_ms=starts[0].remaining_time_ms)], [reported()])
     assert callable(note_start)
+
+
+@pytest.mark.usefixtures("hooks")
+@pytest.mark.parametrize("number", [1, "bad"])
+def test_hooks_are_called_in_the_context_of_the_message(number: object) -> None:
+    """What a hook logs, or enqueues, belongs to the message that it is told of: also of one that was rejected."""
+    seen: list[str] = []
+    lambda_tasks.on_outcome(lambda _: seen.append(lambda_tasks.context["tenant"]))
+    record = sqs_record(message_body("catalogue.tasks.add", number=number))
+    record["messageAttributes"] = {"tenant": {"stringValue": "acme", "dataType": "String"}}
+    Dispatched(worker(), record)
+    assert seen == ["acme"]
 
 
 @pytest.mark.usefixtures("hooks")

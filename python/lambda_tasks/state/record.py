@@ -68,9 +68,10 @@ class Ending:
 class TaskRecord:
     """What is known of one message. Times are in epoch seconds; `result` is JSON.
 
-    `attempts` counts the executions that started; `finished_at` is when the last one ended, and `result` and the error
-    are what it ended with. The readers use the table that ``LAMBDA_TASKS_TABLE`` names, and raise `InvalidSetting`
-    where there is none and `StateUnavailable` where it does not answer.
+    `task` is empty where the message names none. `attempts` counts the executions that started, and rejections;
+    `finished_at` is when the last one ended, and `result` and the error are what it ended with. The readers use the
+    table that ``LAMBDA_TASKS_TABLE`` names, and raise `InvalidSetting` where there is none and `StateUnavailable`
+    where it does not answer.
     """
 
     message_id: str

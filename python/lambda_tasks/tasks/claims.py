@@ -1,11 +1,15 @@
-"""The leases that a message needs before its task may run, and what is written when it ended."""
+"""The leases that a message needs before its task may run, and what is written when it ended.
+
+What can never run needs one too: its rejection is recorded, unless it is a duplicate of a message that succeeded, as
+after a deployment that changed its task.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.errors import LambdaTasksError, LeaseLost
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started
@@ -17,11 +21,15 @@ from lambda_tasks.tasks.outcome import Outcome, Result
 if TYPE_CHECKING:
     from lambda_tasks.state.protocol import State
     from lambda_tasks.tasks.job import Job
+    from lambda_tasks.tasks.task import Task
 
 logger = logging.getLogger("lambda_tasks")
 
 # For the clocks of two execution environments, and what is left to do after the function was killed.
 _LEASE_MARGIN_SECONDS = 1.0
+# Of a name that anybody may have sent: it is part of a key, which has at most 2,048 bytes in DynamoDB.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+_LONGEST_TASK_NAME = 512
 _STATUSES = {
     Outcome.SUCCEEDED: Status.SUCCEEDED,
     Outcome.SKIPPED: Status.SUCCEEDED,
@@ -41,13 +49,12 @@ class Claim:
     singleton: SingletonLease | None = None
 
 
-def claim(job: Job, state: State, *, lease_seconds: float, busy_seconds: float, deadline: float) -> Result | None:
+def claim(job: Job, state: State, *, lease_seconds: float, jitter: float, deadline: float) -> Result | None:
     """Take the leases for `job` and return None; or return why it is not to run now.
 
-    `busy_seconds` is when a message is tried again whose singleton is busy, if not before the lease ends.
+    `jitter`, from 0 to 1, spreads when messages are tried again whose singleton is busy.
     """
-    assert job.task is not None  # noqa: S101 - for mypy: what has no task is refused before
-    name = job.task.name
+    name = (job.task_name or "")[:_LONGEST_TASK_NAME]
     attempt = Attempt(
         job.message_id,
         name,
@@ -61,8 +68,8 @@ def claim(job: Job, state: State, *, lease_seconds: float, busy_seconds: float, 
         if isinstance(started, Busy):
             return Result(Outcome.DEFERRED, name, visible_after_seconds=max(1.0, started.until - time.time()))
         job.claim = Claim(attempt, started)
-        if job.task.configuration.singleton:
-            return _claim_singleton(job, state, job.claim, busy_seconds, deadline)
+        if job.task is not None and job.task.configuration.singleton:
+            return _claim_singleton(job, job.task, state, job.claim, jitter, deadline)
     except LambdaTasksError as error:
         return Result(Outcome.DEFERRED, name, error)
     return None
@@ -92,17 +99,18 @@ def conclude(job: Job, result: Result, state: State, deadline: float) -> bool:
     return done
 
 
-def _claim_singleton(job: Job, state: State, claim: Claim, busy_seconds: float, deadline: float) -> Result | None:
-    assert job.task is not None  # noqa: S101 - for mypy
-    key = singleton_key(job.task.name, job.task.singleton_values(job.kwargs))
+def _claim_singleton(
+    job: Job, task: Task[..., Any], state: State, claim: Claim, jitter: float, deadline: float
+) -> Result | None:
+    key = singleton_key(task.name, task.singleton_values(job.kwargs))
     lease = SingletonLease(key, claim.attempt.owner, claim.attempt.lease_seconds, job.message_id)
     busy = state.acquire(lease, deadline=deadline)
     if busy is None:
         job.claim = dataclasses.replace(claim, singleton=lease)
         return None
-    if job.task.configuration.singleton_busy == "skip":
-        return Result(Outcome.SKIPPED, job.task.name)
-    return Result(Outcome.DEFERRED, job.task.name, visible_after_seconds=busy_seconds)
+    if task.configuration.singleton_busy == "skip":
+        return Result(Outcome.SKIPPED, task.name)
+    return Result(Outcome.DEFERRED, task.name, visible_after_seconds=task.configuration.retry_delay * (1 + jitter) / 2)
 
 
 def _warn(job: Job, problem: str, error: LambdaTasksError) -> None:

@@ -67,8 +67,8 @@ class Call:
             result = job.result
             if result is None and may_lack_time:
                 result = self._without_time(job, left)
-            if result is None and needs_lease:
-                result = self._without_lease(job, now)
+            if needs_lease and (result is None or result.outcome.is_dead):
+                result = self._without_lease(job, now) or result
             job.result = result
             if result is None:
                 self._ready.append(job)
@@ -167,7 +167,7 @@ class Call:
             job,
             self._worker.state,
             lease_seconds=min(self._time.ends_at - now, _LONGEST_FUNCTION_SECONDS),
-            busy_seconds=self._task.configuration.retry_delay * (1 + self._worker.jitter()) / 2,
+            jitter=self._worker.jitter(),
             deadline=self._time.deadline(now),
         )
 

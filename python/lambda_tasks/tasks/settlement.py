@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lambda_tasks.errors import LambdaTasksError
+from lambda_tasks.tasks import context as contexts
 from lambda_tasks.tasks import retry, telemetry
 from lambda_tasks.tasks.outcome import Outcome
 
@@ -148,7 +149,8 @@ class Settlement:
 
     def _announce(self, job: Job, result: Result) -> None:
         told = telemetry.report(job.record, result, job.context, started_at=job.started_at)
-        telemetry.announce_outcome(told)
+        with contexts.activated(job.context):
+            telemetry.announce_outcome(told)
         if self._worker.metrics is not None:
             self._reports.append(told)
 

@@ -114,7 +114,8 @@ def on_start(function: StartHook) -> StartHook:
 def on_outcome(function: OutcomeHook) -> OutcomeHook:
     """Have `function` called with the `Report` of each message. Returns it: a decorator.
 
-    What it raises is logged, and changes nothing.
+    It is called with `lambda_tasks.context` set, outside of the task's timeouts. What it raises is logged, and changes
+    nothing.
 
     Raises:
         InvalidHook: it is no ordinary function.
