@@ -19,5 +19,5 @@ def test_nothing_is_lost_whatever_goes_wrong(embedded_aws: EmbeddedAws, emulator
     accounts = soak(embedded_aws, emulator_path, tmp_path, messages, seed)
 
     problems = accounts.problems()
-    sys.stdout.write(f"seed {seed}: {accounts.summary()}\n")
+    sys.stdout.write("\n".join([f"seed {seed}: {accounts.summary()}", *problems, ""]))
     assert problems == [], f"seed {seed}"

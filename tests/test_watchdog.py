@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
+import sys
 import threading
 import time
+from typing import Any
 
+import pytest
+
+import workers
+from events import Context, message_body, sqs_event, sqs_record
+from lambda_tasks.state.memory import MemoryState
+from lambda_tasks.state.protocol import Attempt
+from lambda_tasks.state.record import Ending, TaskRecord
+from lambda_tasks.tasks import invocation, watchdog
+from lambda_tasks.tasks.dispatcher import dispatch
+from lambda_tasks.tasks.event import Record
 from lambda_tasks.tasks.timer import Timer
 from lambda_tasks.tasks.watchdog import Watchdog, can_answer
 
@@ -29,25 +44,102 @@ def test_cancelled_alarms_are_not_kept() -> None:
     assert len(timer._alarms) <= 65
 
 
-def test_the_watchdog_rescues_once_and_not_after_the_answer() -> None:
-    """It rescues when what is expected to be over is not; a handler that answered first is left alone."""
-    timer, rescued, late = Timer(), threading.Event(), threading.Event()
-    stuck = Watchdog(timer, time.monotonic() + 60, rescued.set)
-    stuck.expect(time.monotonic() + 0.02)
+def test_the_watchdog_rescues_what_is_stuck_and_not_after_the_answer() -> None:
+    """It rescues where the only call is stuck; a handler that answered first is left alone."""
+    rescued, late = threading.Event(), threading.Event()
+    stuck: Watchdog[str] = Watchdog(Timer(), time.monotonic() + 60, rescued.set)
+    stuck.enter("call")
+    stuck.started("call", time.monotonic() + 0.02)
     assert rescued.wait(10)
-    answered = Watchdog(timer, time.monotonic() + 0.02, late.set)
+    assert list(stuck.overdue()) == ["call"]
+    answered: Watchdog[str] = Watchdog(Timer(), time.monotonic() + 0.02, late.set)
     answered.dismiss()
     assert not late.wait(0.1)
 
 
-def test_the_watchdog_waits_as_long_as_is_expected() -> None:
-    """What is expected to take longer moves the time of the rescue, up to the invocation's end."""
-    timer, rescued = Timer(), threading.Event()
-    watchdog = Watchdog(timer, time.monotonic() + 0.3, rescued.set)
-    watchdog.expect(time.monotonic() + 0.05)
-    watchdog.expect(time.monotonic() + 0.25)
+@pytest.mark.parametrize("phase", ["prepared", "running", "settled"])
+def test_the_watchdog_waits_for_calls_that_are_not_stuck(phase: str) -> None:
+    """A call that is prepared, runs, or is settled puts the rescue off, up to the invocation's end."""
+    rescued = threading.Event()
+    watchdog: Watchdog[str] = Watchdog(Timer(), time.monotonic() + 0.3, rescued.set)
+    watchdog.enter("other")
+    if phase != "prepared":
+        watchdog.started("other", time.monotonic() + (0.25 if phase == "running" else 0.02))
+    if phase == "settled":
+        watchdog.returned("other")
+    watchdog.enter("stuck")
+    watchdog.started("stuck", time.monotonic() + 0.02)
+    assert not rescued.wait(0.1)
+    assert "stuck" in watchdog.overdue()
+    assert rescued.wait(10)
+
+
+def test_the_watchdog_stands_back_while_the_stuck_are_left_behind() -> None:
+    """Where other threads take the place of stuck ones, it waits for the invocation's end."""
+    rescued = threading.Event()
+    watchdog: Watchdog[str] = Watchdog(Timer(), time.monotonic() + 0.3, rescued.set)
+    watchdog.stands_back = True
+    watchdog.started("stuck", time.monotonic() + 0.02)
     assert not rescued.wait(0.1)
     assert rescued.wait(10)
+
+
+def test_no_task_begins_once_the_watchdog_answers() -> None:
+    """A thread that would begin a call, or settle one, waits for the end of the process instead."""
+    rescued, went_on = threading.Event(), threading.Event()
+    watchdog: Watchdog[str] = Watchdog(Timer(), time.monotonic(), rescued.set)
+    assert rescued.wait(10)
+
+    def begin() -> None:
+        watchdog.enter("call")
+        went_on.set()
+
+    threading.Thread(target=begin, daemon=True).start()
+    assert not went_on.wait(0.1)
+
+
+def test_what_took_effect_is_reported_though_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the watchdog answers while the messages of a finished call are settled, they are finished, not deferred."""
+    state, answers = _SlowToFinish(), list[Any]()
+
+    def answer(_id: str, content: bytes, *_: object) -> None:
+        answers.append(json.loads(content))
+        state.answered.set()
+
+    monkeypatch.setattr(invocation, "answer_and_restart", answer)
+    monkeypatch.setattr(watchdog, "_wait_for_the_end", sys.exit)
+    made = workers.worker(state=state)
+    made.environ = {**made.environ, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
+    records = [sqs_record(message_body("catalogue.tasks.index", product_id=number)) for number in (1, 2, 3)]
+
+    def invoke() -> None:
+        with contextlib.suppress(SystemExit):
+            dispatch(sqs_event(*records), Context(1), made)
+
+    thread = threading.Thread(target=invoke)
+    thread.start()
+    thread.join(30)
+    assert answers == [{"batchItemFailures": [{"itemIdentifier": records[0]["messageId"]}]}]
+    statuses = [record and record.status for record in map(state.peek, records)]
+    assert statuses == ["succeeded"] * 3
+
+
+class _SlowToFinish(MemoryState):
+    """A store that does not answer to the first outcome before the invocation was answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = threading.Event()
+        self._is_first = True
+
+    def finish(self, attempt: Attempt, ending: Ending, *, deadline: float) -> None:
+        is_first, self._is_first = self._is_first, False
+        if is_first:
+            assert self.answered.wait(20)
+        super().finish(attempt, ending, deadline=deadline)
+
+    def peek(self, record: Record) -> TaskRecord | None:
+        return self.record(record["messageId"], deadline=math.inf)
 
 
 def test_only_a_runtime_of_its_own_can_be_started_anew() -> None:

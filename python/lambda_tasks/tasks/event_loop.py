@@ -91,14 +91,17 @@ async def _run_lane(invocation: Invocation, lane: Lane) -> None:
 
 async def _run_call(invocation: Invocation, jobs: Sequence[Job]) -> bool:
     call = invocation.call(jobs)
-    waits_for_state = invocation.worker.state is not None
-    if await _aside(call.begin) if waits_for_state else call.begin():
-        invocation.started(call)
-        if not await _run_limited(call, invocation.time.grace_seconds):
-            invocation.has_stuck_calls = True
-    ended = functools.partial(invocation.ended, call)
-    waits = waits_for_state or any(job.result is not None and job.result.outcome.is_dead for job in call.jobs)
-    return await _aside(ended) if waits else ended()
+    try:
+        waits_for_state = invocation.worker.state is not None
+        if await _aside(call.begin) if waits_for_state else call.begin():
+            invocation.started(call)
+            if not await _run_limited(call, invocation.time.grace_seconds):
+                invocation.has_stuck_calls = True
+        ended = functools.partial(invocation.ended, call)
+        waits = waits_for_state or any(job.result is not None and job.result.outcome.is_dead for job in call.jobs)
+        return await _aside(ended) if waits else ended()
+    finally:
+        invocation.watchdog.leave(call)
 
 
 async def _aside(function: Callable[[], bool | None]) -> bool:

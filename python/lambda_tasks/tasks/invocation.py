@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lambda_tasks")
 
-_FOREVER_SECONDS = 3600.0
-
 
 class Invocation:
     """The calls of one invocation. `has_stuck_calls` tells that a task's code could not be stopped."""
@@ -45,15 +43,9 @@ class Invocation:
         self.jobs: list[Job] = []
         self.has_stuck_calls = False
         self._records = records
-        self._watchdog: Watchdog | None = None
-        if clock.ends_at < math.inf and can_answer(worker.environ):
-            self._watchdog = Watchdog(worker.timer, clock.tasks_end_at + clock.grace_seconds, self._give_up)
-        self._running: dict[Call, tuple[float, int]] = {}
-        self._calls = 0
-        self._has_started = False
-        self._is_observed = False
-        self._is_over = False
-        self._lock = threading.Lock()
+        timer = worker.timer if clock.ends_at < math.inf and can_answer(worker.environ) else None
+        self.watchdog: Watchdog[Call] = Watchdog(timer, clock.tasks_end_at + clock.grace_seconds, self._give_up)
+        self._has_called = self._has_started = self._is_observed = False
 
     def run_lane(self, lane: Lane, interrupter: Interrupter) -> None:
         """Run the calls of a lane one after the other, up to the first whose messages are not all done with.
@@ -70,44 +62,28 @@ class Invocation:
 
     def call(self, jobs: Sequence[Job]) -> Call:
         """Return the call for `jobs`; the first one of an invocation that can run always starts."""
-        with self._lock:
-            if not self._is_over:
-                self._calls += 1
-                if self._calls == 1:  # by now the tasks' modules are imported, and with them hooks and instrumentations
-                    self._is_observed = telemetry.start_is_awaited() or tracing.is_active()
-                return Call(jobs, self.worker, self.time, is_first=not self._has_started, is_observed=self._is_observed)
-        while True:  # another thread answers for the invocation, and ends this process
-            time.sleep(_FOREVER_SECONDS)
+        if not self._has_called:  # by now the tasks' modules are imported, and with them hooks and instrumentations
+            self._has_called = True
+            self._is_observed = telemetry.start_is_awaited() or tracing.is_active()
+        call = Call(jobs, self.worker, self.time, is_first=not self._has_started, is_observed=self._is_observed)
+        self.watchdog.enter(call)
+        return call
 
     def started(self, call: Call) -> None:
         """Note that a task is about to be called, and when it will count as stuck."""
         self._has_started = True
-        if call.limits.hard == math.inf:
-            return
-        stuck_at = time.monotonic() + call.limits.hard + self.time.grace_seconds
-        self._running[call] = stuck_at, threading.get_ident()
-        if self._watchdog is not None:
-            self._watchdog.expect(max(self._running.copy().values())[0])
-
-    def overdue(self) -> dict[Call, int]:
-        """Return the calls that count as stuck, with the thread that each of them runs in."""
-        now = time.monotonic()
-        running = self._running.copy().items()
-        return {call: thread_id for call, (stuck_at, thread_id) in running if stuck_at <= now}
+        self.watchdog.started(call, time.monotonic() + call.limits.hard + self.time.grace_seconds)
 
     def ended(self, call: Call) -> bool:
         """Settle the messages of a call that is over; tell whether all of them are done with."""
-        if self._running.pop(call, None) is not None and self._watchdog is not None:
-            self._watchdog.expect(max(self._running.copy().values(), default=(math.inf, 0))[0])
-        done = True
-        for job in call.jobs:
-            done = job.result is not None and self.settlement.settle(job, job.result) and done
-        return done
+        self.watchdog.returned(call)
+        return self._settle(call)
 
     def abandon(self, call: Call) -> None:
         """Settle the messages of a call that does not end."""
         call.raised(HardTimeLimitExceeded("the hard timeout passed, and the task could not be stopped"))
-        self.ended(call)
+        self._settle(call)
+        self.watchdog.leave(call)
 
     def defer(self, lane: Lane) -> None:
         """Defer the calls of a lane behind one that did not finish."""
@@ -116,25 +92,29 @@ class Invocation:
                 self.settlement.settle(job, Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0))
 
     def answer(self) -> PartialBatchResponse:
-        """Return the answer of the invocation, for the handler to return; no thread begins another call after this."""
-        with self._lock:
-            self._is_over = True
-        if self._watchdog is not None:
-            self._watchdog.dismiss()
-            self._watchdog = None  # which refers to this object: without a cycle all of it goes at once
+        """Return the answer of the invocation, for the handler to return."""
+        self.watchdog.dismiss()
         if self.has_stuck_calls and can_answer(self.worker.environ):
             self._answer_and_restart()
         return self.settlement.response(self._records, self.jobs)
+
+    def _settle(self, call: Call) -> bool:
+        done = True
+        for job in call.jobs:
+            done = job.result is not None and self.settlement.settle(job, job.result) and done
+        return done
 
     def _give_up(self) -> None:
         """Answer while a call is stuck in the main thread: that call by its timeout, the rest as deferred."""
         try:
             logger.error("a task is stuck and is ended with the runtime, at\n%s", _stack_of_main_thread())
-            with self._lock:
-                self._is_over = True
-            for call in self.overdue():
+            for call in self.watchdog.overdue():
                 self.abandon(call)
-            self.defer([self.jobs])
+            for job in self.jobs:
+                result = job.result  # of a call that is over, and whose messages are on their way to be settled
+                if result is None or not result.outcome.deletes_message:
+                    result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0)
+                self.settlement.settle(job, result)
             self.settlement.finish()
         finally:
             self._answer_and_restart()
@@ -150,10 +130,13 @@ class Invocation:
         if jobs[0].is_async:
             return self._run_async_call(jobs)
         call = self.call(jobs)
-        if call.begin():
-            self.started(call)
-            call.run(interrupter)
-        return self.ended(call)
+        try:
+            if call.begin():
+                self.started(call)
+                call.run(interrupter)
+            return self.ended(call)
+        finally:
+            self.watchdog.leave(call)
 
     def _run_async_call(self, jobs: Sequence[Job]) -> bool:
         """Run an async task among ordinary ones of its FIFO group."""

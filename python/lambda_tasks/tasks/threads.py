@@ -38,12 +38,14 @@ class _Pool:
         self._working: dict[threading.Thread, Lane] = {}
 
     def run(self, size: int) -> None:
+        self._invocation.watchdog.stands_back = True
         for _ in range(min(size, len(self._waiting))):
             self._start_thread()
         with self._changed:
             while self._working:
                 self._changed.wait(_CHECK_SECONDS)
                 self._leave_stuck_ones_behind()
+        self._invocation.watchdog.stands_back = False
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._work, name="lambda-tasks", daemon=True)
@@ -63,7 +65,7 @@ class _Pool:
             self._invocation.run_lane(lane, interrupter)
 
     def _leave_stuck_ones_behind(self) -> None:
-        for call, thread_id in self._invocation.overdue().items():
+        for call, thread_id in self._invocation.watchdog.overdue().items():
             self._invocation.has_stuck_calls = True
             self._invocation.abandon(call)
             lane = next((self._working.pop(thread) for thread in list(self._working) if thread.ident == thread_id), [])
