@@ -13,7 +13,7 @@ from events import message_body, sqs_record
 from lambda_tasks.settings import Settings
 from lambda_tasks.tasks.dead_letter import MAX_ATTRIBUTES, dead_letter
 from lambda_tasks.tasks.event import Record
-from lambda_tasks.tasks.job import Job
+from lambda_tasks.tasks.job import jobs_of
 from lambda_tasks.tasks.outcome import Outcome, Result
 
 ORDER = ["error_type", "error_message", "task", "outcome", "receive_count", "request_id", "first_failure", "message_id"]
@@ -23,7 +23,7 @@ def letter(
     record: Record, error: BaseException | None = None, *, first: float | None = None, fifo: bool = False
 ) -> Any:
     result = Result(Outcome.FAILED, "shop.tasks.pay", error or ValueError("no"))
-    job = Job(record, 0, {}, Settings())
+    (job,) = jobs_of([record], Settings(), 0, {})
     return dead_letter(job, result, request_id="request", first_failed_at=first, is_fifo=fifo)
 
 

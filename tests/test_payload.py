@@ -105,6 +105,14 @@ def test_pointers_of_other_producers_are_resolved(producer: EmbeddedAws, bucket:
     assert tasks.note.decode_kwargs(decoded.kwargs) == {"text": "hello"}
 
 
+def test_a_pointer_to_a_pointer_is_malformed(producer: EmbeddedAws, bucket: str) -> None:
+    """What lies in S3 is the message: a pointer that points to itself is not followed round and round."""
+    body = pointer(bucket, "itself")
+    producer.client("s3").put_object(Bucket=bucket, Key="itself", Body=body)
+    with pytest.raises(MalformedMessage, match="the body is malformed"):
+        message.decode(body)
+
+
 def test_a_message_whose_payload_is_gone_is_rejected(bucket: str) -> None:
     """An object that is not there will not be there at the next delivery either."""
     body = pointer(bucket, "gone")

@@ -18,21 +18,14 @@ def read(record: Record) -> tuple[Message | MalformedMessage | PayloadUnavailabl
 
     For an SNS notification that is the record with the notification's attributes.
     """
-    body = record.get("body")
-    received = decoded(body)
-    if isinstance(received, MalformedMessage):
+    try:
+        return message.decode(record.get("body")), record
+    except PayloadUnavailable as error:
+        return error, record
+    except MalformedMessage as error:
         from lambda_tasks.tasks import sns  # noqa: PLC0415 - for a body that is no message itself
 
-        return sns.unwrap(record) or (received, record)
-    return received, record
-
-
-def decoded(body: object) -> Message | MalformedMessage | PayloadUnavailable:
-    """Return the message that `body` is, or why it cannot be read."""
-    try:
-        return message.decode(body)
-    except (MalformedMessage, PayloadUnavailable) as error:
-        return error
+        return sns.unwrap(record) or (error, record)
 
 
 def receive_count(record: Record) -> int:
@@ -48,8 +41,11 @@ def first_received_at(record: Record) -> float | None:
 
 def fifo_group(record: Record) -> str | None:
     """Return the message group where order counts: on a FIFO queue (a standard queue's groups are for fairness)."""
+    group = attribute(record, "MessageGroupId")
+    if group is None:
+        return None
     is_fifo = attribute(record, "SequenceNumber") or str(record.get("eventSourceARN")).endswith(".fifo")
-    return attribute(record, "MessageGroupId") if is_fifo else None
+    return group if is_fifo else None
 
 
 def _number(text: str | None) -> int | None:

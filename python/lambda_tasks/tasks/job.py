@@ -33,25 +33,21 @@ class Job:
     is being done), and `is_done_with` when SQS may delete it.
     """
 
-    __slots__ = (
-        *("_context", "claim", "group", "is_done_with", "is_settled", "kwargs", "must_end_at", "n_retries", "record"),
-        *("result", "sent", "started_at", "task", "task_name"),
-    )
+    task_name: str | None = None
+    task: Task[..., Any] | None = None
+    kwargs: Any = None
+    n_retries = 0
+    claim: Claim | None = None
+    result: Result | None = None
+    is_settled = is_done_with = False
+    _context: Context | None = None
 
-    def __init__(self, record: Record, must_end_at: float, known: Known, settings: Settings) -> None:
+    def __init__(self, record: Record, started_at: float, must_end_at: float, known: Known, settings: Settings) -> None:
         received, self.sent = read(record)
         self.record = record
         self.group = fifo_group(record)
+        self.started_at = started_at
         self.must_end_at = must_end_at
-        self.started_at = time.time()
-        self.task: Task[..., Any] | None = None
-        self.kwargs: Any = None
-        self.result: Result | None = None
-        self.is_settled = self.is_done_with = False
-        self.claim: Claim | None = None
-        self._context: Context | None = None
-        self.task_name: str | None = None
-        self.n_retries = 0
         if isinstance(received, PayloadUnavailable):
             self.result = Result(Outcome.DEFERRED, None, received)
         elif isinstance(received, MessageRejected):
@@ -119,7 +115,8 @@ class Job:
 
 def jobs_of(records: Sequence[Record], settings: Settings, must_end_at: float, known: Known) -> list[Job]:
     """Return a job for each record. `known` holds the tasks that were found before, and takes those found now."""
-    return [Job(record, must_end_at, known, settings) for record in records]
+    now = time.time()
+    return [Job(record, now, must_end_at, known, settings) for record in records]
 
 
 def ms_since(started: float) -> float:

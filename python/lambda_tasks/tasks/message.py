@@ -23,6 +23,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(Message)
+_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
 def decode(body: object) -> Message:
@@ -34,16 +35,27 @@ def decode(body: object) -> Message:
         PayloadUnavailable: S3 did not give that object.
 
     """
+    try:
+        return _DECODER.decode(body)  # type: ignore[arg-type] # what is no text is a TypeError
+    except _ERRORS as error:
+        content = _fetched(body)
+        if content is None:
+            raise MalformedMessage(f"the body is malformed: {error}", remedy=_REMEDY) from error
+    try:
+        return _DECODER.decode(content)
+    except _ERRORS as error:
+        raise MalformedMessage(f"the body is malformed: {error}", remedy=_REMEDY) from error
+
+
+def _fetched(body: object) -> bytes | None:
+    """Return the body that `body` points to, or None where it is no pointer."""
     if not isinstance(body, (str, bytes)):
         raise MalformedMessage(f"the body is {type(body).__name__}, not text", remedy=_REMEDY)
-    if body[:1] in ("[", b"["):  # no message begins so, but a pointer to one does
-        from lambda_tasks.tasks import payload  # noqa: PLC0415 - few functions have large payloads
+    if body[:1] not in ("[", b"["):  # no message begins so, but a pointer to one does
+        return None
+    from lambda_tasks.tasks import payload  # noqa: PLC0415 - few functions have large payloads
 
-        body = payload.fetched(body) if payload.is_pointer(body) else body
-    try:
-        return _DECODER.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise MalformedMessage(f"the body is malformed: {error}", remedy=_REMEDY) from error
+    return payload.fetched(body) if payload.is_pointer(body) else None
 
 
 def encode(task: Task[..., Any], kwargs: Mapping[str, Any]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+import logging
+
+import msgspec
 
 
 class Outcome(enum.Enum):
@@ -19,9 +21,10 @@ class Outcome(enum.Enum):
     def __init__(self, text: str) -> None:
         self.deletes_message = text in ("succeeded", "skipped")
         self.is_dead = text in ("failed", "rejected")
+        self.log_level = logging.ERROR if self.is_dead else logging.WARNING if text == "retrying" else logging.INFO
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True):
     """The outcome of one message; `error` says why, `value` is what the task returned. Neither is shown by repr.
 
     `visible_after_seconds` is when a message that stays is to be delivered again, or None for when its visibility

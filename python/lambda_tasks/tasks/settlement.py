@@ -11,6 +11,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.tasks import context as contexts
 from lambda_tasks.tasks import retry, telemetry
@@ -41,7 +43,6 @@ class Settlement:
         self._may_bury = True
         self._changes: dict[str, list[tuple[str, int]]] = {}
         self._reports: list[Report] = []
-        self._awaited: dict[Outcome, bool] = {}
 
     def settle(self, job: Job, result: Result) -> bool:
         """Do what the outcome of a message asks for, and return whether the message is done with (deleted)."""
@@ -53,18 +54,14 @@ class Settlement:
         recorded = job.claim is None or self._record(job, result)
         if result.outcome.deletes_message:
             if not recorded:
-                result = result._replace(outcome=Outcome.DEFERRED)
+                result = msgspec.structs.replace(result, outcome=Outcome.DEFERRED)
             job.is_done_with = recorded
         else:
             job.is_done_with = recorded and self._bury(job, result, first_failed_at)
         job.result = result
         if not job.is_done_with:
             self._schedule(job, result)
-        awaited = self._awaited.get(result.outcome)
-        if awaited is None:
-            awaited = self._worker.metrics is not None or telemetry.is_awaited(result.outcome)
-            self._awaited[result.outcome] = awaited
-        if awaited:
+        if self._worker.metrics is not None or telemetry.is_awaited(result.outcome):
             self._announce(job, result)
         job.forget_context()
         return job.is_done_with

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from lambda_tasks.tasks.delivery import decoded
+from lambda_tasks.errors import MalformedMessage, PayloadUnavailable
+from lambda_tasks.tasks import message
 
 if TYPE_CHECKING:
     from lambda_tasks.errors import MalformedMessage, PayloadUnavailable
@@ -36,7 +37,11 @@ def unwrap(record: Record) -> tuple[Message | MalformedMessage | PayloadUnavaila
         notification = _DECODER.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return decoded(notification.Message), _with_attributes(record, notification)
+    unwrapped = _with_attributes(record, notification)
+    try:
+        return message.decode(notification.Message), unwrapped
+    except (MalformedMessage, PayloadUnavailable) as error:
+        return error, unwrapped
 
 
 def _with_attributes(record: Record, notification: _Notification) -> Record:

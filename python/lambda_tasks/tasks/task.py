@@ -46,6 +46,7 @@ class Task(Generic[P, R]):
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.is_async = inspect.iscoroutinefunction(function)
         self._parameters = _parameters(function, self.name, configuration)
+        self._has_defaults = any(one.default is not one.empty for one in self._parameters.values())
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -139,6 +140,7 @@ class Task(Generic[P, R]):
 
         """
         decoder = self._decoder
+        values: Any
         try:
             values = decoder.decode(kwargs)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
@@ -146,7 +148,10 @@ class Task(Generic[P, R]):
             raise InvalidKwargs(f"the kwargs do not fit: {error}", source=f"task {self.name}", remedy=remedy) from error
         if self.configuration.batch:
             return values
-        return {name: value for name in self._parameters if (value := getattr(values, name)) is not msgspec.UNSET}
+        given = msgspec.structs.asdict(values)
+        if self._has_defaults:
+            return {name: value for name, value in given.items() if value is not msgspec.UNSET}
+        return given
 
     def singleton_values(self, kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as decode_kwargs returns them
         """Return the values of the kwargs that ``singleton`` names: messages that share them run one at a time."""

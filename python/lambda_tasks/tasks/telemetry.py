@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lambda_tasks")
 
-_LEVELS = {Outcome.FAILED: logging.ERROR, Outcome.REJECTED: logging.ERROR, Outcome.RETRYING: logging.WARNING}
-
 
 @dataclass(frozen=True)
 class Report:
@@ -61,7 +59,7 @@ def report(record: Record, result: Result, context: Context, *, started_at: floa
 
 def is_awaited(outcome: Outcome) -> bool:
     """Tell whether anybody wants the report of a message with this outcome."""
-    return bool(_outcome_hooks) or logger.isEnabledFor(_LEVELS.get(outcome, logging.INFO))
+    return bool(_outcome_hooks) or logger.isEnabledFor(outcome.log_level)
 
 
 def start_is_awaited() -> bool:
@@ -79,9 +77,8 @@ def announce_start(context: Context, kwargs: Mapping[str, Any]) -> None:
 
 def announce_outcome(report: Report) -> None:
     """Tell what became of a message. A failed task's traceback is logged."""
-    level = _LEVELS.get(report.outcome, logging.INFO)
-    if logger.isEnabledFor(level):
-        _log(report, level)
+    if logger.isEnabledFor(report.outcome.log_level):
+        _log(report)
     _call(_outcome_hooks, report)
 
 
@@ -153,7 +150,7 @@ def _ids(about: Context | Report) -> dict[str, Any]:
     return {"task": about.task, "message_id": about.message_id, "correlation_id": about.correlation_id}
 
 
-def _log(report: Report, level: int) -> None:
+def _log(report: Report) -> None:
     details = {
         **_ids(report),
         "outcome": report.outcome.value,
@@ -165,7 +162,7 @@ def _log(report: Report, level: int) -> None:
     queued = "" if report.queue_latency_ms is None else f", queued {report.queue_latency_ms:.0f} ms"
     shows_traceback = report.outcome is not Outcome.REJECTED and report.outcome is not Outcome.DEFERRED
     logger.log(
-        level,
+        report.outcome.log_level,
         "%s %s in %.0f ms (message %s, attempt %d%s%s)%s",
         report.task or "message",
         report.outcome.value,
