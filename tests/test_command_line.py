@@ -23,7 +23,7 @@ from lambda_tasks.local.queue import Queue, redrive_policy
 from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.protocol import Attempt
 from lambda_tasks.state.record import Ending, Status
-from lambda_tasks.tasks.context import ATTRIBUTE
+from lambda_tasks.tasks.carried import ATTRIBUTE
 from lambda_tasks.tasks.dead_letter import PREFIX
 from wrapper import secret_arn
 

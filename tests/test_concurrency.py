@@ -194,4 +194,4 @@ def test_a_plan_has_every_message_once_and_each_group_in_order(kinds: list[tuple
         for call in lane:
             assert len({(job.task_name, job.context.group_key) for job in call}) == 1
             assert len(call) == 1 or all(job.task is not None and job.task.configuration.batch for job in call)
-    assert all(job.is_async for lane in order.together for call in lane for job in call if job.task)
+    assert all(job.task.is_async for lane in order.together for call in lane for job in call if job.task)

@@ -15,7 +15,7 @@ from fault_server import answer, serve
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting, InvalidTask
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.tasks import aws_calls, queue
-from lambda_tasks.tasks.context import ATTRIBUTE
+from lambda_tasks.tasks.carried import ATTRIBUTE
 
 MakeQueue = Callable[..., Queue]
 

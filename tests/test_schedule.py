@@ -15,7 +15,7 @@ from lambda_tasks.errors import EnqueueFailed, InvalidSetting
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.tasks import outgoing, schedule
-from lambda_tasks.tasks.context import ATTRIBUTE
+from lambda_tasks.tasks.carried import ATTRIBUTE
 
 ROLE = "arn:aws:iam::123456789012:role/scheduler"
 TOMORROW = (datetime.now(timezone.utc) + timedelta(days=1)).replace(microsecond=400)

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalogue import tasks
-from events import message_body, sqs_record
+from events import message_body, sqs_event, sqs_record
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
 from lambda_tasks.settings import Settings
 from lambda_tasks.tasks import timeouts
+from lambda_tasks.tasks.dispatcher import dispatch
 from lambda_tasks.tasks.event import Record
 from lambda_tasks.tasks.options import Options
 from lambda_tasks.tasks.timeouts import FunctionTime, Limits
-from workers import Dispatched, worker
+from workers import Dispatched, reports, worker
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_limits_are_the_tasks_own_within_what_is_left(
 ) -> None:
     """A task has its own limits, else the settings', and never more than the invocation has left."""
     limits = timeouts.limits(Options.check(options), Settings(**settings), available)  # type: ignore[arg-type]
-    assert limits == pytest.approx(expected)
+    assert (limits.soft, limits.hard) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,27 @@ def test_a_soft_timeout_that_gets_out_is_a_failure_to_retry_on() -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_soft_timeout_alone_needs_no_end_of_the_invocation(concurrency: int) -> None:
+    """Without a context nothing else limits the task, and the soft timeout is raised all the same."""
+    made = worker(Settings(concurrency=concurrency))
+    records = [record_of("clean_up_at_leisure"), record_of("clean_up_at_leisure")]
+    with reports() as collected:
+        dispatch(sqs_event(*records), None, made)
+    assert [report.outcome.value for report in collected] == ["succeeded", "succeeded"]
+
+
+def test_a_limit_of_one_task_is_not_that_of_the_next() -> None:
+    """The timer that stays set between calls follows the limits of each."""
+    records = [
+        record_of("overrun"),
+        record_of("hold_time", seconds=0.3),
+        record_of("overrun"),
+        record_of("add", number=1),
+    ]
+    assert Dispatched(worker(), *records).outcomes == ["failed", "succeeded", "failed", "succeeded"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
 def test_a_task_that_the_invocations_end_stops_early_is_deferred(concurrency: int) -> None:
     """Stopped before it had what a fresh invocation gives, a task is deferred; with all of that it has failed."""
     made = worker(Settings(concurrency=concurrency))
@@ -179,4 +201,4 @@ def test_the_context_knows_how_long_a_task_may_still_run() -> None:
 
 def test_limits_say_nothing_where_there_are_none() -> None:
     """The default limits are infinite."""
-    assert Limits() == (math.inf, math.inf)
+    assert Limits() == Limits(math.inf, math.inf)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from lambda_tasks import settings
 from lambda_tasks.tasks import in_process, message, queue
-from lambda_tasks.tasks.context import ATTRIBUTE
+from lambda_tasks.tasks.carried import ATTRIBUTE
 from lambda_tasks.tasks.lookup import find_task
 
 if TYPE_CHECKING:

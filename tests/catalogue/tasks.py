@@ -126,6 +126,11 @@ def clean_up() -> str:
         return "cleaned up"
 
 
+@task(soft_timeout=0.05)
+def clean_up_at_leisure() -> str:
+    return clean_up.function()
+
+
 @task(hard_timeout=30)
 def long_at_most(*, number: int = 0) -> None:
     ran.append(number)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lambda_tasks.command_line.arguments import BadInput, asked
-from lambda_tasks.tasks.context import ATTRIBUTE
+from lambda_tasks.tasks.carried import ATTRIBUTE
 from lambda_tasks.tasks.dead_letter import PREFIX
 
 _BATCH = 10

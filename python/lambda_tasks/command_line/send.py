@@ -20,7 +20,7 @@ from lambda_tasks.command_line.arguments import (
 )
 from lambda_tasks.command_line.output import Output
 from lambda_tasks.settings import queue_url_variable
-from lambda_tasks.tasks.context import ATTRIBUTE
+from lambda_tasks.tasks.carried import ATTRIBUTE
 
 
 @click.command("send")

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
@@ -15,7 +16,7 @@ from lambda_tasks.tasks.job import ms_since
 from lambda_tasks.tasks.outcome import Outcome, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lambda_tasks.tasks.batch import Item
     from lambda_tasks.tasks.context import Bearer
@@ -30,70 +31,55 @@ _LONGEST_FUNCTION_SECONDS = 900.0
 class Call:
     """One call of a task: what it is for, and what limits it. It leaves a result with each of its messages (`jobs`)."""
 
-    __slots__ = (
-        "_is_first",
-        "_is_observed",
-        "_items",
-        "_ready",
-        "_started",
-        "_task",
-        "_time",
-        "_worker",
-        "jobs",
-        "limits",
-    )
+    limits = timeouts.UNLIMITED
+    _items: Mapping[Job, Item[Any]] = MappingProxyType({})
 
     def __init__(
         self, jobs: Sequence[Job], worker: Worker, invocation: InvocationTime, *, is_first: bool, is_observed: bool
     ) -> None:
         self.jobs = jobs
-        self.limits = timeouts.UNLIMITED
+        self._is_first = is_first
         self._is_observed = is_observed
         self._task: Any = jobs[0].task  # of all of them; what has none is refused
-        self._ready: list[Job] = []
         self._worker = worker
         self._time = invocation
-        self._is_first = is_first
-        self._items: dict[Job, Item[Any]] = {}
-        self._started = 0.0
 
     def begin(self) -> bool:
         """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
-        now = time.monotonic()
+        now, worker = time.monotonic(), self._worker
         left = self._time.tasks_end_at - now
-        may_lack_time = not self._is_first and left < math.inf
-        needs_lease = self._worker.state is not None
         for job in self.jobs:
-            result = job.result
-            if result is None and may_lack_time:
-                result = self._without_time(job, left)
-            if needs_lease and (result is None or result.outcome.is_dead):
-                result = self._without_lease(job, now) or result
-            job.result = result
-            if result is None:
-                self._ready.append(job)
+            if job.result is None and left < math.inf and not self._is_first:
+                job.result = self._without_time(job, left)
+            if worker.state is not None and (job.result is None or job.result.outcome.is_dead):
+                job.result = self._without_lease(job, now) or job.result
+        self._ready = [job for job in self.jobs if job.result is None]
         if not self._ready:
             return False
         options = self._task.configuration
-        self.limits = timeouts.limits(options, self._worker.settings, left)
-        for job in self._ready:
-            job.must_end_at = now + self.limits.hard
+        limits = timeouts.limits(options, worker.settings, left)
+        if limits is not timeouts.UNLIMITED:
+            self.limits = limits
+            for job in self._ready:
+                job.must_end_at = now + limits.hard
         if options.batch:
             from lambda_tasks.tasks.batch import Item  # noqa: PLC0415 - for functions with batch tasks
 
             self._items = {job: Item(job.kwargs, job.context) for job in self._ready}
-        if self._worker.memory_guard is not None:
-            self._worker.memory_guard.limit_tasks()
+        if worker.memory_guard is not None:
+            worker.memory_guard.limit_tasks()
         self._started = time.perf_counter()
         return True
 
     @property
+    def kwargs(self) -> dict[str, Any]:
+        """What the task is called with."""
+        return {self._task.batch_parameter: list(self._items.values())} if self._items else self._ready[0].kwargs
+
+    @property
     def function(self) -> Callable[[], Any]:
         """What is to be called."""
-        task = self._task
-        if self._items:
-            return functools.partial(task.function, **{task.batch_parameter: list(self._items.values())})
-        return functools.partial(task.function, **self._ready[0].kwargs)
+        return functools.partial(self._task.function, **self.kwargs)
 
     def run(self, interrupter: Interrupter) -> None:
         """Call the task within its limits, and note how that ended."""
@@ -101,11 +87,11 @@ class Call:
             with self.surroundings():
                 self._run(interrupter)
             return
-        token = contexts.activate(self._bearer)
+        token = contexts.bearer.set(self._bearer)
         try:
             self._run(interrupter)
         finally:
-            contexts.deactivate(token)
+            contexts.bearer.reset(token)
 
     @contextlib.contextmanager
     def surroundings(self) -> Iterator[None]:
@@ -147,8 +133,10 @@ class Call:
 
     def _run(self, interrupter: Interrupter) -> None:
         try:
-            limits, function = self.limits, self.function
-            value = function() if limits is timeouts.UNLIMITED else interrupter.run(limits, function)
+            if self.limits is timeouts.UNLIMITED:
+                value = self._task.function(**self.kwargs)
+            else:
+                value = interrupter.run(self.limits, self.function)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
             self.raised(error)
         else:

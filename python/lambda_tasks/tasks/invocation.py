@@ -15,6 +15,7 @@ from lambda_tasks.errors import HardTimeLimitExceeded
 from lambda_tasks.tasks import telemetry, tracing
 from lambda_tasks.tasks.execution import Call
 from lambda_tasks.tasks.outcome import Outcome, Result
+from lambda_tasks.tasks.timeouts import UNLIMITED
 from lambda_tasks.tasks.watchdog import Watchdog, answer_and_restart, can_answer
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Invocation:
     def started(self, call: Call) -> None:
         """Note that a task is about to be called, and when it will count as stuck."""
         self._has_started = True
-        self.watchdog.started(call, time.monotonic() + call.limits.hard + self.time.grace_seconds)
+        if call.limits is not UNLIMITED:
+            self.watchdog.started(call, time.monotonic() + call.limits.hard + self.time.grace_seconds)
 
     def ended(self, call: Call) -> bool:
         """Settle the messages of a call that is over; tell whether all of them are done with."""
@@ -125,9 +127,10 @@ class Invocation:
         answer_and_restart(self.settlement.request_id, answer, self.worker.environ, deadline)
 
     def _run_call(self, jobs: Sequence[Job], interrupter: Interrupter) -> bool:
-        if jobs[0].is_settled:
+        first = jobs[0]
+        if first.is_settled:
             return False  # this thread was stuck, and what it was to run next was deferred
-        if jobs[0].is_async:
+        if first.task is not None and first.task.is_async:
             return self._run_async_call(jobs)
         call = self.call(jobs)
         try:

@@ -9,6 +9,7 @@ from lambda_tasks.errors import InvalidTask, MessageRejected, PayloadUnavailable
 from lambda_tasks.tasks import context as contexts
 from lambda_tasks.tasks.delivery import fifo_group, read, receive_count
 from lambda_tasks.tasks.lookup import find_task
+from lambda_tasks.tasks.message import Message
 from lambda_tasks.tasks.outcome import Outcome, Result
 from lambda_tasks.tasks.retry import retries_so_far
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.claims import Claim
     from lambda_tasks.tasks.context import Context
     from lambda_tasks.tasks.event import Record
-    from lambda_tasks.tasks.message import Message
     from lambda_tasks.tasks.task import Task
 
 Known = dict[str, "Task[..., Any]"]
@@ -48,19 +48,13 @@ class Job:
         self.group = fifo_group(record)
         self.started_at = started_at
         self.must_end_at = must_end_at
-        if isinstance(received, PayloadUnavailable):
-            self.result = Result(Outcome.DEFERRED, None, received)
-        elif isinstance(received, MessageRejected):
-            self.result = Result(Outcome.REJECTED, None, received)
-        else:
+        if isinstance(received, Message):
             self.task_name = received.task_name
             self.n_retries = received.n_retries
             self._prepare(received, known, settings)
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the task is an ``async def``."""
-        return self.task is not None and self.task.is_async
+        else:
+            outcome = Outcome.DEFERRED if isinstance(received, PayloadUnavailable) else Outcome.REJECTED
+            self.result = Result(outcome, None, received)
 
     @property
     def message_id(self) -> str:

@@ -35,19 +35,15 @@ def plan(jobs: Sequence[Job]) -> Plan:
                 groups[job.group] = []
                 lanes.append(groups[job.group])
             _append(groups[job.group], job)
-            continue
-        key = _batch_key(job)
-        if key is not None and key in batches:
+        elif (key := _batch_key(job)) is None:
+            lanes.append([[job]])
+        elif key in batches:
             batches[key].append(job)
         else:
-            call = [job]
-            lanes.append([call])
-            if key is not None:
-                batches[key] = call
-    together: list[Lane] = []
-    ordinary: list[Lane] = []
-    for lane in lanes:
-        (together if _is_async(lane) else ordinary).append(lane)
+            batches[key] = [job]
+            lanes.append([batches[key]])
+    together = [lane for lane in lanes if _is_async(lane)]
+    ordinary = [lane for lane in lanes if not _is_async(lane)] if together else lanes
     return Plan(together, ordinary, async_first=bool(together) and lanes[0] is together[0])
 
 

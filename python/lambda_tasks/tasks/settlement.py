@@ -43,6 +43,7 @@ class Settlement:
         self._may_bury = True
         self._changes: dict[str, list[tuple[str, int]]] = {}
         self._reports: list[Report] = []
+        self._awaited: dict[int, bool] = {}
 
     def settle(self, job: Job, result: Result) -> bool:
         """Do what the outcome of a message asks for, and return whether the message is done with (deleted)."""
@@ -61,7 +62,10 @@ class Settlement:
         job.result = result
         if not job.is_done_with:
             self._schedule(job, result)
-        if self._worker.metrics is not None or telemetry.is_awaited(result.outcome):
+        level = result.outcome.log_level
+        if level not in self._awaited:
+            self._awaited[level] = self._worker.metrics is not None or telemetry.is_awaited(level)
+        if self._awaited[level]:
             self._announce(job, result)
         job.forget_context()
         return job.is_done_with

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from lambda_tasks.errors import InvalidHook
 from lambda_tasks.tasks.event import attribute
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("lambda_tasks")
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What became of one delivery of a message. `queue_latency_ms` is how long after it was sent it was started."""
 
     task: str | None
@@ -37,7 +37,10 @@ class Report:
     correlation_id: str
     duration_ms: float
     queue_latency_ms: float | None = None
-    error: BaseException | None = field(default=None, repr=False)
+    error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"Report({self.task}: {self.outcome.value}, message {self.message_id}, attempt {self.attempt})"
 
 
 def report(record: Record, result: Result, context: Context, *, started_at: float) -> Report:
@@ -57,14 +60,19 @@ def report(record: Record, result: Result, context: Context, *, started_at: floa
     )
 
 
-def is_awaited(outcome: Outcome) -> bool:
-    """Tell whether anybody wants the report of a message with this outcome."""
-    return bool(_outcome_hooks) or logger.isEnabledFor(outcome.log_level)
+def is_awaited(level: int) -> bool:
+    """Tell whether anybody wants the report of a message whose outcome is logged at `level`."""
+    return bool(_outcome_hooks) or _is_logged(level)
 
 
 def start_is_awaited() -> bool:
     """Tell whether anybody wants to know that a task is about to run."""
-    return bool(_start_hooks) or logger.isEnabledFor(logging.DEBUG)
+    return bool(_start_hooks) or _is_logged(logging.DEBUG)
+
+
+def _is_logged(level: int) -> bool:
+    """Tell whether a record would be seen: without any handler, the standard library shows warnings alone."""
+    return logger.isEnabledFor(level) and (level >= logging.WARNING or logger.hasHandlers())
 
 
 def announce_start(context: Context, kwargs: Mapping[str, Any]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,7 +28,7 @@ _CALL_SECONDS = 3.0
 _GRACE_SECONDS = 1.0
 
 
-class Limits(NamedTuple):
+class Limits(msgspec.Struct, frozen=True):
     """Seconds until a task is told to finish, and until it is stopped; infinite where nothing limits it."""
 
     soft: float = math.inf
@@ -89,10 +91,8 @@ def limits(options: Options, settings: Settings, available_seconds: float) -> Li
     Where there is less than the hard timeout, the soft one shrinks in proportion (or to nine tenths, where there is no
     hard one), so that time to clean up is left.
     """
-    if (
-        options.hard_timeout is options.soft_timeout is None
-        and settings.hard_timeout_seconds is settings.soft_timeout_seconds is None
-    ):
+    has_own = options.hard_timeout is not None or options.soft_timeout is not None
+    if not has_own and settings.hard_timeout_seconds is None and settings.soft_timeout_seconds is None:
         return UNLIMITED if available_seconds == math.inf else Limits(math.inf, max(0.0, available_seconds))
     wanted_hard = _first(options.hard_timeout, settings.hard_timeout_seconds)
     wanted_soft = _first(options.soft_timeout, settings.soft_timeout_seconds)

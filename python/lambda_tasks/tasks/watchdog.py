@@ -45,7 +45,7 @@ class Watchdog(Generic[C]):
         self._timer = timer
         self._ends_at = ends_at
         self._rescue: Callable[[], None] | None = rescue
-        self._scheduled_at = math.inf
+        self._scheduled_at = math.inf if timer is not None else -math.inf
         self._alarms: list[Alarm] = []
         self._calls: dict[C, tuple[float, int]] = {}
         self._is_rescuing = False
@@ -54,12 +54,12 @@ class Watchdog(Generic[C]):
 
     def enter(self, call: C) -> None:
         """Expect `call`, which is about to be prepared. Its task is not to run where this does not return."""
-        if self._timer is not None:
+        if self._timer is not None or self.stands_back:
             self._note(call, math.inf)
 
     def started(self, call: C, stuck_at: float) -> None:
         """Count the call as stuck if its task still runs at `stuck_at`. It is not to run where this does not return."""
-        if stuck_at < math.inf:
+        if self._timer is not None or self.stands_back:
             self._note(call, stuck_at)
 
     def returned(self, call: C) -> None:
@@ -72,7 +72,8 @@ class Watchdog(Generic[C]):
         if call in self._calls:
             with self._lock:
                 self._calls.pop(call, None)
-                self._schedule()
+                if self._calls:
+                    self._schedule()
 
     def overdue(self) -> dict[C, int]:
         """Return the calls that count as stuck, with the thread that each of them runs in."""
@@ -94,7 +95,8 @@ class Watchdog(Generic[C]):
         with self._lock:
             if not self._is_rescuing:
                 self._calls[call] = stuck_at, threading.get_ident()
-                self._schedule()
+                if stuck_at < self._scheduled_at:
+                    self._schedule()
                 return
         _wait_for_the_end()
 
