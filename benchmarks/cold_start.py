@@ -8,8 +8,6 @@ it is usually written. `--readme` also draws them into `benchmarks/cold_start.sv
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import statistics
 import sys
 import tempfile
@@ -25,6 +23,7 @@ from benchmarks.resolver import arn, references, server
 from lambda_tasks.local.emulator import emulator
 from lambda_tasks.local.emulator_log import init_durations_ms
 from lambda_tasks.local.runtime import Function, running
+from lambda_tasks.testing import message_body, sqs_event, sqs_record
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYER = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
@@ -135,24 +134,7 @@ def cold_start_ms(side: Side, binary: Path) -> float:
 
 def event() -> dict[str, object]:
     """Return an SQS event of one message."""
-    body = json.dumps({"task_name": "orders.charge", "kwargs": {"order_id": 42, "amount": "19.90"}, "n_retries": 0})
-    record = {
-        "messageId": "00000000-0000-0000-0000-000000000001",
-        "receiptHandle": "handle",
-        "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": "1",
-            "SentTimestamp": "1790000000000",
-            "SenderId": "AIDAEXAMPLE",
-            "ApproximateFirstReceiveTimestamp": "1790000000001",
-        },
-        "messageAttributes": {},
-        "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:orders",
-        "awsRegion": "eu-west-1",
-    }
-    return {"Records": [record]}
+    return sqs_event(sqs_record(message_body("orders.charge", order_id=42, amount="19.90")))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ def resolve(service: str, region: str, partition: str, environ: Mapping[str, str
     return Url("https", f"{service}{'-fips' if fips else ''}.{region}.{DNS_SUFFIXES[partition]}", 443, "/")
 
 
+def own_region(environ: Mapping[str, str]) -> str | None:
+    """Return the region that a process with `environ` is meant for, or None where it names none."""
+    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
+
+
 def partition_of(region: str) -> str:
     """Return the partition that `region` lies in, by the beginnings that botocore knows; ``aws`` for any other."""
     return next((name for start, name in _REGION_STARTS if region.startswith(start)), "aws")

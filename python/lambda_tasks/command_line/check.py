@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from lambda_tasks.aws import endpoints
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line.arguments import json_option, pairs
@@ -83,7 +84,7 @@ def _environ(
     if template is not None:
         from lambda_tasks.local.function_environ import function_environ  # noqa: PLC0415 - of the extra `local`
 
-        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "eu-west-1"
+        region = endpoints.own_region(environ) or "eu-west-1"
         account_id = environ.get("AWS_ACCOUNT_ID", "000000000000")
         environ |= function_environ(template, function, parameters, region=region, account_id=account_id)
     if env_file is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -25,12 +26,19 @@ def _queue_options(function: F) -> F:
     return click.option("--queue", metavar="URL", help=help_text)(aws_options(json_option(function)))
 
 
-def _selection_options(function: F) -> F:
-    function = click.option("--id", "ids", multiple=True, metavar="ID", help="Only this message; may be repeated.")(
-        function
-    )
-    function = click.option("--error-type", metavar="NAME", help="Only messages that failed with this error.")(function)
-    return click.option("--task", metavar="NAME", help="Only messages of this task.")(function)
+def _selection_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add options, and give what they say to `function` as its `selection`."""
+
+    @click.option("--task", metavar="NAME", help="Only messages of this task.")
+    @click.option("--error-type", metavar="NAME", help="Only messages that failed with this error.")
+    @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this message; may be repeated.")
+    @functools.wraps(function)
+    def with_selection(
+        *args: object, task: str | None, error_type: str | None, ids: tuple[str, ...], **options: object
+    ) -> None:
+        function(*args, selection=Selection(task, error_type, ids), **options)
+
+    return with_selection
 
 
 def _change_options(function: F) -> F:
@@ -49,18 +57,11 @@ def command() -> None:
 @_selection_options
 @_queue_options
 def list_letters(
-    task: str | None,
-    error_type: str | None,
-    ids: tuple[str, ...],
-    queue: str | None,
-    endpoint_url: str | None,
-    region: str | None,
-    *,
-    as_json: bool,
+    selection: Selection, queue: str | None, endpoint_url: str | None, region: str | None, *, as_json: bool
 ) -> None:
     """Count the dead letters by task and reason."""
     output = Output(as_json)
-    found = _selected(_open(queue, endpoint_url, region), Selection(task, error_type, ids), output)
+    found = _selected(_open(queue, endpoint_url, region), selection, output)
     groups = _grouped(found)
     if as_json:
         output.json({"count": len(found), "groups": groups})
@@ -107,9 +108,7 @@ def show(
 @click.pass_context
 def redrive(
     ctx: click.Context,
-    task: str | None,
-    error_type: str | None,
-    ids: tuple[str, ...],
+    selection: Selection,
     to: str | None,
     queue: str | None,
     endpoint_url: str | None,
@@ -123,7 +122,7 @@ def redrive(
 
     Exits with 1 where there was nothing to send, or something could not be sent.
     """
-    selection = _checked(Selection(task, error_type, ids), everything=everything)
+    _check_is_meant(selection, everything=everything)
     sqs = client("sqs", endpoint_url, region)
     letters = DeadLetterQueue(sqs, queue_url(sqs, _wanted(queue)))
     target = queue_url(sqs, to) if to else letters.source()
@@ -142,9 +141,7 @@ def redrive(
 @click.pass_context
 def delete(
     ctx: click.Context,
-    task: str | None,
-    error_type: str | None,
-    ids: tuple[str, ...],
+    selection: Selection,
     queue: str | None,
     endpoint_url: str | None,
     region: str | None,
@@ -157,7 +154,7 @@ def delete(
 
     Exits with 1 where there was nothing to delete, or something could not be deleted.
     """
-    selection = _checked(Selection(task, error_type, ids), everything=everything)
+    _check_is_meant(selection, everything=everything)
     letters = _open(queue, endpoint_url, region)
     done = _change(letters, selection, "deleted", letters.delete, Output(as_json), does_it=yes)
     ctx.exit(0 if done else 1)
@@ -176,10 +173,9 @@ def _open(queue: str | None, endpoint_url: str | None, region: str | None) -> De
     return DeadLetterQueue(sqs, queue_url(sqs, wanted))
 
 
-def _checked(selection: Selection, *, everything: bool) -> Selection:
+def _check_is_meant(selection: Selection, *, everything: bool) -> None:
     if everything is (selection != Selection()):
         raise BadInput("it is not clear which messages are meant", remedy="add --task, --error-type or --id, or --all")
-    return selection
 
 
 def _selected(letters: DeadLetterQueue, selection: Selection, output: Output) -> list[Letter]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lambda_tasks.aws.endpoints import DNS_SUFFIXES, partition_of
+from lambda_tasks.aws.endpoints import DNS_SUFFIXES, own_region, partition_of
 from lambda_tasks.errors import InvalidReference
 from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX
 from lambda_tasks.value import Value
@@ -114,7 +114,7 @@ def parse(environ: Mapping[str, str], *, strict: bool) -> tuple[References, list
     def variable(setting: str) -> VariableReference | None:
         return attempt(setting, lambda value: parse_variable(setting, value, strict=strict))
 
-    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
+    region = own_region(environ) or ""
     references = References(
         attempt(ENVIRONMENT_SECRET, lambda value: parse_environment_secret(value, strict=strict)),
         attempt(SSM_ENVIRONMENT, lambda value: parse_ssm_environment(value, region=region, strict=strict)),

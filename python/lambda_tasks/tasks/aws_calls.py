@@ -80,7 +80,7 @@ class SignedCalls:
     def _s3(self, method: str, bucket: str, key: str, body: bytes = b"") -> bytes:
         from urllib.parse import quote  # noqa: PLC0415 - most functions have no large payloads
 
-        region = default_region() or _DEFAULT_REGION
+        region = _region() or _DEFAULT_REGION
         # The bucket is in the path, and not in the host's name: certificates do not cover buckets with a dot.
         return self._transport.send(
             "s3",
@@ -111,10 +111,10 @@ class Boto3Calls:
         return str(self._call("scheduler", "CreateSchedule", {"Name": name, **request}, region)["ScheduleArn"])
 
     def put_object(self, bucket: str, key: str, body: bytes) -> None:
-        self._call("s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body}, default_region())
+        self._call("s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body}, _region())
 
     def get_object(self, bucket: str, key: str) -> bytes:
-        answer = self._call("s3", "GetObject", {"Bucket": bucket, "Key": key}, default_region())
+        answer = self._call("s3", "GetObject", {"Bucket": bucket, "Key": key}, _region())
         return bytes(answer["Body"].read())
 
     def _call(self, service: str, operation: str, request: Mapping[str, Any], region: str | None) -> Any:  # noqa: ANN401
@@ -173,11 +173,6 @@ def is_lambda(environ: Mapping[str, str]) -> bool:
     return "AWS_LAMBDA_RUNTIME_API" in environ or environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_")
 
 
-def default_region() -> str | None:
-    """Return the region that this process's environment names."""
-    return settings.environ().get("AWS_REGION") or settings.environ().get("AWS_DEFAULT_REGION")
-
-
 def region_of(queue_url: str) -> str:
     """Return the region that `queue_url` names, else this process's own.
 
@@ -189,4 +184,8 @@ def region_of(queue_url: str) -> str:
             return name
         if name == "queue" and before:
             return before
-    return default_region() or _DEFAULT_REGION
+    return _region() or _DEFAULT_REGION
+
+
+def _region() -> str | None:
+    return endpoints.own_region(settings.environ())
