@@ -122,6 +122,14 @@ def test_a_hard_timeout_ends_a_task_in_every_mode(task: str, concurrency: int) -
     assert "swallowed" not in tasks.seen
 
 
+def test_a_thread_that_cannot_be_stopped_is_left_behind() -> None:
+    """A thread in a system call is not waited for beyond its limit: another takes its place, and the rest is run."""
+    records = [record_of("sleep_on"), *[record_of("hold_time", seconds=0.1) for _ in range(4)]]
+    dispatched = Dispatched(worker(Settings(concurrency=2)), *records, seconds=3)
+    assert dispatched.outcomes == ["failed", *["succeeded"] * 4]
+    assert "could not be stopped" in str(dispatched.errors[0])
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("task", ["clean_up", "clean_up_async"])
 def test_a_soft_timeout_lets_a_task_clean_up(task: str, concurrency: int) -> None:

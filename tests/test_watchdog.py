@@ -20,6 +20,9 @@ from lambda_tasks.state.record import Ending, TaskRecord
 from lambda_tasks.tasks import invocation, watchdog
 from lambda_tasks.tasks.dispatcher import dispatch
 from lambda_tasks.tasks.event import Record
+from lambda_tasks.tasks.job import jobs_of
+from lambda_tasks.tasks.settlement import Settlement
+from lambda_tasks.tasks.timeouts import InvocationTime
 from lambda_tasks.tasks.timer import Timer
 from lambda_tasks.tasks.watchdog import Watchdog, can_answer
 
@@ -122,6 +125,21 @@ def test_what_took_effect_is_reported_though_time_is_up(monkeypatch: pytest.Monk
     assert answers == [{"batchItemFailures": [{"itemIdentifier": records[0]["messageId"]}]}]
     statuses = [record and record.status for record in map(state.peek, records)]
     assert statuses == ["succeeded"] * 3
+
+
+def test_a_call_that_ends_as_it_is_given_up_keeps_its_result() -> None:
+    """What returned in the last moment took effect: it is not recorded as stopped."""
+    made = workers.worker()
+    clock = InvocationTime(0)
+    one = invocation.Invocation(made, clock, Settlement(made, clock, "request"), [])
+    returned, stuck = jobs_of([sqs_record(message_body("catalogue.tasks.add", number=1))] * 2, made.settings, 0, {})
+    for job in (returned, stuck):
+        call = one.call([job])
+        assert call.begin()
+        if job is returned:
+            call.returned(1)
+        one.abandon(call)
+    assert [job.result and job.result.outcome.value for job in (returned, stuck)] == ["succeeded", "failed"]
 
 
 class _SlowToFinish(MemoryState):

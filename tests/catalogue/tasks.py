@@ -126,6 +126,12 @@ def clean_up() -> str:
         return "cleaned up"
 
 
+@task(hard_timeout=0.05)
+def sleep_on() -> None:
+    """Sleep through the limit, where no signal wakes it."""
+    time.sleep(1.5)
+
+
 @task(soft_timeout=0.05)
 def clean_up_at_leisure() -> str:
     return clean_up.function()

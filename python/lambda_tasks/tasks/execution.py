@@ -105,6 +105,11 @@ class Call:
             if result is not None:
                 span.conclude(result.outcome.value, result.error, failed=not result.outcome.deletes_message)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the task has returned, or raised."""
+        return all(job.result is not None for job in self._ready)
+
     def returned(self, value: object) -> None:
         """Note what the task returned: its messages succeeded, but for those that a batch task failed."""
         duration_ms = ms_since(self._started)

@@ -82,8 +82,9 @@ class Invocation:
         return self._settle(call)
 
     def abandon(self, call: Call) -> None:
-        """Settle the messages of a call that does not end."""
-        call.raised(HardTimeLimitExceeded("the hard timeout passed, and the task could not be stopped"))
+        """Settle the messages of a call that does not end, unless it just has."""
+        if not call.is_over:
+            call.raised(HardTimeLimitExceeded("the hard timeout passed, and the task could not be stopped"))
         self._settle(call)
         self.watchdog.leave(call)
 
