@@ -122,6 +122,15 @@ def test_a_hard_timeout_ends_a_task_in_every_mode(task: str, concurrency: int) -
     assert "swallowed" not in tasks.seen
 
 
+def test_limits_hold_after_an_async_task_of_the_same_group() -> None:
+    """The event loop has a timer of its own, and leaves that of the ordinary tasks as it was."""
+    fifo = {"MessageGroupId": "g", "SequenceNumber": "1"}
+    names = [("hold_time", {"seconds": 0.3}), ("meet", {"number": 1, "of": 1}), ("hold_time", {"seconds": 10})]
+    records = [sqs_record(message_body(f"catalogue.tasks.{name}", **kwargs), **fifo) for name, kwargs in names]
+    dispatched = Dispatched(worker(), *records, seconds=1)
+    assert dispatched.outcomes == ["succeeded", "succeeded", "deferred"]
+
+
 def test_a_thread_that_cannot_be_stopped_is_left_behind() -> None:
     """A thread in a system call is not waited for beyond its limit: another takes its place, and the rest is run."""
     records = [record_of("sleep_on"), *[record_of("hold_time", seconds=0.1) for _ in range(4)]]
