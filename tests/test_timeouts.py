@@ -123,12 +123,23 @@ def test_a_hard_timeout_ends_a_task_in_every_mode(task: str, concurrency: int) -
 
 
 def test_limits_hold_after_an_async_task_of_the_same_group() -> None:
-    """The event loop has a timer of its own, and leaves that of the ordinary tasks as it was."""
+    """The event loop has the timer for itself, and the ordinary task after it has it again."""
     fifo = {"MessageGroupId": "g", "SequenceNumber": "1"}
-    names = [("hold_time", {"seconds": 0.3}), ("meet", {"number": 1, "of": 1}), ("hold_time", {"seconds": 10})]
+    names: list[tuple[str, dict[str, object]]] = [
+        ("hold_time", {"seconds": 0.3}),
+        ("meet", {"number": 1, "of": 1}),
+        ("hold_time", {"seconds": 10}),
+    ]
     records = [sqs_record(message_body(f"catalogue.tasks.{name}", **kwargs), **fifo) for name, kwargs in names]
     dispatched = Dispatched(worker(), *records, seconds=1)
     assert dispatched.outcomes == ["succeeded", "succeeded", "deferred"]
+
+
+def test_limits_hold_in_an_async_task_after_an_ordinary_one_of_its_group() -> None:
+    """What is left of the ordinary task's timer is not taken for that of the event loop."""
+    fifo = {"MessageGroupId": "g", "SequenceNumber": "1"}
+    records = [sqs_record(message_body(f"catalogue.tasks.{name}"), **fifo) for name in ("be_quick", "block_the_loop")]
+    assert Dispatched(worker(), *records, seconds=5).outcomes == ["succeeded", "failed"]
 
 
 def test_a_thread_that_cannot_be_stopped_is_left_behind() -> None:
@@ -166,7 +177,7 @@ def test_a_soft_timeout_alone_needs_no_end_of_the_invocation(concurrency: int) -
 
 
 def test_a_limit_of_one_task_is_not_that_of_the_next() -> None:
-    """The timer that stays set between calls follows the limits of each."""
+    """What is left of a timer between calls stops nobody: each call has its own."""
     records = [
         record_of("overrun"),
         record_of("hold_time", seconds=0.3),

@@ -126,6 +126,11 @@ def clean_up() -> str:
         return "cleaned up"
 
 
+@task(hard_timeout=0.1)
+def be_quick() -> None:
+    """Return at once."""
+
+
 @task(hard_timeout=0.05)
 def sleep_on() -> None:
     """Sleep through the limit, where no signal wakes it."""

@@ -38,7 +38,6 @@ logger = logging.getLogger("lambda_tasks")
 # How late a limit has to be before the signal raises it: later than the loop does, where that is not blocked.
 _LATE_SECONDS = 0.1
 _CANCELLATIONS = 10
-_SOON_SECONDS = 0.001
 
 
 class SoftTimeLimitExceeded(errors.SoftTimeLimitExceeded, asyncio.CancelledError):
@@ -218,20 +217,14 @@ _limited_here: ContextVar[_Limited | None] = ContextVar("lambda_tasks_limited", 
 
 @contextlib.contextmanager
 def _signals_for_blocked_loops() -> Iterator[None]:
-    """While a task blocks the loop, with what should have been awaited, raise its limits by signal.
-
-    The timer of ordinary tasks, among which this may run, is set again afterwards.
-    """
+    """While a task blocks the loop, with what should have been awaited, raise its limits by signal."""
+    signal.setitimer(signal.ITIMER_REAL, 0)  # an ordinary task before may have left it set
     previous = signal.signal(signal.SIGALRM, _alarm)
-    seconds, _ = signal.setitimer(signal.ITIMER_REAL, 0)
-    rings_at = time.monotonic() + seconds
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-        if seconds:
-            signal.setitimer(signal.ITIMER_REAL, max(rings_at - time.monotonic(), _SOON_SECONDS))
 
 
 def _expect_signal(limited: _Limited) -> None:

@@ -42,12 +42,11 @@ class SignalInterrupter:
     """In the main thread, by ``SIGALRM``, for as long as the ``with`` block lasts. It restores the handler after that.
 
     The hard limit is raised again after half of `grace_seconds`, because Python drops what is raised in a finalizer.
-    The timer stays set from one call to the next, whose first limit is often the same: the invocation's end.
     """
 
     def __init__(self, grace_seconds: float) -> None:
         self._repeat_seconds = max(grace_seconds / 2, _SOON_SECONDS)
-        self._soft_at = self._hard_at = self._rings_at = math.inf
+        self._soft_at = self._hard_at = math.inf
         self._armed = False
         self._is_installed = False
 
@@ -70,31 +69,28 @@ class SignalInterrupter:
         now = time.monotonic()
         self._soft_at, self._hard_at = now + limits.soft, now + limits.hard
         self._armed = True
-        if abs(now + seconds - self._rings_at) > _SOON_SECONDS:
-            self._ring_in(seconds)
+        _ring_in(seconds)
         try:
             return call()
         finally:
-            self._armed = False
-
-    def _ring_in(self, seconds: float) -> None:
-        seconds = max(seconds, _SOON_SECONDS)
-        self._rings_at = time.monotonic() + seconds
-        signal.setitimer(signal.ITIMER_REAL, seconds if seconds < math.inf else 0)
+            self._armed = False  # the timer may ring once more, to no effect: another system call would stop it
 
     def _alarm(self, _number: int, frame: FrameType | None) -> None:
-        self._rings_at = math.inf
         if not self._armed:
             return
         if frame is not None and frame.f_code.co_filename == __file__:
-            self._ring_in(_SOON_SECONDS)  # the task is not entered yet, or left already
+            _ring_in(_SOON_SECONDS)  # the task is not entered yet, or left already
             return
         now = time.monotonic() + _SOON_SECONDS / 2
         if now >= self._hard_at:
-            self._ring_in(self._repeat_seconds)
+            _ring_in(self._repeat_seconds)
             raise HardTimeLimitExceeded
         if now >= self._soft_at:
             self._soft_at = math.inf
-            self._ring_in(self._hard_at - now)
+            _ring_in(self._hard_at - now)
             raise SoftTimeLimitExceeded
-        self._ring_in(min(self._soft_at, self._hard_at) - now)
+        _ring_in(min(self._soft_at, self._hard_at) - now)
+
+
+def _ring_in(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, _SOON_SECONDS) if seconds < math.inf else 0)
