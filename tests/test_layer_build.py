@@ -28,14 +28,21 @@ OTHER_ORDER = """
 import os
 listdir, scandir = os.listdir, os.scandir
 
-class Reversed(list):
+class Reversed:
+    def __init__(self, entries):
+        self.entries = iter(entries)
+    def __iter__(self):
+        return self
+    def __next__(self):
+        return next(self.entries)
     def __enter__(self):
-        return iter(self)
+        return self
     def __exit__(self, *exception):
         pass
 
-os.listdir = lambda *path: list(reversed(sorted(listdir(*path))))
-os.scandir = lambda *path: Reversed(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True))
+# Python 3.10's pathlib makes them part of a class, in which a function would be a method.
+os.listdir = staticmethod(lambda *path: list(reversed(sorted(listdir(*path)))))
+os.scandir = staticmethod(lambda *path: Reversed(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True)))
 """
 
 # Imports every module of an unpacked layer; prints which of its sources were read or compiled, and what was imported.

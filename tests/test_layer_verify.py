@@ -137,12 +137,13 @@ def test_entry_outside_of_the_layer_is_found(name: str, tmp_path: Path) -> None:
 
 def test_links_and_repeated_entries_are_found(tmp_path: Path) -> None:
     """A symbolic link, and a second file of the same name, fail."""
-    link = zipfile.ZipInfo("python/link")
-    link.external_attr = 0o120777 << 16
+    links = [zipfile.ZipInfo("python/link") for _ in range(2)]
+    for link in links:
+        link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "layer.zip", "w") as archive:
-        archive.writestr(link, "/etc")
+        archive.writestr(links[0], "/etc")
         with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr(link, "/etc")
+            archive.writestr(links[1], "/etc")
 
     wrong = contents.read(tmp_path / "layer.zip")[1]
     assert "python/link: not a regular file below the layer's folder" in wrong
