@@ -233,4 +233,4 @@ def machine(request: pytest.FixtureRequest) -> Iterator[tuple[type[Interleavings
 def test_no_interleaving_loses_a_message_or_runs_a_success_again(machine: tuple[type[Interleavings], int]) -> None:
     """Deliver, start, crash, expire and finish in any order: one holder of a lease, no message lost, one success each."""
     interleavings, examples = machine
-    run_state_machine_as_test(interleavings, settings=settings(max_examples=examples, stateful_step_count=40))
+    run_state_machine_as_test(interleavings, settings=settings(max_examples=examples, stateful_step_count=40))  # type: ignore[no-untyped-call, unused-ignore] # with Python 3.10
