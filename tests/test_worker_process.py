@@ -27,7 +27,7 @@ def start(embedded_aws: EmbeddedAws, emulator_path: Path) -> Callable[..., Any]:
     """Start a worker with the catalogue's tasks; keywords are settings."""
 
     @contextmanager
-    def start(timeout_seconds: int, **settings: str) -> Iterator[Runtime]:
+    def start(timeout_seconds: int, *, memory_mb: int = 512, **settings: str) -> Iterator[Runtime]:
         function = Function(
             code=ROOT / "tests",
             handler="lambda_tasks.handler.handler",
@@ -39,6 +39,7 @@ def start(embedded_aws: EmbeddedAws, emulator_path: Path) -> Callable[..., Any]:
                 **settings,
             },
             timeout_seconds=timeout_seconds,
+            memory_mb=memory_mb,
         )
         with running(function, emulator_path) as runtime:
             yield runtime
@@ -129,6 +130,23 @@ def test_a_thread_stuck_in_c_code_is_left_behind_and_ended_with_the_runtime(
     assert left == [frozenset()]
     assert logged[-1][:2] == (again, "succeeded")
     assert text.count("INIT START") == 1
+
+
+def test_memory_that_stays_used_does_not_fail_the_others(
+    start: Callable[..., Any], make_queue: Callable[..., Queue]
+) -> None:
+    """Where a task keeps all memory it alone has failed; the rest runs in a new runtime, which has memory again."""
+    queue = make_queue(VisibilityTimeout="30", RedrivePolicy=redrive_policy(make_queue(), 10))
+    sent = [queue.send(message_body("catalogue.tasks.leak"))]
+    sent += [queue.send(message_body(f"catalogue.tasks.{name}", number=1, of=1)) for name in ("take", "meet", "take")]
+    with start(timeout_seconds=10, memory_mb=256, LAMBDA_TASKS_MEMORY_GUARD="1") as runtime:
+        drain(queue, runtime)
+        logged = outcomes(runtime)
+        text = "\n".join(runtime.log_lines())
+    ended = {message_id: outcome for message_id, outcome, _ in logged}
+    assert [ended[message_id] for message_id in sent] == ["failed", "succeeded", "succeeded", "succeeded"]
+    assert text.count("INIT START") == 1
+    assert "MemoryError" in text
 
 
 def test_messages_of_a_fifo_queue_keep_their_order_through_retries(

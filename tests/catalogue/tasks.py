@@ -126,6 +126,22 @@ def clean_up() -> str:
         return "cleaned up"
 
 
+@task
+def leak() -> None:
+    """Keep all memory that there is."""
+    while True:
+        leaked.append(bytearray(2**20))
+
+
+@task
+def take(*, number: int, of: int) -> int:
+    """Need some of it."""
+    return len(bytearray(2**25)) + number + of
+
+
+leaked: list[bytearray] = []
+
+
 @task(hard_timeout=0.1)
 def be_quick() -> None:
     """Return at once."""

@@ -61,6 +61,12 @@ class Invocation:
         except BaseException:  # also a time limit that arrived late
             logger.exception("a message could not be dispatched, and stays in the queue")
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether memory ran out for good, so that this process is to end with the invocation, and another to begin."""
+        guard = self.worker.memory_guard
+        return guard is not None and guard.is_exhausted and can_answer(self.worker.environ)
+
     def call(self, jobs: Sequence[Job]) -> Call:
         """Return the call for `jobs`; the first one of an invocation that can run always starts."""
         if not self._has_called:  # by now the tasks' modules are imported, and with them hooks and instrumentations
@@ -97,6 +103,9 @@ class Invocation:
     def answer(self) -> PartialBatchResponse:
         """Return the answer of the invocation, for the handler to return."""
         self.watchdog.dismiss()
+        if self.is_exhausted:
+            logger.error("a task ran out of memory, which stays used: the runtime is started anew")
+            self._answer_and_restart()
         if self.has_stuck_calls and can_answer(self.worker.environ):
             self._answer_and_restart()
         return self.settlement.response(self._records, self.jobs)
@@ -133,6 +142,9 @@ class Invocation:
             return False  # this thread was stuck, and what it was to run next was deferred
         if first.task is not None and first.task.is_async:
             return self._run_async_call(jobs)
+        if self.worker.memory_guard is not None and self.is_exhausted:
+            self.defer([list(jobs)])
+            return False
         call = self.call(jobs)
         try:
             if call.begin():

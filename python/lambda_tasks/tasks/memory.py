@@ -24,13 +24,20 @@ _RESERVED_MIB = 32  # for what is no data of this process: its code, other proce
 _RESERVED_SHARE = 0.1
 _HEADROOM_BYTES = 8 * MIB  # of what is reserved: to report in, once a task has used up all that there is
 
+_EXHAUSTED_PART = 0.9
+
 logger = logging.getLogger("lambda_tasks")
 
 
 class MemoryGuard:
-    """Two limits of this process: that of tasks, and a higher one, so that what went wrong can be reported."""
+    """Two limits of this process: that of tasks, and a higher one, so that what went wrong can be reported.
+
+    It `is_exhausted` when a task ran out of memory and what is used does not get less, as when tasks leave it in global
+    variables: no other task would fare better in this process.
+    """
 
     def __init__(self, limit_bytes: int, hard: int) -> None:
+        self.is_exhausted = False
         self._of_tasks = (limit_bytes, hard)
         self._of_reports = (limit_bytes + _HEADROOM_BYTES, hard)
 
@@ -63,6 +70,7 @@ class MemoryGuard:
             for one in _chain(error):
                 traceback.clear_frames(one.__traceback__)
             gc.collect()
+            self.is_exhausted = _data_bytes() > self._of_tasks[0] * _EXHAUSTED_PART
 
 
 def limit_bytes(environ: Mapping[str, str]) -> int | None:
@@ -71,6 +79,12 @@ def limit_bytes(environ: Mapping[str, str]) -> int | None:
     if not (size.isascii() and size.isdigit() and len(size) < 10 and int(size) > 2 * _RESERVED_MIB):
         return None
     return round((int(size) - max(_RESERVED_MIB, int(size) * _RESERVED_SHARE)) * MIB)
+
+
+def _data_bytes() -> int:
+    """Return how much data this process has: see proc(5), ``/proc/pid/statm``."""
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
+        return int(statm.read().split()[5]) * resource.getpagesize()
 
 
 def _ran_out_of_memory(error: BaseException) -> bool:
