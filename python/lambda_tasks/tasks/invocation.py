@@ -103,7 +103,8 @@ class Invocation:
     def answer(self) -> PartialBatchResponse:
         """Return the answer of the invocation, for the handler to return."""
         self.watchdog.dismiss()
-        if self.is_exhausted:
+        if self.is_exhausted and self.worker.memory_guard is not None:
+            self.worker.memory_guard.make_room()
             logger.error("a task ran out of memory, which stays used: the runtime is started anew")
             self._answer_and_restart()
         if self.has_stuck_calls and can_answer(self.worker.environ):

@@ -60,12 +60,16 @@ class MemoryGuard:
         """Set the limit of tasks: before each one, because reporting may have raised it."""
         resource.setrlimit(resource.RLIMIT_DATA, self._of_tasks)
 
+    def make_room(self) -> None:
+        """Set the limit of what is not a task's own."""
+        resource.setrlimit(resource.RLIMIT_DATA, self._of_reports)
+
     def relieve(self, error: BaseException) -> None:
         """Make room to report `error`; where that is a `MemoryError`, also free what the task held.
 
         The traceback stays, without the values of its frames' variables.
         """
-        resource.setrlimit(resource.RLIMIT_DATA, self._of_reports)  # first: even to look at the error takes memory
+        self.make_room()  # first: even to look at the error takes memory
         if _ran_out_of_memory(error):
             for one in _chain(error):
                 traceback.clear_frames(one.__traceback__)
