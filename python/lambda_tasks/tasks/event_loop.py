@@ -122,11 +122,14 @@ async def _run_limited(call: Call, grace_seconds: float) -> bool:
 
 
 async def _run_in_surroundings(call: Call) -> None:
+    guard = call.worker.memory_guard
     with call.surroundings():
         limited = _Limited(call.function(), call.limits)
         try:
             value = await limited
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
+            if guard is not None:
+                guard.make_room()
             call.raised(error)
         else:
             call.returned(value)

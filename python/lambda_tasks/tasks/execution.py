@@ -41,12 +41,12 @@ class Call:
         self._is_first = is_first
         self._is_observed = is_observed
         self._task: Any = jobs[0].task  # of all of them; what has none is refused
-        self._worker = worker
+        self.worker = worker
         self._time = invocation
 
     def begin(self) -> bool:
         """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
-        now, worker = time.monotonic(), self._worker
+        now, worker = time.monotonic(), self.worker
         left = self._time.tasks_end_at - now
         for job in self.jobs:
             if job.result is None and left < math.inf and not self._is_first:
@@ -122,8 +122,8 @@ class Call:
 
     def raised(self, error: BaseException) -> None:
         """Note what the task raised, for its messages but those that a batch task failed with an error of their own."""
-        if self._worker.memory_guard is not None:
-            self._worker.memory_guard.relieve(error)
+        if self.worker.memory_guard is not None:
+            self.worker.memory_guard.relieve(error)
         duration_ms = ms_since(self._started)
         _forget_our_frames(error)
         for job in self._ready:
@@ -143,6 +143,8 @@ class Call:
             else:
                 value = interrupter.run(self.limits, self.function)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
+            if self.worker.memory_guard is not None:
+                self.worker.memory_guard.make_room()
             self.raised(error)
         else:
             self.returned(value)
@@ -155,12 +157,12 @@ class Call:
     def _without_lease(self, job: Job, now: float) -> Result | None:
         from lambda_tasks.tasks import claims  # noqa: PLC0415 - for functions with a table
 
-        assert self._worker.state is not None  # noqa: S101 - for mypy
+        assert self.worker.state is not None  # noqa: S101 - for mypy
         return claims.claim(
             job,
-            self._worker.state,
+            self.worker.state,
             lease_seconds=min(self._time.ends_at - now, _LONGEST_FUNCTION_SECONDS),
-            jitter=self._worker.jitter(),
+            jitter=self.worker.jitter(),
             deadline=self._time.deadline(now),
         )
 
@@ -177,7 +179,7 @@ class Call:
             options = self._task.configuration
             outcome = retry.outcome_of(error, options, job.retries)
             if outcome is Outcome.RETRYING:
-                delay = retry.delay_seconds(error, options, job.retries, self._worker.jitter())
+                delay = retry.delay_seconds(error, options, job.retries, self.worker.jitter())
         return Result(outcome, job.task_name, error, None, duration_ms, delay)
 
     def _was_cut_short(self, error: BaseException) -> bool:
@@ -188,7 +190,7 @@ class Call:
             limit = timeouts.soft
         else:
             return False
-        fresh = timeouts.limits(self._task.configuration, self._worker.settings, self._time.fresh_seconds)
+        fresh = timeouts.limits(self._task.configuration, self.worker.settings, self._time.fresh_seconds)
         return timeouts.was_cut_short(limit, self.limits, fresh)
 
 

@@ -9,6 +9,7 @@ thread, so that in a small function a dozen threads would exhaust it.
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import resource
@@ -30,16 +31,20 @@ logger = logging.getLogger("lambda_tasks")
 
 
 class MemoryGuard:
-    """Two limits of this process: that of tasks, and a higher one, so that what went wrong can be reported.
+    """Two limits of this process: `limit_tasks` sets that of tasks, before each one, and `make_room` a higher one.
 
-    It `is_exhausted` when a task ran out of memory and what is used does not get less, as when tasks leave it in global
+    In that room what went wrong is reported: it has to be made before anything else when a task has raised. The guard
+    `is_exhausted` when a task ran out of memory and what is used does not get less, as when tasks leave it in global
     variables: no other task would fare better in this process.
     """
 
     def __init__(self, limit_bytes: int, hard: int) -> None:
         self.is_exhausted = False
-        self._of_tasks = (limit_bytes, hard)
-        self._of_reports = (limit_bytes + _HEADROOM_BYTES, hard)
+        self._limit_bytes = limit_bytes
+        of_tasks, of_reports = (limit_bytes, hard), (limit_bytes + _HEADROOM_BYTES, hard)
+        # Functions in C, with arguments that are there: where memory ran out there is none for a frame of Python's.
+        self.limit_tasks = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, of_tasks)
+        self.make_room = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, of_reports)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> MemoryGuard | None:
@@ -56,25 +61,16 @@ class MemoryGuard:
         guard.limit_tasks()
         return guard
 
-    def limit_tasks(self) -> None:
-        """Set the limit of tasks: before each one, because reporting may have raised it."""
-        resource.setrlimit(resource.RLIMIT_DATA, self._of_tasks)
-
-    def make_room(self) -> None:
-        """Set the limit of what is not a task's own."""
-        resource.setrlimit(resource.RLIMIT_DATA, self._of_reports)
-
     def relieve(self, error: BaseException) -> None:
-        """Make room to report `error`; where that is a `MemoryError`, also free what the task held.
+        """Free what a task held that ended with `error`, if that is a `MemoryError`.
 
         The traceback stays, without the values of its frames' variables.
         """
-        self.make_room()  # first: even to look at the error takes memory
         if _ran_out_of_memory(error):
             for one in _chain(error):
                 traceback.clear_frames(one.__traceback__)
             gc.collect()
-            self.is_exhausted = _data_bytes() > self._of_tasks[0] * _EXHAUSTED_PART
+            self.is_exhausted = _data_bytes() > self._limit_bytes * _EXHAUSTED_PART
 
 
 def limit_bytes(environ: Mapping[str, str]) -> int | None:
