@@ -15,7 +15,6 @@ import subprocess
 import sys
 import termios
 import textwrap
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -67,7 +66,7 @@ def handler(event, context):
         if record["body"] == "raise":
             raise ValueError("not this one")
         if record["body"] == "slow":
-            time.sleep(15)
+            time.sleep(600)
     return {"batchItemFailures": failed}
 """
 
@@ -203,6 +202,15 @@ def test_a_function_starts_again_when_its_code_changes(project: Path) -> None:
         assert reader.until(logs("changed for two"))["message_id"] == sent["MessageId"]
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Children that SIGINT ends, even where it is ignored here: a shell starts its background jobs so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_even_while_a_function_runs(project: Path, number: signal.Signals) -> None:
     """Ctrl-C, or SIGTERM, ends everything at once with status 0, and without a traceback."""
@@ -215,12 +223,13 @@ def test_a_signal_ends_it_cleanly_even_while_a_function_runs(project: Path, numb
         start_new_session=True,
     )
     with process:
-        Reader(process).until(logs("working on slow"))
-        before = time.monotonic()
-        os.killpg(process.pid, number) if number is signal.SIGINT else process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        try:
+            Reader(process).until(logs("working on slow"))
+            os.killpg(process.pid, number) if number is signal.SIGINT else process.send_signal(number)
+            _, errors = process.communicate(timeout=60)  # and not the ten minutes of the function
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (0, "")
-    assert time.monotonic() - before < 12  # and not the fifteen seconds of the function
 
 
 def test_an_sqs_that_already_runs_is_used(project: Path, embedded_aws: EmbeddedAws) -> None:
