@@ -91,7 +91,8 @@ async def _run_lane(invocation: Invocation, lane: Lane) -> None:
 
 async def _run_call(invocation: Invocation, jobs: Sequence[Job]) -> bool:
     if invocation.is_exhausted:
-        return await _aside(functools.partial(invocation.defer, [list(jobs)]))
+        invocation.defer([list(jobs)])
+        return False
     call = invocation.call(jobs)
     try:
         waits_for_state = invocation.worker.state is not None

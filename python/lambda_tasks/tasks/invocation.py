@@ -104,7 +104,7 @@ class Invocation:
         """Return the answer of the invocation, for the handler to return."""
         self.watchdog.dismiss()
         if self.is_exhausted and self.worker.memory_guard is not None:
-            self.worker.memory_guard.make_room()
+            self.worker.memory_guard.give_up()  # again: a task of another thread may have set its limit
             logger.error("a task ran out of memory, which stays used: the runtime is started anew")
             self._answer_and_restart()
         if self.has_stuck_calls and can_answer(self.worker.environ):

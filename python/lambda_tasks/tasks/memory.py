@@ -35,7 +35,8 @@ class MemoryGuard:
 
     In that room what went wrong is reported: it has to be made before anything else when a task has raised. The guard
     `is_exhausted` when a task ran out of memory and what is used does not get less, as when tasks leave it in global
-    variables: no other task would fare better in this process.
+    variables: no other task would fare better in this process. To `give_up` is to have no limit from then on, for all
+    that is left to do, such as to start a thread, whose stack would count as a whole.
     """
 
     def __init__(self, limit_bytes: int, hard: int) -> None:
@@ -45,6 +46,7 @@ class MemoryGuard:
         # Functions in C, with arguments that are there: where memory ran out there is none for a frame of Python's.
         self.limit_tasks = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, of_tasks)
         self.make_room = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, of_reports)
+        self.give_up = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, (hard, hard))
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> MemoryGuard | None:
@@ -71,6 +73,8 @@ class MemoryGuard:
                 traceback.clear_frames(one.__traceback__)
             gc.collect()
             self.is_exhausted = _data_bytes() > self._limit_bytes * _EXHAUSTED_PART
+            if self.is_exhausted:
+                self.give_up()
 
 
 def limit_bytes(environ: Mapping[str, str]) -> int | None:
