@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.tasks.delivery import first_received_at
+from lambda_tasks.tasks.event import attribute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,19 @@ MAX_ATTRIBUTES = (
     10  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
 )
 MAX_ERROR_MESSAGE_CHARACTERS = 1024
+_REASON = frozenset(
+    f"{PREFIX}{part}"
+    for part in (
+        "error_type",
+        "error_message",
+        "task",
+        "outcome",
+        "receive_count",
+        "request_id",
+        "first_failure",
+        "message_id",
+    )
+)
 _MAX_NAME_CHARACTERS = 256
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -41,7 +55,7 @@ def dead_letter(
     if own:
         request["MessageAttributes"] = own
     if is_fifo:
-        request["MessageGroupId"] = _group(job)
+        request["MessageGroupId"] = attribute(job.record, "MessageGroupId") or job.message_id
         request["MessageDeduplicationId"] = job.message_id
     return request
 
@@ -78,18 +92,9 @@ def _own_attributes(record: Record) -> dict[str, Any]:
     spelled = {
         name: _spelled(value)
         for name, value in attributes.items()
-        if isinstance(name, str) and isinstance(value, dict) and not _is_reason(name)
+        if isinstance(name, str) and isinstance(value, dict) and name not in _REASON
     }
     return {name: value for name, value in spelled.items() if value}
-
-
-def _is_reason(name: str) -> bool:
-    return name in {PREFIX + part for part in _REASON_NAMES}
-
-
-_REASON_NAMES = (
-    *("error_type", "error_message", "task", "outcome", "receive_count", "request_id", "first_failure", "message_id"),
-)
 
 
 def _spelled(value: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -107,12 +112,6 @@ def _earlier(record: Record) -> dict[str, Any] | None:
     attributes: Any = record.get("messageAttributes")
     value = attributes.get(f"{PREFIX}first_failure") if isinstance(attributes, dict) else None
     return _spelled(value) if isinstance(value, dict) else None
-
-
-def _group(job: Job) -> str:
-    attributes: Any = job.record.get("attributes")
-    group = attributes.get("MessageGroupId") if isinstance(attributes, dict) else None
-    return group if isinstance(group, str) and group else job.message_id
 
 
 def _string(text: str, max_characters: int) -> dict[str, str]:
