@@ -14,7 +14,7 @@ from catalogue import tasks
 from fault_server import answer, serve
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting, InvalidTask
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.tasks import aws_calls, queue
+from lambda_tasks.tasks import aws_calls
 from lambda_tasks.tasks.carried import ATTRIBUTE
 
 MakeQueue = Callable[..., Queue]
@@ -135,7 +135,7 @@ def test_a_message_that_sqs_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch,
             monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")
         with pytest.raises(EnqueueFailed) as caught:
             tasks.add.enqueue(number=1)
-        queue.transport().close()
+        aws_calls.transport().close()
     who = f"127.0.0.1:{server.port}" if inside_lambda else "sqs"
     assert str(caught.value) == (
         f"{who} answered 400 QueueDoesNotExist "

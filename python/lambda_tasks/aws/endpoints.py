@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DEFAULT_REGION = "us-east-1"
 DNS_SUFFIXES = {
     "aws": "amazonaws.com",
     "aws-cn": "amazonaws.com.cn",

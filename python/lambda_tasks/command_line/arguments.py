@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 import rich_click as click
 
+from lambda_tasks import settings
+from lambda_tasks.aws import endpoints
 from lambda_tasks.errors import ConfigurationError, InvalidKwargs, LambdaTasksError, MessageRejected, TaskNotAllowed
 from lambda_tasks.settings import Settings
 from lambda_tasks.tasks.lookup import find_task
@@ -125,7 +126,7 @@ def client(service: str, endpoint_url: str | None, region: str | None) -> Any:  
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    region = region or os.environ.get("AWS_REGION")
+    region = region or endpoints.own_region(settings.environ())
     config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
     try:
         return boto3.client(service, endpoint_url=endpoint_url, region_name=region, config=config)

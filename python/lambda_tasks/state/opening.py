@@ -53,4 +53,4 @@ def _region(table: str, environ: Mapping[str, str]) -> str:
     parts = table.split(":")
     if parts[0] == "arn" and len(parts) == 6:
         return parts[3]
-    return endpoints.own_region(environ) or "us-east-1"
+    return endpoints.own_region(environ) or endpoints.DEFAULT_REGION

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _CALL_TIMEOUT_SECONDS = 10.0
 _PAYLOAD_TIMEOUT_SECONDS = 60.0
-_DEFAULT_REGION = "us-east-1"
 
 # The largest payload that is fetched: an invocation has to hold it in memory.
 MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
@@ -80,7 +79,7 @@ class SignedCalls:
     def _s3(self, method: str, bucket: str, key: str, body: bytes = b"") -> bytes:
         from urllib.parse import quote  # noqa: PLC0415 - most functions have no large payloads
 
-        region = _region() or _DEFAULT_REGION
+        region = _region() or endpoints.DEFAULT_REGION
         # The bucket is in the path, and not in the host's name: certificates do not cover buckets with a dot.
         return self._transport.send(
             "s3",
@@ -184,7 +183,7 @@ def region_of(queue_url: str) -> str:
             return name
         if name == "queue" and before:
             return before
-    return _region() or _DEFAULT_REGION
+    return _region() or endpoints.DEFAULT_REGION
 
 
 def _region() -> str | None:

@@ -11,7 +11,6 @@ from lambda_tasks import settings
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting
 from lambda_tasks.tasks import aws_calls, outgoing, payload
-from lambda_tasks.tasks.aws_calls import transport
 from lambda_tasks.tasks.outgoing import MAX_MESSAGE_BYTES, Outgoing, is_fifo
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.task import Task
 
     Destination = Callable[[Outgoing], str]
-
-__all__ = ["diverted", "enqueue", "enqueue_many", "send", "transport"]
 
 logger = logging.getLogger("lambda_tasks")
 

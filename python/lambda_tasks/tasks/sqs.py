@@ -63,7 +63,7 @@ class Sqs:
         """Return the address of the queue with this URL, in the region that it names, else the function's own."""
         host = url.partition("://")[2].split("/")[0].split(".")
         region = host[1] if host[0] in ("sqs", "sqs-fips") and len(host) > 2 else None
-        region = region or endpoints.own_region(self._environ) or "us-east-1"
+        region = region or endpoints.own_region(self._environ) or endpoints.DEFAULT_REGION
         return QueueAddress(url, region, endpoints.partition_of(region))
 
     def change_visibility(self, queue: QueueAddress, changes: Sequence[tuple[str, int]], deadline: float) -> None:
