@@ -41,11 +41,19 @@ def _selection_options(function: Callable[..., None]) -> Callable[..., None]:
     return with_selection
 
 
-def _change_options(function: F) -> F:
-    function = click.option("--all", "everything", is_flag=True, help="Every message, where nothing else selects.")(
-        function
-    )
-    return click.option("--yes", is_flag=True, help="Do it; without this it is only said what would be done.")(function)
+def _change_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add options, and call `function` where it is clear which messages its `selection` means."""
+
+    @click.option("--yes", is_flag=True, help="Do it; without this it is only said what would be done.")
+    @click.option("--all", "everything", is_flag=True, help="Every message, where nothing else selects.")
+    @functools.wraps(function)
+    def with_clear_selection(*args: object, selection: Selection, everything: bool, **options: object) -> None:
+        if everything is (selection != Selection()):
+            remedy = "add --task, --error-type or --id, or --all"
+            raise BadInput("it is not clear which messages are meant", remedy=remedy)
+        function(*args, selection=selection, **options)
+
+    return with_clear_selection
 
 
 @click.group("dead-letters")
@@ -114,7 +122,6 @@ def redrive(
     endpoint_url: str | None,
     region: str | None,
     *,
-    everything: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -122,10 +129,8 @@ def redrive(
 
     Exits with 1 where there was nothing to send, or something could not be sent.
     """
-    _check_is_meant(selection, everything=everything)
-    sqs = client("sqs", endpoint_url, region)
-    letters = DeadLetterQueue(sqs, queue_url(sqs, _wanted(queue)))
-    target = queue_url(sqs, to) if to else letters.source()
+    letters = _open(queue, endpoint_url, region)
+    target = letters.target(to)
 
     def send_back(letter: Letter) -> None:
         letters.send_back(letter, target)
@@ -146,7 +151,6 @@ def delete(
     endpoint_url: str | None,
     region: str | None,
     *,
-    everything: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -154,28 +158,17 @@ def delete(
 
     Exits with 1 where there was nothing to delete, or something could not be deleted.
     """
-    _check_is_meant(selection, everything=everything)
     letters = _open(queue, endpoint_url, region)
     done = _change(letters, selection, "deleted", letters.delete, Output(as_json), does_it=yes)
     ctx.exit(0 if done else 1)
 
 
-def _wanted(queue: str | None) -> str:
+def _open(queue: str | None, endpoint_url: str | None, region: str | None) -> DeadLetterQueue:
     wanted = queue or os.environ.get(_VARIABLE)
     if not wanted:
         raise BadInput("there is no dead-letter queue to look at", variable=_VARIABLE, remedy="set it, or add --queue")
-    return wanted
-
-
-def _open(queue: str | None, endpoint_url: str | None, region: str | None) -> DeadLetterQueue:
-    wanted = _wanted(queue)
     sqs = client("sqs", endpoint_url, region)
     return DeadLetterQueue(sqs, queue_url(sqs, wanted))
-
-
-def _check_is_meant(selection: Selection, *, everything: bool) -> None:
-    if everything is (selection != Selection()):
-        raise BadInput("it is not clear which messages are meant", remedy="add --task, --error-type or --id, or --all")
 
 
 def _selected(letters: DeadLetterQueue, selection: Selection, output: Output) -> list[Letter]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from lambda_tasks.command_line.arguments import BadInput, asked
+from lambda_tasks.command_line.arguments import BadInput, asked, queue_url
 from lambda_tasks.tasks.carried import ATTRIBUTE
 from lambda_tasks.tasks.dead_letter import PREFIX
 
@@ -102,13 +102,15 @@ class DeadLetterQueue:
         """Delete a letter."""
         asked(self._sqs.delete_message, QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)
 
-    def source(self) -> str:
-        """Return the URL of the queue whose letters these are.
+    def target(self, name: str | None) -> str:
+        """Return the URL of the queue `name` (or URL), else of the one whose letters these are.
 
         Raises:
             BadInput: there is none, or more than one.
 
         """
+        if name:
+            return queue_url(self._sqs, name)
         urls = asked(self._sqs.list_dead_letter_source_queues, QueueUrl=self.url).get("queueUrls", [])
         if len(urls) != 1:
             remedy = "name the queue with --to"
