@@ -24,10 +24,10 @@ from pydantic import BaseModel
 from benchmarks.measure import Command as Program
 from benchmarks.measure import Figure, Times, cpu_figure, in_turn
 from events import Context, message_body, sqs_event, sqs_record
+from lambda_tasks.dispatch.dispatcher import dispatch
+from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.local.file_system import make_runtime
 from lambda_tasks.settings import Settings
-from lambda_tasks.tasks.dispatcher import dispatch
-from lambda_tasks.tasks.worker import Worker
 from wrapper import base_environ
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +79,7 @@ def time_of_a_message() -> Figure:
     Neither side logs: there is no handler that would show a success.
     """
     event = sqs_event(*[sqs_record(_body(number)) for number in range(BATCH)])
-    worker = Worker.from_environ(Settings(modules=("benchmarks.dispatcher_tasks",)), base_environ())
+    worker = Worker(Settings(modules=("benchmarks.dispatcher_tasks",)), base_environ())
 
     def ours() -> object:
         return dispatch(event, None, worker)
@@ -94,7 +94,7 @@ def time_of_a_message() -> Figure:
 def async_tasks() -> Figure:
     """Compare ten async tasks of 100 ms in one batch with one of them."""
     records = [sqs_record(message_body("benchmarks.dispatcher_tasks.wait")) for _ in range(BATCH)]
-    worker = Worker.from_environ(Settings(), base_environ())
+    worker = Worker(Settings(), base_environ())
 
     def run(count: int) -> Callable[[], object]:
         return lambda: dispatch(sqs_event(*records[:count]), Context(), worker)

@@ -32,9 +32,6 @@ LEFT_OUT = frozenset(
         "environment/check.py",
         "local",
         "pytest_plugin.py",
-        "state/memory.py",
-        "tasks/local_worker.py",
-        "tasks/local_workers.py",
         "testing.py",
     }
 )
