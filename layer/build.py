@@ -24,7 +24,7 @@ from layer.interpreters import VERSIONS, installed, release
 ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
 
-# What is of use on a developer's machine only; paths below python/lambda_tasks.
+# Of use on a developer's machine only; paths below python/lambda_tasks.
 LEFT_OUT = frozenset(
     {
         "__main__.py",

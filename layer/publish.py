@@ -43,7 +43,7 @@ class PublishError(Exception):
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be published, and who beside the account itself may use it."""
+    """A publication is one archive under one name, and those who may use it beside the account itself."""
 
     name: str
     archive: bytes

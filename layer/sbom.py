@@ -1,6 +1,8 @@
 """The layer's bill of materials, for scanners: CycloneDX JSON that follows from what is bundled, and from nothing else.
 
-It holds no time and no random number, since the same commit has to give the same bytes.
+It holds no time and no random number, since the same commit has to give the same bytes. `cyclonedx-python-lib` puts a
+time into every document, and `sam build` runs the build with a Python that has no packages; the tests have that
+library's validator judge the document.
 https://cyclonedx.org/docs/1.6/json/
 """
 

@@ -16,7 +16,7 @@ import fault_server
 from copies import ROOT
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 
-# What is published matters little here; Lambda takes any zip.
+# The contents matter little here; Lambda takes any zip.
 ARCHIVE = b"PK\x05\x06" + bytes(18)
 
 
@@ -139,7 +139,7 @@ def test_layer_may_be_shared(
 
 
 def test_changed_bytes_are_noticed(archive: Path) -> None:
-    """Where AWS says that it holds other bytes than those sent, the version is not for use."""
+    """A version of which AWS says that it holds other bytes than those sent is not for use."""
     version = {"LayerVersionArn": "arn:aws:lambda:eu-west-1:1:layer:x:1", "Content": {"CodeSha256": "other"}}
     scripts = [fault_server.answer(b'{"LayerVersions": []}'), fault_server.answer(json.dumps(version).encode())]
     with fault_server.serve(*scripts) as server:
@@ -202,21 +202,21 @@ def test_credentials_that_aws_does_not_know(archive: Path, code: str) -> None:
 
 
 def test_credentials_that_may_not_publish(archive: Path) -> None:
-    """Where access is denied, the line names the action to allow and the resource."""
+    """An access that is denied gets a line that names the action to allow and the resource."""
     assert refused(archive, "403 Forbidden", "AccessDeniedException") == (
         "layer: eu-west-1: access denied: allow lambda:ListLayerVersions on arn:aws:lambda:eu-west-1:*:layer:lambda-tasks*"
     )
 
 
 def test_other_refusal_is_passed_on(archive: Path) -> None:
-    """Whatever else AWS says is said, in one line."""
+    """Any other refusal of AWS is passed on, in one line."""
     line = refused(archive, "400 Bad Request", "InvalidParameterValueException")
 
     assert line.startswith("layer: eu-west-1: An error occurred (InvalidParameterValueException)")
 
 
 def test_unreachable_endpoint(archive: Path) -> None:
-    """Where nobody answers, the line says to check the network and the endpoint."""
+    """An endpoint that does not answer gets a line that says to check the network and the endpoint."""
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}
     process = run(archive, "--regions=eu-west-1", AWS_ENDPOINT_URL="http://127.0.0.1:9", **keys)
 

@@ -1,4 +1,4 @@
-"""What runs on GitHub is judged here: its form, what it may do, what it trusts, and that its commands exist."""
+"""The workflows of GitHub are judged by their form, their permissions, their actions, and their commands."""
 
 import os
 import re
@@ -160,7 +160,7 @@ def test_every_python_is_tested_on_both_processors() -> None:
 
 
 def test_release_verifies_before_it_publishes() -> None:
-    """What is released was built with every Python, verified and attested, and is published without a stored key."""
+    """A release is built with every Python, verified and attested, and is published without a stored key."""
     workflow = read(FOLDER / "release.yml")
     jobs = workflow["jobs"]
     order = [step.get("run") or step["uses"] for step in jobs["build"]["steps"]]
