@@ -87,7 +87,7 @@ def sources(root: Path) -> Files:
     files = {**own_files(root), **bundled_files(paths)}
     files["python/lambda_tasks/aws/amazon_roots.pem"] = File(trust.amazon_roots(certifi))
     contents = {name: file.data for name, file in files.items()}
-    bill = sbom.document(sbom.version(root), sbom.packages(paths), contents)
+    bill = sbom.document(sbom.version(root), sbom.packages(paths), contents, sbom.packages([certifi]))
     return {**files, sbom.NAME: File(bill)}
 
 
