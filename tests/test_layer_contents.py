@@ -170,7 +170,7 @@ def test_tracebacks_name_the_place_on_lambda(version: str, layer_folder: Path) -
 
 
 def test_limit_leaves_room_for_a_release(layer_zip: Path) -> None:
-    """With the byte code of every Python that a release has, those absent here counted in, a part of the limit is left."""
+    """With the byte code of every Python that a release has, those absent here counted in, the zip still fits."""
     with zipfile.ZipFile(layer_zip) as layer:
         compiled = [entry for entry in layer.infolist() if entry.filename.endswith(".pyc")]
     sizes = Counter[str]()
