@@ -122,6 +122,17 @@ def test_changed_byte_code_is_found(
     assert "Python" not in captured.out
 
 
+def test_byte_code_under_another_spelling_is_found(
+    layer_files: Files, doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Byte code that the build would not name so is compared with nothing, and fails."""
+    names = [name for name in layer_files if name.endswith(f".cpython-{TAG}.pyc")]
+    respelt = {name.replace(f"-{TAG}.", f"-30{TAG[1:]}."): layer_files[name] for name in names}
+
+    assert verify.main([str(doctored(respelt))], os.environ) == 1
+    assert capsys.readouterr().err.count(": not the byte code of its source") == len(names)
+
+
 def test_byte_code_that_cannot_be_compared_fails(
     layer_files: Files, doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
