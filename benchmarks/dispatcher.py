@@ -1,4 +1,4 @@
-"""What the dispatcher costs: its import, a message, waiting together, and memory.
+"""The cost of the dispatcher: its import, a message, waiting together, and memory.
 
 The other side is Powertools' batch utility at the same job: JSON, a pydantic model, and the function by its name.
 """

@@ -1,4 +1,4 @@
-"""How fast `enqueue_many` is: against a loop of boto3's `send_message`, both to a local server, in turn."""
+"""The speed of `enqueue_many` against a loop of boto3's `send_message`, both to a local server, in turn."""
 
 from __future__ import annotations
 
