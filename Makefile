@@ -61,10 +61,11 @@ bench: $(VENV)/.installed $(LAYER) ## Measure what the README promises; GROUPS="
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
 
 .PHONY: lint
-lint: $(VENV)/.installed ## Check code, format, types and shell scripts
+lint: $(VENV)/.installed ## Check code, format, types, the arrows between rooms, and shell scripts
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache | tail -n 2
 	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
 
 .PHONY: format
@@ -120,7 +121,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source distribution into dis
 .PHONY: clean
 clean: ## Remove everything that these targets made
 	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation --editable .
