@@ -278,12 +278,8 @@ def test_a_result_holds_what_was_recorded(results: list[str | LambdaTasksError],
     )
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_a_long_result_moves_to_a_file(monkeypatch: pytest.MonkeyPatch, *, writable: bool) -> None:
-    """Beyond some thousand entries ids lie in a temporary file, or in memory where there is none to be had."""
-    monkeypatch.setattr("lambda_tasks.enqueue.results._IN_MEMORY_ENTRIES", 3)
-    if not writable:
-        monkeypatch.setattr("tempfile.tempdir", "/none")
+def test_a_result_is_a_sequence() -> None:
+    """Ids that are no UUIDs are kept as they are; entries are counted from either end."""
     enqueued = Enqueued()
     for index in range(10):
         enqueued.record(index, f"id-{index}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import inspect
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 import lambda_tasks
 from lambda_tasks import Task, task
 from lambda_tasks.definition.options import Options, OptionValues
+from lambda_tasks.definition.signature import Required, is_coroutine_function, parameters_of
 from lambda_tasks.errors import InvalidKwargs, InvalidTask, LambdaTasksError, MalformedMessage
 from lambda_tasks.messages import body as message
 
@@ -226,6 +228,45 @@ def test_options_return_a_changed_copy() -> None:
 def test_option_values_are_the_options() -> None:
     """The keywords that type checkers know are the options that exist."""
     assert list(get_type_hints(OptionValues)) == [field.name for field in msgspec.structs.fields(Options)]
+
+
+def _plain(first: int, second: str = "b", *, third: float, fourth: Any = None) -> None: ...
+
+
+def _with_defaults_alone(first: int = 1, second: int = 2) -> None: ...
+
+
+@contextlib.contextmanager
+def _wrapped(first: int, *, second: int = 2) -> Any:
+    yield first, second
+
+
+@pytest.mark.parametrize("function", [_plain, _with_defaults_alone, _wrapped, lambda: None])
+def test_parameters_are_those_of_inspect(function: Any) -> None:
+    """A function's parameters are read as `inspect` reads them, decorated functions too."""
+    expected = {
+        name: Required if parameter.default is parameter.empty else parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    found = parameters_of(function)
+    assert (list(found), found) == (list(expected), expected)
+
+
+def test_a_function_that_is_marked_as_a_coroutine_function_is_async() -> None:
+    """A task is async where its function is, or says that it is."""
+
+    async def coroutine() -> None: ...
+
+    def returns_one() -> Any:
+        return coroutine()
+
+    marked: Any = returns_one
+
+    assert is_coroutine_function(cast("Any", coroutine))
+    assert not is_coroutine_function(marked)
+    if hasattr(inspect, "markcoroutinefunction"):
+        inspect.markcoroutinefunction(marked)
+        assert is_coroutine_function(marked)
 
 
 def test_enqueue_refuses_what_no_message_can_name() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import inspect
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
 from lambda_tasks.definition.options import Options
+from lambda_tasks.definition.signature import Required, is_coroutine_function, parameters_of
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ class Definition:
     `name` is the dotted path that messages name the task by.
     """
 
-    def __init__(self, function: Callable[..., Any], options: Options) -> None:
+    def __init__(self, function: FunctionType, options: Options) -> None:
         self.function = function
         self.options = options
         self.name = _path(function)
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine_function(function)
         self._parameters = _parameters(function, self.name, options)
-        self._has_defaults = any(one.default is not one.empty for one in self._parameters.values())
+        self._has_defaults = any(default is not Required for default in self._parameters.values())
 
     def __repr__(self) -> str:
         return f"<definition of {self.name}>"
@@ -45,7 +45,7 @@ class Definition:
             InvalidTask: the options or the parameters are such that it could not be dispatched.
 
         """
-        if not inspect.isfunction(function):
+        if not isinstance(function, FunctionType):
             raise InvalidTask(f"{function!r} is not a function", remedy="put @task above a function, outermost")
         return cls(function, _checked_options(_path(function), options))
 
@@ -122,8 +122,8 @@ class Definition:
         return singleton_key(self.name, self.singleton_values(kwargs))
 
     def _default(self, name: str) -> Any:  # noqa: ANN401
-        parameter = self._parameters.get(name)
-        return None if parameter is None or parameter.default is parameter.empty else parameter.default
+        default = self._parameters.get(name)
+        return None if default is Required else default
 
     @functools.cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any] | BatchKwargs:
@@ -136,9 +136,9 @@ class Definition:
             hints = get_type_hints(self.function, include_extras=True)
             fields: list[Any] = [
                 (name, hints.get(name, Any))
-                if parameter.default is parameter.empty
+                if default is Required
                 else (name, hints.get(name, Any) | msgspec.UnsetType, msgspec.UNSET)
-                for name, parameter in self._parameters.items()
+                for name, default in self._parameters.items()
             ]
             model = msgspec.defstruct("Kwargs", fields, kw_only=True, forbid_unknown_fields=True)
             return msgspec.json.Decoder(model)
@@ -154,6 +154,8 @@ def singleton_key(task: str, values: Mapping[str, Any]) -> str:
 
     The key is a hash of the values as JSON with sorted keys, since they may be long, or private.
     """
+    import hashlib  # noqa: PLC0415 - 3 ms, for functions with singletons
+
     return hashlib.sha256(msgspec.json.encode([task, values], order="sorted")).hexdigest()
 
 
@@ -168,13 +170,11 @@ def _checked_options(name: str, options: Mapping[str, Any]) -> Options:
         raise InvalidTask(error.problem, source=f"task {name}", remedy=error.remedy) from None
 
 
-def _parameters(function: Callable[..., Any], name: str, options: Options) -> Mapping[str, inspect.Parameter]:
-    parameters = inspect.signature(function).parameters
-    for parameter in parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            problem = f"the parameter {parameter} is {parameter.kind.description}"
-            remedy = "messages carry keywords: name every parameter, best after a '*'"
-            raise InvalidTask(problem, source=f"task {name}", remedy=remedy)
+def _parameters(function: FunctionType, name: str, options: Options) -> Mapping[str, Any]:
+    try:
+        parameters = parameters_of(function)
+    except InvalidTask as error:
+        raise InvalidTask(error.problem, source=f"task {name}", remedy=error.remedy) from None
     if options.batch:
         if len(parameters) != 1:
             remedy = "give it one parameter, items: list[Item[YourDataclass]]"

@@ -1,22 +1,16 @@
-"""What became of each message of one ``enqueue_many``, in flat memory however many they were."""
+"""The results of one ``enqueue_many``: a message id or an error for each message, in 17 bytes."""
 
 from __future__ import annotations
 
-import io
-import tempfile
 import uuid
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from lambda_tasks.errors import EnqueueFailed
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from lambda_tasks.errors import LambdaTasksError
 
-_IN_MEMORY_ENTRIES = 64 * 1024
 _RECORD_BYTES = 17  # a kind, and the 16 bytes of a UUID or the number of a text or an error
 _UNKNOWN, _UUID, _TEXT, _ERROR = range(4)
 
@@ -29,21 +23,15 @@ class Entry(NamedTuple):
 
 
 class Enqueued(Sequence[Entry]):
-    """One `Entry` for each of the kwargs, in their order; `sent` and `failed` count them.
-
-    The message ids of a long run lie in a temporary file without a name, which goes with this object.
-    """
+    """One `Entry` for each of the kwargs, in their order; `sent` and `failed` count them."""
 
     def __init__(self) -> None:
         self.sent = 0
         self.failed = 0
-        self._length = 0
         self._errors: list[LambdaTasksError] = []
         self._error_numbers: dict[tuple[type, str], int] = {}
         self._texts: list[str] = []
-        self._file: BinaryIO = io.BytesIO()
-        self._may_grow = True
-        self._closing = weakref.finalize(self, self._file.close)
+        self._records = bytearray()
 
     def record(self, index: int, result: str | LambdaTasksError) -> None:
         """Note the message id, or the error, of the entry at `index`."""
@@ -74,7 +62,7 @@ class Enqueued(Sequence[Entry]):
                     yield index, entry.error
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._records) // _RECORD_BYTES
 
     @overload
     def __getitem__(self, index: int) -> Entry: ...
@@ -88,29 +76,16 @@ class Enqueued(Sequence[Entry]):
         position = index + len(self) if index < 0 else index
         if not 0 <= position < len(self):
             raise IndexError("there is no such entry")
-        self._file.seek(position * _RECORD_BYTES)
-        return self._unpacked(self._file.read(_RECORD_BYTES))
+        start = position * _RECORD_BYTES
+        return self._unpacked(bytes(self._records[start : start + _RECORD_BYTES]))
 
     def __repr__(self) -> str:
         return f"<Enqueued: {self.sent} sent, {self.failed} failed>"
 
     def _write(self, index: int, kind: int, value: bytes) -> None:
-        if index >= _IN_MEMORY_ENTRIES and self._may_grow:
-            self._move_to_disk()
-        self._file.seek(index * _RECORD_BYTES)
-        self._file.write(bytes([kind]) + value)
-        self._length = max(self._length, index + 1)
-
-    def _move_to_disk(self) -> None:
-        self._may_grow = False
-        try:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
-        except OSError:  # a file system that cannot be written to: memory must do
-            return
-        file.write(self._file.getvalue())  # type: ignore[attr-defined]
-        self._file = file
-        self._closing.detach()
-        self._closing = weakref.finalize(self, file.close)
+        start = index * _RECORD_BYTES
+        self._records.extend(bytes(max(0, start + _RECORD_BYTES - len(self._records))))
+        self._records[start : start + _RECORD_BYTES] = bytes([kind]) + value
 
     def _packed_id(self, message_id: str) -> tuple[int, bytes]:
         try:

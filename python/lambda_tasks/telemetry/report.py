@@ -6,7 +6,6 @@ text says the same in words.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -154,6 +153,8 @@ Hook = TypeVar("Hook", bound="Callable[[Any], object]")
 
 
 def _registered(function: Hook, hooks: list[Callable[[Any], object]]) -> Hook:
+    import inspect  # noqa: PLC0415 - 5 ms, for functions with hooks
+
     if inspect.iscoroutinefunction(function):
         raise InvalidHook(f"{function!r} cannot be called here", remedy="use a function that is not async")
     if function not in hooks:
