@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
-from lambda_tasks.state.protocol import AlreadySucceeded, Busy, Started, lease_lost, singleton_lost
+from lambda_tasks.state.protocol import (
+    AlreadyEnded,
+    AlreadySucceeded,
+    Busy,
+    Started,
+    lease_lost,
+    singleton_lost,
+    turn_after,
+)
 from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
@@ -46,9 +54,13 @@ class MemoryState:
         self._singletons: dict[str, _Lease] = {}
         self._records: dict[str, StoredRecord] = {}
         self._expiries: dict[str, float] = {}
+        self._final: dict[str, bool] = {}  # messages that never run again, and whether their letters were sent
+        self._holders: dict[str, tuple[str, float]] = {}
+        self._turns: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded:  # noqa: ARG002
+    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:  # noqa: ARG002
         """See `State.start`."""
         with self._lock:
             now = self._clock()
@@ -56,49 +68,82 @@ class MemoryState:
             if record is not None and lease is not None:
                 if lease.until is not None and lease.owner == attempt.owner:
                     return Started(record.attempts, record.first_failed_at)
-                if record.status is Status.SUCCEEDED:
-                    return AlreadySucceeded(record.finished_at or now)
-                if lease.until is not None and lease.is_held(now):
-                    return Busy(lease.until)
+                ended = record.finished_at if lease.until is None else None
+                if ended is None or ended >= (attempt.sent_at or 0):
+                    if record.status is Status.SUCCEEDED:
+                        return AlreadySucceeded(record.finished_at or now)
+                    if attempt.message_id in self._final:
+                        return AlreadyEnded(
+                            record.status,
+                            record.finished_at or now,
+                            self._final[attempt.message_id],
+                            record.error_type,
+                            record.error_message,
+                        )
+                    if lease.until is not None and lease.is_held(now):
+                        return Busy(lease.until)
             until = now + attempt.lease_seconds
             record = _started(record, attempt, now)
             self._leases[attempt.message_id] = _Lease(attempt.owner, until)
+            self._final.pop(attempt.message_id, None)
             self._keep(record, now, until)
             return Started(record.attempts, record.first_failed_at)
 
-    def finish(self, attempt: Attempt, ending: Ending, *, deadline: float) -> None:  # noqa: ARG002
+    def finish(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:  # noqa: ARG002
         """See `State.finish`."""
         with self._lock:
-            now = self._clock()
-            record, lease = self._records.get(attempt.message_id), self._leases.get(attempt.message_id)
-            if record is None or lease is None or lease.owner != attempt.owner:
-                raise lease_lost(attempt)
-            if lease.until is None:  # given back by this attempt before
-                return
-            self._leases[attempt.message_id] = replace(lease, until=None)
-            self._keep(_ended(record, ending, now), now)
+            if self._end(attempt, ending, has_run=has_run):
+                self._final[attempt.message_id] = False
 
-    def release(self, attempt: Attempt, ending: Ending, *, deadline: float) -> None:
+    def release(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:  # noqa: ARG002
         """See `State.release`."""
-        self.finish(attempt, ending, deadline=deadline)
+        with self._lock:
+            self._end(attempt, ending, has_run=has_run)
+
+    def letter_sent(self, attempt: Attempt, *, deadline: float) -> None:  # noqa: ARG002
+        """See `State.letter_sent`."""
+        with self._lock:
+            if attempt.message_id in self._final:
+                self._final[attempt.message_id] = True
 
     def acquire(self, lease: SingletonLease, *, deadline: float) -> Busy | None:  # noqa: ARG002
         """See `State.acquire`."""
         with self._lock:
             now = self._clock()
             held = self._singletons.get(lease.key)
-            if held is not None and held.until is not None and held.is_held(now) and held.owner != lease.owner:
-                return Busy(held.until)
+            holder, taken_at = self._holders.get(lease.key, ("", now))
+            is_left_behind = holder == lease.message_id and taken_at < lease.held_since
+            is_ours = held is None or held.owner == lease.owner or is_left_behind
+            if not is_ours and held is not None and held.until is not None and held.is_held(now):
+                next_at, seconds = self._turns.get(lease.key, 0.0), self._seconds.get(lease.key)
+                turn_at, self._turns[lease.key] = turn_after(next_at, seconds, lease.spacing_seconds, now)
+                return Busy(held.until, turn_at)
             self._singletons[lease.key] = _Lease(lease.owner, now + lease.lease_seconds)
+            self._holders[lease.key] = lease.message_id, now
             return None
 
-    def surrender(self, lease: SingletonLease, *, deadline: float) -> None:  # noqa: ARG002
+    def surrender(self, lease: SingletonLease, *, seconds: float | None = None, deadline: float) -> None:  # noqa: ARG002
         """See `State.surrender`."""
         with self._lock:
             held = self._singletons.get(lease.key)
             if held is None or held.owner != lease.owner:
                 raise singleton_lost(lease)
+            if seconds is not None:
+                self._seconds[lease.key] = seconds
             self._singletons[lease.key] = replace(held, until=None)
+
+    def _end(self, attempt: Attempt, ending: Ending, *, has_run: bool) -> bool:
+        """Write how an attempt ended, unless it did before; tell whether that was done."""
+        now = self._clock()
+        record, lease = self._records.get(attempt.message_id), self._leases.get(attempt.message_id)
+        if record is None or lease is None or lease.owner != attempt.owner:
+            raise lease_lost(attempt)
+        if lease.until is None:  # given back by this attempt before
+            return False
+        self._leases[attempt.message_id] = replace(lease, until=None)
+        record = _ended(record, ending, now)
+        self._keep(record if has_run else msgspec.structs.replace(record, attempts=record.attempts - 1), now)
+        return True
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:  # noqa: ARG002
         """See `State.record`."""

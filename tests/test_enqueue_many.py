@@ -18,10 +18,11 @@ import fake_aws
 from catalogue import tasks
 from lambda_tasks.enqueue import many
 from lambda_tasks.enqueue.many import Numbered, in_batches_of_sqs
-from lambda_tasks.enqueue.outgoing import MAX_MESSAGE_BYTES, Outgoing
+from lambda_tasks.enqueue.outgoing import Outgoing
 from lambda_tasks.enqueue.results import Enqueued, Entry
 from lambda_tasks.errors import EnqueueFailed, InvalidKwargs, InvalidTask, LambdaTasksError, MessageTooLarge
 from lambda_tasks.local.queue import Queue
+from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 
 MakeQueue = Callable[..., Queue]
 

@@ -15,7 +15,7 @@ from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import HardTimeLimitExceeded, Reject, StateUnavailable
 from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started
+from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, SingletonLease, Started
 from lambda_tasks.state.record import Ending, Status
 from memory_state import MemoryState
 from workers import Dispatched, worker
@@ -70,17 +70,19 @@ def test_retry_on_with_attempts_left_is_retrying_and_stays(
     dispatched = Dispatched(worker(aws_url=aws.url), record)
     assert (dispatched.outcomes, dispatched.kept) == (["retrying"], [record["messageId"]])
     assert aws.visibilities == {record["receiptHandle"]: seconds}
-    (request,) = aws.requests
+    (request,) = aws.sent("ChangeMessageVisibilityBatch")
     assert request.body["QueueUrl"] == f"{aws.url}/123456789012/queue"
 
 
 def test_retries_of_a_batch_are_one_call_for_ten(aws: FakeAws) -> None:
     """Visibility is changed by tens; where that fails, the messages stay all the same."""
     records = [record_of("unreliable") for _ in range(12)]
-    aws.answers = [lambda _: (400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist"})]
+    refusal = (400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist"})
+    aws.answers = [lambda request: refusal if "Visibility" in request.target else None] * 2
     dispatched = Dispatched(worker(aws_url=aws.url), *records)
     assert dispatched.kept == [record["messageId"] for record in records]
-    assert [len(request.body["Entries"]) for request in aws.requests] == [10, 2]
+    changes = aws.sent("ChangeMessageVisibilityBatch")
+    assert sorted(len(request.body["Entries"]) for request in changes) == [2, 10]
 
 
 @pytest.mark.parametrize(("delay", "seconds"), [(None, 15), (7, 7), (0, 0), (12 * 3600, 12 * 3600 - 300)])
@@ -300,13 +302,14 @@ def test_singletons_of_one_batch_run_one_after_the_other() -> None:
 @pytest.mark.parametrize("broken", ["start", "acquire", "finish", "surrender"])
 @pytest.mark.parametrize("task", ["alone", "fail"])
 def test_state_that_does_not_answer_keeps_the_message(dead_letters: FakeAws, broken: str, task: str) -> None:
-    """Whichever call to the state store fails, the message stays in the queue."""
+    """Without its leases a message stays; a failure that is not recorded stays too, and a success is deleted."""
     state = BrokenState(broken)
     record = record_of(task)
     dispatched = Dispatched(worker(aws_url=dead_letters.url, state=state), record)
-    stays = task == "alone" or broken in ("start", "finish")
+    is_deferred = broken == "start" or (task == "alone" and broken == "acquire")
+    stays = is_deferred or (task == "fail" and broken == "finish")
     assert dispatched.kept == ([record["messageId"]] if stays else [])
-    assert dispatched.outcomes == ["deferred" if stays and (task == "alone" or broken == "start") else "failed"]
+    assert dispatched.outcomes == ["deferred" if is_deferred else "failed" if task == "fail" else "succeeded"]
 
 
 def test_lost_lease_is_noticed_before_the_outcome_is_final(dead_letters: FakeAws) -> None:
@@ -351,7 +354,7 @@ class BrokenState(MemoryState):
 class LosingState(MemoryState):
     """A store in which every lease has expired, and is taken over, before its attempt is over."""
 
-    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded:
+    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:
         expired = Attempt(attempt.message_id, attempt.task, 0, owner=attempt.owner)
         started = super().start(expired, deadline=deadline)
         super().start(Attempt(attempt.message_id, attempt.task, 60), deadline=deadline)

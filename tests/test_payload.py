@@ -15,7 +15,6 @@ from lambda_tasks.dispatch.delivery import deliver
 from lambda_tasks.dispatch.dispatcher import process_here
 from lambda_tasks.dispatch.job import Job
 from lambda_tasks.dispatch.worker import Worker
-from lambda_tasks.enqueue.outgoing import MAX_MESSAGE_BYTES
 from lambda_tasks.errors import (
     EnqueueFailed,
     MalformedMessage,
@@ -27,6 +26,7 @@ from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.messages import body as message
 from lambda_tasks.messages import payload
+from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 from lambda_tasks.settings import Settings
 from lambda_tasks.testing import sqs_record
 from workers import invocation_of

@@ -12,6 +12,7 @@ from fake_aws import FakeAws
 from lambda_tasks.aws.queue_address import QueueAddress
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.dispatch.source_queue import SourceQueues
+from lambda_tasks.limits.timeouts import InvocationTime
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue, redrive_policy
 from workers import worker
@@ -36,9 +37,7 @@ def test_the_embedded_aws_knows_composed_urls(embedded_aws: EmbeddedAws, make_qu
     (message,) = queue.receive()
     sqs = sqs_at(embedded_aws.endpoint_url)
 
-    address = QueueAddress.of_arn(queue.arn, embedded_aws.environ())
-    assert address is not None
-    sqs.change_visibility(address, [(message["ReceiptHandle"], 0)], soon())
+    sqs.change_visibility(queue.arn, [(message["ReceiptHandle"], 0.0)], InvocationTime(time.monotonic()))
     assert [one["MessageId"] for one in queue.receive()] == [message["MessageId"]]
 
     target = sqs.dead_letter_queue(queue.arn, soon())
@@ -76,7 +75,5 @@ def test_entries_that_fail_are_logged(aws: FakeAws, caplog: pytest.LogCaptureFix
     failed: Any = [{"Id": "0", "Code": "ReceiptHandleIsInvalid", "SenderFault": True}]
     aws.answers = [lambda _: (200, {"Successful": [], "Failed": failed})]
     sqs = sqs_at(aws.url)
-    address = QueueAddress.of_arn(ARN, base_environ(aws.url))
-    assert address is not None
-    sqs.change_visibility(address, [("handle", 1)], soon())
+    sqs.change_visibility(ARN, [("handle", 1)], InvocationTime(time.monotonic()))
     assert "the visibility of 1 messages was not changed: ReceiptHandleIsInvalid" in caplog.text

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
 import stores
 from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import LeaseLost
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
+from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
 from lambda_tasks.state.record import (
     MAX_ERROR_MESSAGE_BYTES,
     MAX_RESULT_BYTES,
@@ -109,12 +110,40 @@ def test_a_released_message_starts_again_at_once(state: State, status: Status) -
     assert state.start(again(first), deadline=soon()) == Started(2)
 
 
-def test_a_message_that_failed_for_good_may_run_again(state: State) -> None:
-    """Only a success keeps a message from running: one that is redriven by hand runs."""
+@pytest.mark.parametrize("status", [Status.FAILED, Status.REJECTED, Status.SKIPPED])
+def test_a_message_that_ended_for_good_never_runs_again(state: State, clock: Clock, status: Status) -> None:
+    """A duplicate is told how the message ended, and whether its dead letter was sent."""
     first = attempt()
     state.start(first, deadline=soon())
-    state.finish(first, Ending.of(Status.FAILED, error=ValueError("no")), deadline=soon())
-    assert isinstance(state.start(again(first), deadline=soon()), Started)
+    state.finish(first, Ending.of(status, error=ValueError("no")), deadline=soon())
+    ended = AlreadyEnded(status, clock.now, error_type="ValueError", error_message="no")
+    assert state.start(again(first), deadline=soon()) == ended
+    assert "no" not in repr(ended).split(", ")
+    state.letter_sent(first, deadline=soon())
+    clock.advance(13 * DAY)
+    assert state.start(again(first), deadline=soon()) == msgspec.structs.replace(ended, has_letter=True)
+
+
+def test_a_message_that_was_sent_after_it_ended_is_another_one(state: State, clock: Clock) -> None:
+    """A redrive that keeps the message's id runs; a duplicate was sent before the message ended."""
+    for ending in (SUCCESS, Ending(Status.FAILED)):
+        first = attempt(sent_at=clock.now)
+        state.start(first, deadline=soon())
+        clock.advance(5)
+        state.finish(first, ending, deadline=soon())
+        assert not isinstance(state.start(attempt(first.message_id, sent_at=clock.now - 5), deadline=soon()), Started)
+        assert state.start(attempt(first.message_id, sent_at=clock.now + 1), deadline=soon()) == Started(2)
+
+
+@pytest.mark.parametrize("end", ["finish", "release"])
+def test_an_attempt_that_did_not_run_does_not_count(state: State, end: str) -> None:
+    """Attempts are executions that started."""
+    first = attempt()
+    state.start(first, deadline=soon())
+    getattr(state, end)(first, Ending(Status.DEFERRED), has_run=False, deadline=soon())
+    record = state.record(first.message_id, deadline=soon())
+    assert record is not None
+    assert record.attempts == 0
 
 
 def test_the_lease_of_a_crash_expires(state: State, clock: Clock) -> None:
@@ -246,12 +275,35 @@ def test_a_singleton_runs_alone(state: State, clock: Clock) -> None:
     """One message at a time has the lease of a singleton; another key is another lease."""
     first, second = lease(key := uuid.uuid4().hex), lease(key)
     assert state.acquire(first, deadline=soon()) is None
-    assert state.acquire(second, deadline=soon()) == Busy(clock.now + 60)
+    assert state.acquire(second, deadline=soon()) == Busy(clock.now + 60, turn_at=clock.now + 30)
     assert state.acquire(lease(uuid.uuid4().hex), deadline=soon()) is None
     assert state.acquire(first, deadline=soon()) is None
     state.surrender(first, deadline=soon())
     state.surrender(first, deadline=soon())
     assert state.acquire(second, deadline=soon()) is None
+
+
+def test_those_that_wait_for_a_singleton_have_turns(state: State, clock: Clock) -> None:
+    """Each that waits is given a turn behind the one before, as far apart as the singleton takes."""
+    first = lease(key := uuid.uuid4().hex)
+    state.acquire(first, deadline=soon())
+    turns = [state.acquire(lease(key), deadline=soon()) for _ in range(3)]
+    assert [busy and busy.turn_at for busy in turns] == [clock.now + 30, clock.now + 60, clock.now + 90]
+    state.surrender(first, seconds=10, deadline=soon())
+    clock.advance(1000)
+    state.acquire(lease(key), deadline=soon())
+    turns = [state.acquire(lease(key), deadline=soon()) for _ in range(2)]
+    assert [busy and busy.turn_at for busy in turns] == [clock.now + 12, clock.now + 24]
+
+
+def test_the_singleton_of_a_crash_is_that_messages_own(state: State, clock: Clock) -> None:
+    """A redelivery takes over the singleton that its own dead attempt left behind, and no other message does."""
+    crashed = lease(key := uuid.uuid4().hex, message_id="m", held_since=clock.now)
+    assert state.acquire(crashed, deadline=soon()) is None
+    clock.advance(1)
+    assert isinstance(state.acquire(lease(key, message_id="other", held_since=clock.now), deadline=soon()), Busy)
+    assert isinstance(state.acquire(lease(key, message_id="m", held_since=clock.now - 1), deadline=soon()), Busy)
+    assert state.acquire(lease(key, message_id="m", held_since=clock.now), deadline=soon()) is None
 
 
 def test_the_singleton_of_a_crash_expires(state: State, clock: Clock) -> None:

@@ -61,6 +61,11 @@ def text_of(error: BaseException) -> str:
         return f"(its __str__ raised {type(broken).__name__})"
 
 
+def type_name_of(error: BaseException) -> str:
+    """Return the name of the type of `error`, or the one that an earlier delivery recorded."""
+    return error.error_type if type(error) is EndedEarlier else type(error).__qualname__
+
+
 class ConfigurationError(LambdaTasksError, ValueError):
     """The cause lies in the function's configuration, in a secret, or in the caller's code."""
 
@@ -182,6 +187,18 @@ class InvalidKwargs(MessageRejected, ValueError):
 
 class PayloadNotFound(MalformedMessage):
     """A message's body lies in S3, and there is nothing at that place any more."""
+
+
+class EndedEarlier(LambdaTasksError):
+    """An earlier delivery of the message failed or was rejected for good: its error, as it was recorded."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class DeliveriesExhausted(LambdaTasksError):
+    """The last delivery that the queue's ``maxReceiveCount`` allows did not finish the message."""
 
 
 class MessageDeferred(LambdaTasksError):

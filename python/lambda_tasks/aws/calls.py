@@ -88,14 +88,14 @@ class SignedCalls:
         )
         return str(json.loads(answer)["ScheduleArn"])
 
-    def put_object(self, bucket: str, key: str, body: bytes) -> None:
+    def put_object(self, bucket: str, key: str, body: bytes, *, deadline: float | None = None) -> None:
         """Put an object into S3, in the process's own region.
 
         Raises:
             CallFailed: as `sqs`.
 
         """
-        self._s3("PUT", bucket, key, body, time.monotonic() + _PAYLOAD_TIMEOUT_SECONDS, MAX_BODY_BYTES)
+        self._s3("PUT", bucket, key, body, _within(_PAYLOAD_TIMEOUT_SECONDS, deadline), MAX_BODY_BYTES)
 
     def get_object(self, bucket: str, key: str, *, deadline: float, max_bytes: int) -> bytes:
         """Return an object of S3, asked for until `deadline`.

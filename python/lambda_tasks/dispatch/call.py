@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.dispatch import retry
-from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+from lambda_tasks.errors import HardTimeLimitExceeded, LambdaTasksError, SoftTimeLimitExceeded
 from lambda_tasks.limits import timeouts
 from lambda_tasks.messages import context as contexts
-from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.messages.outcome import CUT_SHORT, NO_STATE, NO_TIME, OUT_OF_ORDER, Outcome, Result
 from lambda_tasks.telemetry import report, tracing
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Call:
     """A call is one run of a task for its messages, the `jobs`. It leaves a result with each of them."""
 
     limits = timeouts.UNLIMITED
+    _is_blocked = False
+    _ready: list[Job] = []  # noqa: RUF012 - never changed in place
     _items: Mapping[Job, Item[Any]] = MappingProxyType({})
 
     def __init__(self, jobs: Sequence[Job], invocation: Invocation) -> None:
@@ -64,20 +66,18 @@ class Call:
 
     def prepare(self) -> bool:
         """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
-        now, worker, invocation = time.monotonic(), self._worker, self._invocation
-        left = invocation.time.tasks_end_at - now
-        self._ready = []
+        worker, invocation = self._worker, self._invocation
         for job in self.jobs:
-            if job.result is None and left < math.inf and invocation.has_started:  # the first one always starts
-                job.result = self._without_time(job, left)
-            if worker.state is not None and (job.result is None or job.result.outcome.is_dead):
-                job.result = self._without_lease(job, now) or job.result
-            if job.result is None:
-                self._ready.append(job)
+            if worker.deferrals:
+                job.known_deferrals = worker.deferrals.get(job.message_id, 0)
+            self._admit(job)
+        self._ready = [job for job in self.jobs if job.result is None]
+        if self._ready and worker.state is not None and self._definition.options.singleton:
+            self._take_singleton()
         if not self._ready:
             return False
-        options = self._definition.options
-        limits = timeouts.limits(options, worker.settings, left)
+        options, now = self._definition.options, time.monotonic()
+        limits = timeouts.limits(options, worker.settings, invocation.time.tasks_end_at - now)
         if limits is not timeouts.UNLIMITED:
             self.limits = limits
             for job in self._ready:
@@ -88,6 +88,8 @@ class Call:
             self._items = {job: Item(job.kwargs, job.context) for job in self._ready}
         if worker.memory_guard is not None:
             worker.memory_guard.limit_tasks()
+        for job in self._ready:
+            job.has_run = True
         invocation.has_started = True
         self._started = time.perf_counter()
         return True
@@ -153,10 +155,14 @@ class Call:
             job.result = self._raised(job, own or error, duration_ms)
 
     def settle(self) -> bool:
-        """Settle the messages of the call, which is over; tell whether all of them are done with."""
+        """Settle the messages of the call, which is over; tell whether all of them are done with.
+
+        An unfinished message of a FIFO group holds back all behind it, also where they ran with it.
+        """
         settle, done = self._invocation.settlement.settle, True
         for job in self.jobs:
-            done = job.result is not None and settle(job, job.result) and done
+            held_back = not done and job.group is not None
+            done = job.result is not None and settle(job, job.result, is_held_back=held_back) and done
         return done
 
     def abandon(self) -> None:
@@ -194,23 +200,57 @@ class Call:
         else:
             self.returned(value)
 
-    def _without_time(self, job: Job, left_seconds: float) -> Result | None:
-        if timeouts.may_start(self._definition.options, left_seconds, self._invocation.time.fresh_seconds):
-            return None
-        return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0)
+    def _admit(self, job: Job) -> None:
+        """Leave a result with a message that is not to run now: for its time, its order, or its lease."""
+        invocation = self._invocation
+        if job.result is None:
+            if job.group is not None and self._is_blocked:
+                job.result = _deferred(job, OUT_OF_ORDER)
+            elif invocation.has_started and not self._has_time():  # the first one always starts
+                job.result = _deferred(job, NO_TIME)
+        if self._worker.state is not None and (job.result is None or job.result.outcome.is_dead):
+            job.result = self._without_lease(job) or job.result
+            if job.result is None and invocation.has_started and not self._has_time():
+                job.result = _deferred(job, NO_TIME)  # the lease took what there was
+        result = job.result
+        self._is_blocked |= result is not None and not result.outcome.deletes_message and not result.outcome.is_dead
 
-    def _without_lease(self, job: Job, now: float) -> Result | None:
+    def _has_time(self) -> bool:
+        clock = self._invocation.time
+        left = clock.tasks_end_at - time.monotonic()
+        return left == math.inf or timeouts.may_start(self._definition.options, left, clock.fresh_seconds)
+
+    def _without_lease(self, job: Job) -> Result | None:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
 
-        clock = self._invocation.time
+        clock, patience, now = self._invocation.time, self._invocation.leases, time.monotonic()
         assert self._worker.state is not None  # noqa: S101 - for mypy
-        return leases.take(
-            job,
-            self._worker.state,
-            lease_seconds=min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS),
-            jitter=self._worker.jitter(),
-            deadline=clock.deadline(now),
-        )
+        if patience.is_over:
+            return _without_state(job, patience.last)
+        seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
+        try:
+            result = leases.take(job, self._worker.state, lease_seconds=seconds, deadline=clock.settle_deadline(now))
+        except LambdaTasksError as error:
+            patience.failed(error)
+            return _without_state(job, error)
+        patience.succeeded()
+        return result
+
+    def _take_singleton(self) -> None:
+        """Take the singleton's lease, once for all messages of the call, or leave a result with them."""
+        from lambda_tasks.dispatch import leases  # noqa: PLC0415
+
+        first = self._ready[0]
+        assert self._worker.state is not None  # noqa: S101 - for mypy
+        deadline = self._invocation.time.settle_deadline(time.monotonic())
+        try:
+            result = leases.take_singleton(first, self._worker.state, deadline=deadline)
+        except LambdaTasksError as error:
+            result = _without_state(first, error)
+        if result is not None:
+            for job in self._ready:
+                job.result, job.busy_seconds = result, first.busy_seconds
+            self._ready = []
 
     def _announce_start(self) -> None:
         if report.start_is_awaited():
@@ -219,11 +259,12 @@ class Call:
 
     def _raised(self, job: Job, error: BaseException, duration_ms: float) -> Result:
         delay: float | None = None
+        reason = ""
         if self._was_cut_short(error):
-            outcome, delay = Outcome.DEFERRED, 0.0
+            outcome, delay, reason = Outcome.DEFERRED, 0.0, CUT_SHORT
         else:
             outcome, delay = retry.decide(error, self._definition.options, job.retries, self._worker.jitter)
-        return Result(outcome, job.task_name, error, None, duration_ms, delay)
+        return Result(outcome, job.task_name, error, None, duration_ms, delay, reason)
 
     def _was_cut_short(self, error: BaseException) -> bool:
         """Tell whether the invocation's end stopped the task, before it had what a fresh one would give it."""
@@ -233,6 +274,14 @@ class Call:
         given = self.limits
         fresh = timeouts.limits(self._definition.options, self._worker.settings, self._invocation.time.fresh_seconds)
         return timeouts.was_cut_short(*((given.hard, fresh.hard) if is_hard else (given.soft, fresh.soft)))
+
+
+def _deferred(job: Job, reason: str) -> Result:
+    return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason)
+
+
+def _without_state(job: Job, error: Exception | None) -> Result:
+    return Result(Outcome.DEFERRED, job.task_name, error, reason=NO_STATE)
 
 
 def _forget_our_frames(error: BaseException) -> None:

@@ -6,11 +6,12 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from lambda_tasks.errors import text_of
+from lambda_tasks.errors import text_of, type_name_of
+from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES, SIZE_ATTRIBUTE, size_bytes
 from lambda_tasks.messages.sqs_event import attribute, first_received_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.messages.outcome import Result
@@ -35,25 +36,45 @@ _REASON = frozenset(
     )
 )
 _MAX_NAME_CHARACTERS = 256
+_SHORT_CHARACTERS = 64
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def dead_letter(
-    job: Job, result: Result, *, request_id: str, first_failed_at: float | None, is_fifo: bool
-) -> dict[str, Any]:
+    job: Job,
+    result: Result,
+    *,
+    request_id: str,
+    first_failed_at: float | None,
+    is_fifo: bool,
+    offload: Callable[[str], str | None] = lambda _: None,
+) -> dict[str, Any] | None:
     """Return the ``SendMessage`` request, but for the queue, that puts a message into a dead-letter queue.
 
     The message's own attributes are kept, all of them. The reason's fill what is left of SQS's ten, in this order:
-    error type, error message, task, outcome, receive count, request id, first failure, message id.
+    error type, error message, task, outcome, receive count, request id, first failure, message id. Where that would be
+    more than SQS takes, the error's message is shortened, then the reason is left out but for the error's type, then
+    the body goes where `offload` puts it, which returns the pointer to it. None where nothing is small enough.
     """
-    own = _own_attributes(job.record)
-    reason = _reason(job, result, request_id, first_failed_at)
-    for name, value in list(reason.items())[: max(0, MAX_ATTRIBUTES - len(own))]:
-        own[PREFIX + name] = value
-    request: dict[str, Any] = {"MessageBody": job.record.get("body")}
-    if own:
-        request["MessageAttributes"] = own
+    own, body = _own_attributes(job.record), str(job.record.get("body"))
+    reason = list(_reason(job, result, request_id, first_failed_at).items())
+    reason = [(PREFIX + name, value) for name, value in reason[: max(0, MAX_ATTRIBUTES - len(own))]]
+    short = [(name, _string(value["StringValue"], _SHORT_CHARACTERS)) for name, value in reason[:2]]
+    for some in (reason, [*short, *reason[2:]], short, short[:1]):
+        if size_bytes(body, attributes := {**own, **dict(some)}) <= MAX_MESSAGE_BYTES:
+            break
+    else:
+        pointer = offload(body)
+        if pointer is None:
+            return None
+        size = {SIZE_ATTRIBUTE: {"DataType": "Number", "StringValue": str(len(body.encode()))}}
+        body, attributes = pointer, {**own, **dict(reason[: MAX_ATTRIBUTES - len(own) - 1]), **size}
+        if len(attributes) > MAX_ATTRIBUTES or size_bytes(body, attributes) > MAX_MESSAGE_BYTES:
+            return None
+    request: dict[str, Any] = {"MessageBody": body}
+    if attributes:
+        request["MessageAttributes"] = attributes
     if is_fifo:
         request["MessageGroupId"] = attribute(job.record, "MessageGroupId") or job.message_id
         request["MessageDeduplicationId"] = job.message_id
@@ -65,7 +86,7 @@ def _reason(job: Job, result: Result, request_id: str, first_failed_at: float | 
     message = text_of(error) if error is not None else ""
     first = first_failed_at or (first_received_at(job.record) if job.receive_count > 1 else None) or time.time()
     return {
-        "error_type": _string(type(error).__name__ if error is not None else "none", _MAX_NAME_CHARACTERS),
+        "error_type": _string(type_name_of(error) if error is not None else "none", _MAX_NAME_CHARACTERS),
         "error_message": _string(message, MAX_ERROR_MESSAGE_CHARACTERS),
         "task": _string(result.task_name or "unknown", _MAX_NAME_CHARACTERS),
         "outcome": _string(result.outcome.value, _MAX_NAME_CHARACTERS),

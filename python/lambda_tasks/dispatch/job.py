@@ -22,6 +22,8 @@ class HeldLeases(NamedTuple):
     attempt: Attempt
     started: Started
     singleton: SingletonLease | None = None
+    held_since: float = 0.0  # epoch seconds
+    acquired_at: float = 0.0  # a reading of ``time.monotonic``
 
 
 class Job:
@@ -30,12 +32,24 @@ class Job:
     `message_id` is SQS's; `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the
     beginning where it cannot run, because there is no task for it or its kwargs do not fit. It `is_settled` when what
     that asks for was done (or is being done), and `is_done_with` when SQS may delete it.
+
+    With a table, `attempts` counts the deliveries that started, this one included; without one, `known_deferrals` are
+    those of this process. `is_elsewhere` tells that another delivery has the lease, `busy_seconds` how long another
+    message may keep the singleton. A message that `ended_earlier` is completed, and does not run. One
+    that `is_unrun` fails without ever having run.
     """
 
     task_name: str | None = None
     definition: Definition | None = None
     kwargs: Any = None
     n_retries = 0
+    attempts = 0
+    known_deferrals = 0
+    has_run = False
+    is_elsewhere = False
+    busy_seconds = 0.0
+    ended_earlier: Attempt | None = None
+    has_letter = is_unrun = False
     leases: HeldLeases | None = None
     result: Result | None = None
     is_settled = is_done_with = False
@@ -60,8 +74,9 @@ class Job:
 
     @property
     def retries(self) -> int:
-        """How often the message was tried before: by SQS, and as messages of which it is a copy."""
-        return max(0, self.receive_count - 1) + max(0, self.n_retries)
+        """How often the message was tried before: in deliveries that started, and as messages that it is a copy of."""
+        earlier = self.attempts - 1 if self.attempts else self.receive_count - 1 - self.known_deferrals
+        return max(0, earlier) + max(0, self.n_retries)
 
     @property
     def context(self) -> Context:

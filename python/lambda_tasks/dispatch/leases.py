@@ -1,7 +1,7 @@
 """The leases that a message needs before its task may run, and the outcome that is written when it gives them back.
 
 A message that can never run needs a lease too: its rejection is recorded, unless the message is a duplicate of one that
-succeeded, as after a deployment that changed its task.
+ended, as after a deployment that changed its task.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch.job import HeldLeases
-from lambda_tasks.errors import LambdaTasksError, LeaseLost
-from lambda_tasks.messages.outcome import Outcome, Result
-from lambda_tasks.messages.sqs_event import first_received_at
-from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease
+from lambda_tasks.errors import EndedEarlier, LambdaTasksError, LeaseLost
+from lambda_tasks.messages.outcome import BUSY, Outcome, Result
+from lambda_tasks.messages.sqs_event import first_received_at, sent_at_ms
+from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, SingletonLease
 from lambda_tasks.state.record import Ending, Status
 
 if TYPE_CHECKING:
-    from lambda_tasks.definition.definition import Definition
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.state.protocol import State
 
@@ -29,79 +28,125 @@ _LEASE_MARGIN_SECONDS = 1.0
 # Of a name that anybody may have sent: it is part of a key, which has at most 2,048 bytes in DynamoDB.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 _LONGEST_TASK_NAME = 512
-_STATUSES = {
-    Outcome.SUCCEEDED: Status.SUCCEEDED,
-    Outcome.SKIPPED: Status.SUCCEEDED,
-    Outcome.RETRYING: Status.RETRYING,
-    Outcome.FAILED: Status.FAILED,
-    Outcome.REJECTED: Status.REJECTED,
-    Outcome.DEFERRED: Status.DEFERRED,
-}
 
 
-def take(job: Job, state: State, *, lease_seconds: float, jitter: float, deadline: float) -> Result | None:
-    """Take the leases for `job` and return None; or return why it is not to run now.
+def take(job: Job, state: State, *, lease_seconds: float, deadline: float) -> Result | None:
+    """Take the lease of a message and return None; or return why it is not to run now.
 
-    `jitter`, from 0 to 1, spreads when messages are tried again whose singleton is busy.
+    Raises:
+        StateUnavailable: the store did not answer.
+
     """
     name = (job.task_name or "")[:_LONGEST_TASK_NAME]
+    sent_ms = sent_at_ms(job.record)
     attempt = Attempt(
         job.message_id,
         name,
         lease_seconds + _LEASE_MARGIN_SECONDS,
         first_received_at=first_received_at(job.record),
+        sent_at=None if sent_ms is None else sent_ms / 1000,
     )
-    try:
-        started = state.start(attempt, deadline=deadline)
-        if isinstance(started, AlreadySucceeded):
-            return Result(Outcome.SKIPPED, name)
-        if isinstance(started, Busy):
-            return Result(Outcome.DEFERRED, name, visible_after_seconds=max(1.0, started.until - time.time()))
-        job.leases = HeldLeases(attempt, started)
-        if job.definition is not None and job.definition.options.singleton:
-            return _take_singleton(job, job.definition, state, job.leases, jitter, deadline)
-    except LambdaTasksError as error:
-        return Result(Outcome.DEFERRED, name, error)
+    asked_at = time.time()
+    started = state.start(attempt, deadline=deadline)
+    if isinstance(started, AlreadySucceeded):
+        return Result(Outcome.SKIPPED, name)
+    if isinstance(started, AlreadyEnded):
+        return _ended_earlier(job, started, attempt)
+    if isinstance(started, Busy):
+        # Another delivery runs it, or ran it and died: its outcome is not for this one to decide.
+        job.is_elsewhere = True
+        return Result(Outcome.DEFERRED, name, visible_after_seconds=max(1.0, started.until - time.time()))
+    job.leases = HeldLeases(attempt, started, held_since=asked_at)
+    job.attempts = started.attempts
+    job.known_context = None  # it may have been made before the attempts were counted
     return None
 
 
-def give_back(job: Job, result: Result, state: State, deadline: float) -> bool:
-    """Write the outcome and give the leases back; tell whether that was done and the lease was still ours."""
+def take_singleton(job: Job, state: State, *, deadline: float) -> Result | None:
+    """Take the lease of the singleton that a message with a lease belongs to, or return why it is not to run now.
+
+    Raises:
+        StateUnavailable: the store did not answer.
+
+    """
+    held, definition = job.leases, job.definition
+    assert held is not None  # noqa: S101 - for mypy: the message's own lease comes first
+    assert definition is not None  # noqa: S101
+    attempt, options = held.attempt, definition.options
+    lease = SingletonLease(
+        definition.singleton_key(job.kwargs),
+        attempt.owner,
+        attempt.lease_seconds,
+        job.message_id,
+        spacing_seconds=max(1.0, options.retry_delay),
+        held_since=held.held_since,
+    )
+    busy = state.acquire(lease, deadline=deadline)
+    if busy is None:
+        job.leases = held._replace(singleton=lease, acquired_at=time.monotonic())
+        return None
+    if options.singleton_busy == "skip":
+        return Result(Outcome.SKIPPED, definition.name)
+    now = time.time()
+    turn_seconds = None if busy.turn_at is None else max(0.0, busy.turn_at - now)
+    job.busy_seconds = max(0.0, busy.until - now)
+    return Result(Outcome.DEFERRED, definition.name, visible_after_seconds=turn_seconds, reason=BUSY)
+
+
+def give_back(job: Job, result: Result, state: State, *, is_final: bool, deadline: float) -> bool:
+    """Write the outcome and give the leases back; tell whether the outcome was written.
+
+    Raises:
+        LeaseLost: another execution environment has taken the lease over: this outcome does not count.
+
+    """
     if job.leases is None:
         return True
     held, job.leases = job.leases, None
-    ending = Ending.of(_STATUSES[result.outcome], value=result.value, error=result.error)
-    write = state.release if result.outcome in (Outcome.RETRYING, Outcome.DEFERRED) else state.finish
-    done = True
+    ending = Ending.of(Status(result.outcome.value), value=result.value, error=result.error)
     try:
-        write(held.attempt, ending, deadline=deadline)
+        if is_final:
+            state.finish(held.attempt, ending, has_run=job.has_run, deadline=deadline)
+        else:
+            state.release(held.attempt, ending, has_run=job.has_run, deadline=deadline)
+    except LeaseLost:
+        raise
     except LambdaTasksError as error:
         _warn(job, "the outcome was not recorded", error)
-        done = False
-    if held.singleton is not None:
-        try:
-            state.surrender(held.singleton, deadline=deadline)
-        except LeaseLost as error:
-            _warn(job, "two messages of a singleton may have run together", error)
-        except LambdaTasksError as error:
-            _warn(job, "the singleton stays busy until its lease ends", error)
-            done = False
-    return done
+        return False
+    finally:
+        _surrender(job, held, state, deadline)
+    return True
 
 
-def _take_singleton(
-    job: Job, definition: Definition, state: State, held: HeldLeases, jitter: float, deadline: float
-) -> Result | None:
-    key, attempt = definition.singleton_key(job.kwargs), held.attempt
-    lease = SingletonLease(key, attempt.owner, attempt.lease_seconds, job.message_id)
-    if state.acquire(lease, deadline=deadline) is None:
-        job.leases = held._replace(singleton=lease)
-        return None
-    if definition.options.singleton_busy == "skip":
-        return Result(Outcome.SKIPPED, definition.name)
-    return Result(
-        Outcome.DEFERRED, definition.name, visible_after_seconds=definition.options.retry_delay * (1 + jitter) / 2
-    )
+def note_letter(job: Job, attempt: Attempt, state: State, deadline: float) -> None:
+    """Note that the message's dead letter was sent, so that a duplicate does not send another one."""
+    try:
+        state.letter_sent(attempt, deadline=deadline)
+    except LambdaTasksError as error:
+        _warn(job, "a duplicate of the message would send its dead letter again", error)
+
+
+def _ended_earlier(job: Job, ended: AlreadyEnded, attempt: Attempt) -> Result:
+    """Return the outcome of a message that ended earlier, which is completed now."""
+    job.ended_earlier = attempt
+    job.has_letter = ended.has_letter
+    if ended.status is Status.SKIPPED:
+        return Result(Outcome.SKIPPED, job.task_name)
+    error = EndedEarlier(ended.error_type or "unknown", ended.error_message or "")
+    return Result(Outcome(ended.status.value), job.task_name, error)
+
+
+def _surrender(job: Job, held: HeldLeases, state: State, deadline: float) -> None:
+    if held.singleton is None:
+        return
+    seconds = time.monotonic() - held.acquired_at if job.has_run else None
+    try:
+        state.surrender(held.singleton, seconds=seconds, deadline=deadline)
+    except LeaseLost as error:
+        _warn(job, "two messages of a singleton may have run together", error)
+    except LambdaTasksError as error:
+        _warn(job, "the singleton stays busy until its lease ends", error)
 
 
 def _warn(job: Job, problem: str, error: LambdaTasksError) -> None:

@@ -18,7 +18,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
-from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.messages.outcome import STUCK, Outcome, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,7 @@ logger = logging.getLogger("lambda_tasks")
 
 # awslambdaric takes this one out of the environment; its successor needs it again.
 _LOG_DESCRIPTOR = "_LAMBDA_TELEMETRY_LOG_FD"
+_ANSWER_SECONDS = 3.0
 
 
 def rescue(invocation: Invocation) -> NoReturn:
@@ -40,7 +41,7 @@ def rescue(invocation: Invocation) -> NoReturn:
         for job in invocation.jobs:
             result = job.result  # of a call that is over, and whose messages are on their way to be settled
             if result is None or not result.outcome.deletes_message:
-                result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0)
+                result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=STUCK)
             invocation.settlement.settle(job, result)
         invocation.settlement.finish()
     finally:
@@ -54,7 +55,7 @@ def answer_and_restart(invocation: Invocation) -> NoReturn:
 
     environ = invocation.worker.environ
     answer = json.dumps(invocation.response()).encode()
-    deadline = invocation.time.deadline(time.monotonic())
+    deadline = min(time.monotonic() + _ANSWER_SECONDS, invocation.time.answer_by)
     try:
         runtime_api.post_response(environ["AWS_LAMBDA_RUNTIME_API"], invocation.request_id, answer, deadline)
     except (HttpError, ValueError) as error:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 LONGEST_BATCHING_WINDOW_SECONDS = 300
 _LARGEST_EXPONENT = 32
+# Of a store that does not answer: its messages are hidden for longer and longer.
+_OUTAGE_SECONDS = 3600.0
+_FIRST_OUTAGE_DELAY_SECONDS = 30.0
+_LONGEST_OUTAGE_DELAY_SECONDS = 900.0
 
 
 def decide(
@@ -58,3 +62,24 @@ def visibility_timeout(seconds: float, since_receipt_seconds: float) -> int:
     """Return the ``VisibilityTimeout`` that makes a message visible after `seconds`: whole, and within SQS's limit."""
     longest = MAX_VISIBILITY_SECONDS - LONGEST_BATCHING_WINDOW_SECONDS - since_receipt_seconds
     return round(max(0.0, min(seconds, longest)))
+
+
+def deferral_seconds(delay_seconds: float, deliveries: int, jitter: float) -> float:
+    """Return the seconds until a message is delivered again that was deferred, growing with each delivery."""
+    grown = delay_seconds * 2.0 ** min(max(0, deliveries - 1), _LARGEST_EXPONENT)
+    return min(float(MAX_VISIBILITY_SECONDS), grown) * (1 + jitter) / 2
+
+
+def outage_seconds(deliveries: int, deliveries_left: int | None, jitter: float) -> float:
+    """Return the seconds for which a message is hidden whose store did not answer.
+
+    They double with each delivery, up to 15 minutes. Where the queue allows only so many `deliveries_left`, an outage
+    of an hour is over before the last of them.
+    """
+    delay = _FIRST_OUTAGE_DELAY_SECONDS * 2.0 ** min(max(0, deliveries - 1), _LARGEST_EXPONENT)
+    longest = _LONGEST_OUTAGE_DELAY_SECONDS
+    if deliveries_left is not None and deliveries_left > 0:
+        longest = max(longest, _OUTAGE_SECONDS / deliveries_left)
+        while sum(min(delay * 2**n, longest) for n in range(min(deliveries_left, 12))) < _OUTAGE_SECONDS:
+            delay *= 2
+    return min(delay, longest) * (1 + jitter / 4)

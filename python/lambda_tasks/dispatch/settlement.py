@@ -1,11 +1,12 @@
 """Act on outcomes: record them, send dead letters, change visibility; and know which messages SQS may delete.
 
 A message may be deleted only after its outcome is final and everything that belongs to it was done. A failure in here
-leaves it in the queue.
+leaves it in the queue, but for a success: that is deleted though the table does not take its record.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -14,17 +15,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lambda_tasks.dispatch import retry
-from lambda_tasks.errors import LambdaTasksError
-from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.dispatch.patience import Patience
+from lambda_tasks.errors import DeliveriesExhausted, LambdaTasksError, LeaseLost
+from lambda_tasks.messages.outcome import NO_STATE, OUT_OF_ORDER, Outcome, Result
 from lambda_tasks.messages.sqs_event import queue_arn
 from lambda_tasks.telemetry import report
 
 if TYPE_CHECKING:
-    from lambda_tasks.aws.queue_address import QueueAddress
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.plan import Lane
     from lambda_tasks.dispatch.worker import Worker
     from lambda_tasks.limits.timeouts import InvocationTime
+    from lambda_tasks.state.protocol import Attempt
     from lambda_tasks.telemetry.report import Report
 
 logger = logging.getLogger("lambda_tasks")
@@ -38,25 +40,23 @@ class Settlement:
         self._time = clock
         self._request_id = request_id
         self._lock = threading.Lock()
-        self._may_send = True
-        self._changes: dict[str, list[tuple[str, int]]] = {}
+        self._letters = Patience()
+        self._changes: dict[str, list[tuple[str, float]]] = {}
         self._reports: list[Report] = []
         self._awaited: dict[int, bool] = {}
 
-    def settle(self, job: Job, result: Result) -> bool:
-        """Do what the outcome of a message asks for, and return whether the message is done with (deleted)."""
+    def settle(self, job: Job, result: Result, *, is_held_back: bool = False) -> bool:
+        """Do what the outcome of a message asks for, and return whether the message is done with (deleted).
+
+        A message that `is_held_back` stays in the queue with its record, behind an unfinished one of its group.
+        """
         with self._lock:
             if job.is_settled:
                 return job.is_done_with
             job.is_settled = True
-        first_failed_at = job.leases.started.first_failed_at if job.leases is not None else None
-        recorded = job.leases is None or self._record(job, result)
-        if result.outcome.deletes_message:
-            if not recorded:
-                result = msgspec.structs.replace(result, outcome=Outcome.DEFERRED)
-            job.is_done_with = recorded
-        else:
-            job.is_done_with = recorded and self._send_dead_letter(job, result, first_failed_at)
+        if not result.outcome.deletes_message and isinstance(job.receipt_handle, str):
+            result = self._within_budget(job, result)
+        result = self._conclude(job, result, is_held_back=is_held_back)
         job.result = result
         if not job.is_done_with:
             self._schedule(job, result)
@@ -68,51 +68,135 @@ class Settlement:
         job.known_context = None  # it refers to the job: without a cycle both go at once
         return job.is_done_with
 
-    def defer(self, lane: Lane) -> None:
-        """Defer the calls of a lane behind one that did not finish."""
+    def defer(self, lane: Lane, reason: str = OUT_OF_ORDER) -> None:
+        """Defer the calls of a lane, by default those behind one that did not finish."""
         for jobs in lane:
             for job in jobs:
-                self.settle(job, Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0))
+                self.settle(job, Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason))
 
     def finish(self) -> None:
-        """Make the changes of visibility, in one call for ten messages, and publish the metrics."""
+        """Make the changes of visibility, and publish the metrics."""
         for arn, changes in self._changes.items():
-            queue = self._address(arn)
-            if queue is not None:
-                self._worker.queues.change_visibility(queue, changes, self._time.deadline(time.monotonic()))
+            self._worker.queues.change_visibility(arn, changes, self._time)
         self._changes = {}
         if self._worker.metrics is not None and self._reports:
             self._worker.metrics.publish(self._reports, self._request_id)
+
+    def _within_budget(self, job: Job, result: Result) -> Result:
+        """Return the outcome of a message that stays, as the deliveries that its queue allows have it.
+
+        On the last one it fails, with the reason. Before, the time until the next one depends on how many are left.
+        """
+        if result.outcome.is_dead or job.is_elsewhere:
+            return result
+        left = self._deliveries_left(job)
+        if left is not None and left <= 0:
+            return self._exhausted(job, result)
+        if result.outcome is not Outcome.DEFERRED:
+            return result
+        if self._worker.state is None and not job.has_run:
+            self._worker.note_deferral(job.message_id)
+        jitter, deliveries = self._worker.jitter(), job.receive_count
+        if result.reason == NO_STATE:
+            return _visible_after(result, retry.outage_seconds(deliveries, left, jitter))
+        if job.busy_seconds:
+            seconds = result.visible_after_seconds
+            if seconds is None and job.definition is not None:
+                seconds = retry.deferral_seconds(job.definition.options.retry_delay, deliveries, jitter)
+            return _visible_after(result, max(seconds or 0.0, job.busy_seconds if left == 1 else 0.0))
+        return result
+
+    def _deliveries_left(self, job: Job) -> int | None:
+        """Return how often the message will be delivered again, or None where its queue allows any number."""
+        try:
+            deadline = self._time.settle_deadline(time.monotonic())
+            policy = None if self._letters.is_over else self._worker.queues.policy(queue_arn(job.record), deadline)
+        except LambdaTasksError as error:
+            self._letters.failed(error)
+            logger.warning("the queue's redrive policy could not be asked for: %s", error)
+            return None
+        if policy is None or policy.max_receive_count is None:
+            return None
+        return policy.max_receive_count - job.receive_count
+
+    def _exhausted(self, job: Job, result: Result) -> Result:
+        error = result.error
+        if result.outcome is Outcome.DEFERRED:
+            job.is_unrun = not job.has_run and job.attempts <= 1
+            deferrals = job.receive_count - max(0, job.attempts - (not job.has_run))
+            reason = result.reason or (str(error) if error is not None else "it could not run")
+            exhausted = DeliveriesExhausted(
+                f"deferred {deferrals} times: {reason}",
+                remedy="raise the queue's maxReceiveCount, and redrive the message",
+            )
+            exhausted.__cause__ = error
+            error = exhausted
+        return msgspec.structs.replace(result, outcome=Outcome.FAILED, error=error, visible_after_seconds=None)
+
+    def _conclude(self, job: Job, result: Result, *, is_held_back: bool) -> Result:
+        """Record the outcome and do what is final about it; return it, or another one where that cannot be."""
+        attempt = job.leases.attempt if job.leases is not None else job.ended_earlier
+        first_failed_at = job.leases.started.first_failed_at if job.leases is not None else None
+        try:
+            recorded = job.leases is None or self._record(job, result)
+        except LeaseLost as error:
+            logger.warning("the outcome does not count (message %s): %s", job.message_id, error)
+            if result.outcome.deletes_message:
+                result = msgspec.structs.replace(result, outcome=Outcome.DEFERRED)
+            return result
+        if result.outcome.deletes_message:
+            job.is_done_with = not is_held_back
+        elif result.outcome.is_dead and recorded and not is_held_back:
+            job.is_done_with = job.has_letter or self._send_dead_letter(job, result, first_failed_at, attempt)
+        return result
 
     def _record(self, job: Job, result: Result) -> bool:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
 
         assert self._worker.state is not None  # noqa: S101 - for mypy: there is a lease
-        return leases.give_back(job, result, self._worker.state, self._time.deadline(time.monotonic()))
+        # Whoever invoked the function with one message reads the error, and may invoke it again.
+        is_final = result.outcome.deletes_message or (result.outcome.is_dead and job.receipt_handle is not None)
+        deadline = self._time.settle_deadline(time.monotonic())
+        return leases.give_back(job, result, self._worker.state, is_final=is_final, deadline=deadline)
 
-    def _send_dead_letter(self, job: Job, result: Result, first_failed_at: float | None) -> bool:
+    def _send_dead_letter(
+        self, job: Job, result: Result, first_failed_at: float | None, attempt: Attempt | None
+    ) -> bool:
         """Send a message that failed to its dead-letter queue, where one is known; tell whether it is there now."""
-        if not result.outcome.is_dead or job.receipt_handle is None or not self._may_send:
-            return False  # it goes on, or whoever invoked the function reads the error, or SQS is not to be waited for
+        if job.receipt_handle is None or not isinstance(job.record.get("body"), str):
+            return False  # whoever invoked the function reads the error
         from lambda_tasks.dispatch.dead_letter import dead_letter  # noqa: PLC0415 - for a message that failed
 
-        deadline, queues = self._time.deadline(time.monotonic()), self._worker.queues
+        deadline, queues = self._time.settle_deadline(time.monotonic()), self._worker.queues
         try:
-            queue = queues.dead_letter_queue(queue_arn(job.record), deadline)
-            if queue is None or not isinstance(job.record.get("body"), str):
+            queue = None if self._letters.is_over else queues.dead_letter_queue(queue_arn(job.record), deadline)
+            if queue is None:
                 return False
             letter = dead_letter(
-                job, result, request_id=self._request_id, first_failed_at=first_failed_at, is_fifo=queue.is_fifo
+                job,
+                result,
+                request_id=self._request_id,
+                first_failed_at=first_failed_at,
+                is_fifo=queue.is_fifo,
+                offload=functools.partial(self._worker.offload, deadline=deadline),
             )
+            if letter is None:
+                logger.warning("message %s is too large for a dead letter of ours, so SQS redrives it", job.message_id)
+                return False
             queues.send(queue, letter, deadline)
         except LambdaTasksError as error:
-            self._may_send = bool(getattr(error, "code", "")) and not getattr(error, "retryable", False)
+            self._letters.failed(error)
             logger.warning(
                 "message %s could not be sent to the dead-letter queue, so SQS redrives it: %s",
                 job.message_id,
                 getattr(error, "detail", "") or error,
             )
             return False
+        self._letters.succeeded()
+        if self._worker.state is not None and attempt is not None:
+            from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
+
+            leases.note_letter(job, attempt, self._worker.state, self._time.settle_deadline(time.monotonic()))
         return True
 
     def _schedule(self, job: Job, result: Result) -> None:
@@ -120,18 +204,14 @@ class Settlement:
         handle = job.receipt_handle
         if result.visible_after_seconds is None or not isinstance(handle, str):
             return
-        since_receipt = time.monotonic() - self._time.started_at
-        seconds = retry.visibility_timeout(result.visible_after_seconds, since_receipt)
-        self._changes.setdefault(queue_arn(job.record), []).append((handle, seconds))
-
-    def _address(self, arn: str) -> QueueAddress | None:
-        try:
-            return self._worker.queues.address(arn)
-        except LambdaTasksError as error:
-            logger.warning("the queue %s cannot be reached: %s", arn, error)
-            return None
+        visible_at = time.monotonic() + result.visible_after_seconds
+        self._changes.setdefault(queue_arn(job.record), []).append((handle, visible_at))
 
     def _announce(self, job: Job, result: Result) -> None:
-        told = report.tell_outcome(job.record, result, job.context, started_at=job.started_at)
+        told = report.tell_outcome(job.record, result, job.context, started_at=job.started_at, is_unrun=job.is_unrun)
         if self._worker.metrics is not None:
             self._reports.append(told)
+
+
+def _visible_after(result: Result, seconds: float) -> Result:
+    return msgspec.structs.replace(result, visible_after_seconds=seconds)

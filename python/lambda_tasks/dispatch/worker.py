@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from lambda_tasks.telemetry.metrics import Metrics
 
 
+_MOST_DEFERRALS = 10_000
+
+
 class Worker:
     """The parts that every invocation uses. `state` is None where there is no table; `jitter` gives 0 to 1.
 
@@ -54,6 +57,7 @@ class Worker:
         self.function_time = FunctionTime()
         self.lookup = Lookup(settings)
         self._transport = transport
+        self.deferrals: dict[str, int] = {}
         self._closers: list[Callable[[], None]] = []
         if settings.metrics_namespace:
             from lambda_tasks.telemetry.metrics import Metrics  # noqa: PLC0415 - for functions with metrics
@@ -72,6 +76,27 @@ class Worker:
         show_outcomes(environ)
         tracing.prepare(environ)
         return worker
+
+    def note_deferral(self, message_id: str) -> None:
+        """Note that a message was deferred here: without a table, nothing else tells it from an attempt."""
+        if len(self.deferrals) >= _MOST_DEFERRALS:
+            self.deferrals.pop(next(iter(self.deferrals)))
+        self.deferrals[message_id] = self.deferrals.get(message_id, 0) + 1
+
+    def offload(self, body: str, *, deadline: float) -> str | None:
+        """Put the body of a message into S3, and return a pointer to it; None where there is no bucket for that.
+
+        Raises:
+            CallFailed: S3 did not take it.
+
+        """
+        if self.settings.payload_bucket is None:
+            return None
+        from lambda_tasks.messages.payload import Pointer  # noqa: PLC0415
+
+        pointer = Pointer(self.settings.payload_bucket, os.urandom(16).hex())
+        self.calls.put_object(pointer.bucket, pointer.key, body.encode(), deadline=deadline)
+        return pointer.body()
 
     def at_close(self, closer: Callable[[], None]) -> None:
         """Have `closer` called when the worker is closed."""

@@ -11,8 +11,9 @@ from lambda_tasks import settings
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.enqueue import offloading, outgoing
-from lambda_tasks.enqueue.outgoing import MAX_MESSAGE_BYTES, Outgoing
+from lambda_tasks.enqueue.outgoing import Outgoing
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting
+from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

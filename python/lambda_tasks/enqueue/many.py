@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed, backoff
 from lambda_tasks.enqueue import offloading, outgoing
-from lambda_tasks.enqueue.outgoing import MAX_MESSAGE_BYTES, Outgoing
+from lambda_tasks.enqueue.outgoing import Outgoing
 from lambda_tasks.enqueue.results import Enqueued
 from lambda_tasks.errors import EnqueueFailed, InvalidKwargs, InvalidTask, LambdaTasksError
+from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,6 +14,7 @@ from lambda_tasks.definition.options import MAX_DELAY_SECONDS
 from lambda_tasks.errors import InvalidTask
 from lambda_tasks.messages import body
 from lambda_tasks.messages.context import outgoing_attributes
+from lambda_tasks.messages.payload import size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from lambda_tasks.definition.definition import Definition
     from lambda_tasks.enqueue.message_options import MessageOptions
     from lambda_tasks.messages.sqs_event import Record
-
-# Of one message, and of one batch together.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
-MAX_MESSAGE_BYTES = 1024 * 1024
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -47,11 +44,8 @@ class Outgoing(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """What counts towards the limit: the body, and names, types and values of the message attributes."""
-        return len(self.body.encode()) + sum(
-            len(name.encode()) + len(value["DataType"]) + len(value["StringValue"].encode())
-            for name, value in self.attributes.items()
-        )
+        """The bytes that count towards SQS's limit."""
+        return size_bytes(self.body, self.attributes)
 
     def request(self, queue: QueueAddress) -> dict[str, Any]:
         """Return what SendMessage and an entry of SendMessageBatch have in common.

@@ -25,6 +25,11 @@ _OVERHEAD_PART = 0.02
 _SOFT_PART = 0.9
 # For an invocation without an end, such as a test's.
 _CALL_SECONDS = 3.0
+# The reporting margin is divided, so that a phase that needs longer takes nothing from the next: parts of it before its
+# end by which messages are settled, their visibility is changed, and the invocation is answered.
+_SETTLED_PART = 0.3
+_CHANGED_PART = 0.15
+_ANSWERED_PART = 0.02
 _GRACE_SECONDS = 1.0
 
 
@@ -39,7 +44,8 @@ class InvocationTime(msgspec.Struct, frozen=True):
     """The time of one invocation. Readings are of ``time.monotonic``.
 
     The last task is stopped at `tasks_end_at`. After it was stopped it may clean up for `grace_seconds`, before it
-    counts as stuck. A task could run for `fresh_seconds` in an invocation of its own.
+    counts as stuck. A task could run for `fresh_seconds` in an invocation of its own. Messages are settled until
+    `settle_by`, their visibility is changed until `change_by`, and the invocation is answered until `answer_by`.
     """
 
     started_at: float
@@ -48,17 +54,33 @@ class InvocationTime(msgspec.Struct, frozen=True):
     fresh_seconds: float = math.inf
     tasks_end_at: float = math.inf
     grace_seconds: float = _GRACE_SECONDS
+    settle_by: float = math.inf
+    change_by: float = math.inf
+    answer_by: float = math.inf
 
     @classmethod
     def of(cls, started_at: float, remaining_seconds: float, margin_seconds: float, fresh_seconds: float) -> Self:
         """Return the time of an invocation that has `remaining_seconds` at its start."""
         ends_at = started_at + remaining_seconds
-        tasks_end_at, grace_seconds = ends_at - margin_seconds, margin_seconds / 2
-        return cls(started_at, ends_at, margin_seconds, fresh_seconds, tasks_end_at, grace_seconds)
+        return cls(
+            started_at,
+            ends_at,
+            margin_seconds,
+            fresh_seconds,
+            tasks_end_at=ends_at - margin_seconds,
+            grace_seconds=margin_seconds / 2,
+            settle_by=ends_at - margin_seconds * _SETTLED_PART,
+            change_by=ends_at - margin_seconds * _CHANGED_PART,
+            answer_by=ends_at - margin_seconds * _ANSWERED_PART,
+        )
 
-    def deadline(self, now: float) -> float:
-        """Return when a call of ours that begins `now` has to end, so that the answer still gets through."""
-        return min(now + _CALL_SECONDS, self.ends_at - self.margin_seconds / 4)
+    def settle_deadline(self, now: float) -> float:
+        """Return when a call that settles a message, and begins `now`, has to end."""
+        return min(now + _CALL_SECONDS, self.settle_by)
+
+    def change_deadline(self, now: float) -> float:
+        """Return when a call that changes visibility, and begins `now`, has to end."""
+        return min(now + _CALL_SECONDS, self.change_by)
 
 
 class FunctionTime:

@@ -24,11 +24,20 @@ class Outcome(enum.Enum):
         self.log_level = logging.ERROR if self.is_dead else logging.WARNING if text == "retrying" else logging.INFO
 
 
+# Why a message was deferred.
+BUSY = "the singleton was busy"
+NO_STATE = "the table did not answer"
+NO_TIME = "there was not enough time left"
+OUT_OF_ORDER = "an earlier message of its group did not finish"
+STUCK = "another task was stuck, or used up the memory"
+CUT_SHORT = "the invocation's end stopped it"
+
+
 class Result(msgspec.Struct, frozen=True):
     """The outcome of one message; `error` says why, `value` is what the task returned. Neither is shown by repr.
 
     `visible_after_seconds` is when a message that stays is to be delivered again, or None for when its visibility
-    timeout ends.
+    timeout ends. `reason` says why it was deferred.
     """
 
     outcome: Outcome
@@ -37,6 +46,7 @@ class Result(msgspec.Struct, frozen=True):
     value: object = None
     duration_ms: float = 0.0
     visible_after_seconds: float | None = None
+    reason: str = ""
 
     def __repr__(self) -> str:
         return f"Result({self.task_name}: {self.outcome.value})"

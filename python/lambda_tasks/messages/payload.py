@@ -7,17 +7,30 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-m
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambda_tasks.errors import LambdaTasksError, MalformedMessage, PayloadNotFound, PayloadUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+# Of one message, and of one batch together.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAX_MESSAGE_BYTES = 1024 * 1024
 POINTER = "software.amazon.payloadoffloading.PayloadS3Pointer"
 SIZE_ATTRIBUTE = "ExtendedPayloadSize"
 _OLDER_POINTER = "com.amazon.sqs.javamessaging.MessageS3Pointer"
 _GONE = ("NoSuchKey", "NoSuchBucket", "404")
+
+
+def size_bytes(body: str, attributes: Mapping[str, Any]) -> int:
+    """Return the bytes that count towards SQS's limit: the body, and names, types and values of the attributes."""
+    return len(body.encode("utf-8", "surrogatepass")) + sum(
+        len(name.encode())
+        + len(value["DataType"])
+        + len(value.get("StringValue", value.get("BinaryValue", "")).encode())
+        for name, value in attributes.items()
+    )
 
 
 class Pointer(NamedTuple):

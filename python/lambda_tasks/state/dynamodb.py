@@ -18,7 +18,15 @@ from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state import table
-from lambda_tasks.state.protocol import AlreadySucceeded, Busy, Started, lease_lost, singleton_lost
+from lambda_tasks.state.protocol import (
+    AlreadyEnded,
+    AlreadySucceeded,
+    Busy,
+    Started,
+    lease_lost,
+    singleton_lost,
+    turn_after,
+)
 from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
@@ -32,9 +40,12 @@ if TYPE_CHECKING:
 _READ_TIMEOUT_SECONDS = 10.0
 _RECORDS_PER_READ = 25  # with the longest results and tracebacks still below what one answer may hold
 _KEYS_PER_READ = 100
+_TRIES_OF_A_TURN = 4
 
 _LEASE_IS_FREE = "(attribute_not_exists(#lease_until) OR #lease_until <= :now)"
-_MAY_START = f"attribute_not_exists(#id) OR #expires_at <= :now OR (#status <> :succeeded AND {_LEASE_IS_FREE})"
+_IS_OPEN = f"attribute_not_exists(#final) AND #status <> :succeeded AND {_LEASE_IS_FREE}"
+_MAY_START = f"attribute_not_exists(#id) OR #expires_at <= :now OR #finished_at < :sent_at OR ({_IS_OPEN})"
+_MAY_ACQUIRE = f"{_LEASE_IS_FREE} OR (#message_id = :message_id AND #taken_at < :held_since)"
 _LEASE_IS_OURS = "#lease_owner = :lease_owner AND attribute_exists(#lease_until)"
 
 
@@ -57,7 +68,7 @@ class DynamoDbState:
         self._record_ttl_seconds = record_ttl_seconds
         self._clock = clock
 
-    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded:
+    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:
         """See `State.start`."""
         now = self._clock()
         until = now + attempt.lease_seconds
@@ -77,7 +88,8 @@ class DynamoDbState:
             },
             defaults={"first_received_at": received},
             increments={"attempts": 1},
-            operands={"now": now, "succeeded": Status.SUCCEEDED.value},
+            removals=["final", "letter_sent_at"],
+            operands={"now": now, "succeeded": Status.SUCCEEDED.value, "sent_at": attempt.sent_at or 0},
             deadline=deadline,
         )
         lease_until = table.number(item, "lease_until")
@@ -85,10 +97,43 @@ class DynamoDbState:
             return Started(round(table.number(item, "attempts") or 1), table.number(item, "first_failed_at"))
         if table.text(item, "status") == Status.SUCCEEDED.value:
             return AlreadySucceeded(table.number(item, "finished_at") or now)
+        if table.number(item, "final"):
+            return AlreadyEnded(
+                Status(table.text(item, "status")),
+                table.number(item, "finished_at") or now,
+                table.number(item, "letter_sent_at") is not None,
+                table.text(item, "error_type"),
+                table.text(item, "error_message"),
+            )
         return Busy(now if lease_until is None else lease_until)
 
-    def finish(self, attempt: Attempt, ending: Ending, *, deadline: float) -> None:
+    def finish(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
         """See `State.finish`."""
+        self._end(attempt, ending, {"final": 1}, has_run=has_run, deadline=deadline)
+
+    def release(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
+        """See `State.release`."""
+        self._end(attempt, ending, {}, has_run=has_run, deadline=deadline)
+
+    def letter_sent(self, attempt: Attempt, *, deadline: float) -> None:
+        """See `State.letter_sent`."""
+        self._update(
+            table.message_key(attempt.message_id),
+            condition="attribute_exists(#final)",
+            values={"letter_sent_at": self._clock()},
+            operands={},
+            deadline=deadline,
+        )
+
+    def _end(
+        self,
+        attempt: Attempt,
+        ending: Ending,
+        values: Mapping[str, str | float],
+        *,
+        has_run: bool,
+        deadline: float,
+    ) -> None:
         now = self._clock()
         results = {
             "result": ending.result,
@@ -106,8 +151,10 @@ class DynamoDbState:
                 "finished_at": now,
                 "expires_at": self._expiry(now),
                 **{name: value for name, value in results.items() if value is not None},
+                **values,
             },
             defaults={"first_failed_at": now} if failed else {},
+            increments={} if has_run else {"attempts": -1},
             removals=["lease_until", *(name for name, value in results.items() if value is None)],
             operands={"lease_owner": attempt.owner},
             deadline=deadline,
@@ -115,42 +162,56 @@ class DynamoDbState:
         if not written and table.text(item, "lease_owner") != attempt.owner:
             raise lease_lost(attempt)
 
-    def release(self, attempt: Attempt, ending: Ending, *, deadline: float) -> None:
-        """See `State.release`."""
-        self.finish(attempt, ending, deadline=deadline)
-
     def acquire(self, lease: SingletonLease, *, deadline: float) -> Busy | None:
         """See `State.acquire`."""
         now = self._clock()
         until = now + lease.lease_seconds
         written, item = self._update(
             table.singleton_key(lease.key),
-            condition=_LEASE_IS_FREE,
+            condition=_MAY_ACQUIRE,
             values={
                 "lease_owner": lease.owner,
                 "lease_until": until,
                 "message_id": lease.message_id,
+                "taken_at": now,
                 "expires_at": self._expiry(now, until),
             },
-            operands={"now": now},
+            operands={"now": now, "held_since": lease.held_since},
             deadline=deadline,
         )
         if written or table.text(item, "lease_owner") == lease.owner:
             return None
-        return Busy(table.number(item, "lease_until") or now)
+        busy_until = table.number(item, "lease_until") or now
+        return Busy(busy_until, self._turn(lease, item, now, deadline))
 
-    def surrender(self, lease: SingletonLease, *, deadline: float) -> None:
+    def surrender(self, lease: SingletonLease, *, seconds: float | None = None, deadline: float) -> None:
         """See `State.surrender`."""
         written, item = self._update(
             table.singleton_key(lease.key),
             condition=_LEASE_IS_OURS,
-            values={},
+            values={} if seconds is None else {"seconds": seconds},
             removals=["lease_until"],
             operands={"lease_owner": lease.owner},
             deadline=deadline,
         )
         if not written and table.text(item, "lease_owner") != lease.owner:
             raise singleton_lost(lease)
+
+    def _turn(self, lease: SingletonLease, item: Item, now: float, deadline: float) -> float | None:
+        """Take the next turn of those that wait for a singleton. None where others took theirs at the same time."""
+        for _ in range(_TRIES_OF_A_TURN):
+            next_at = table.number(item, "next_at") or 0.0
+            turn_at, then = turn_after(next_at, table.number(item, "seconds"), lease.spacing_seconds, now)
+            written, item = self._update(
+                table.singleton_key(lease.key),
+                condition="attribute_not_exists(#next_at) OR #next_at = :seen",
+                values={"next_at": then},
+                operands={"seen": next_at},
+                deadline=deadline,
+            )
+            if written:
+                return turn_at
+        return None
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:
         """See `State.record`."""

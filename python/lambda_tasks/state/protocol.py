@@ -30,27 +30,33 @@ def new_owner() -> str:
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt to run one message, and for how long it may hold the message.
 
-    `lease_seconds` is the longest that the task can run, and a margin; `first_received_at` (epoch seconds) is what SQS
-    says. Make a new one for every delivery that is to run: `owner` must never be used twice.
+    `lease_seconds` is the longest that the task can run, and a margin; `first_received_at` and `sent_at` (epoch
+    seconds) are what SQS says. A message that was sent after its record ended is another one, as a redrive may make it.
+    Make a new one for every delivery that is to run: `owner` must never be used twice.
     """
 
     message_id: str
     task: str
     lease_seconds: float
     first_received_at: float | None = None
+    sent_at: float | None = None
     owner: str = msgspec.field(default_factory=new_owner)
 
 
 class SingletonLease(msgspec.Struct, frozen=True):
     """A claim that no other message of a singleton task (with the same values of the chosen kwargs) runs meanwhile.
 
-    `key` is that of `Definition.singleton_key`; give it the `owner` of the attempt that it is for.
+    `key` is that of `Definition.singleton_key`; give it the `owner` of the attempt that it is for. `spacing_seconds` is
+    the time between the turns of those that wait, until it is known how long the singleton takes. `held_since` (epoch
+    seconds) is when the attempt took the lease of its message: what that message took before is left behind.
     """
 
     key: str
     owner: str
     lease_seconds: float
     message_id: str
+    spacing_seconds: float = 30.0
+    held_since: float = 0.0
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -64,15 +70,35 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Busy(msgspec.Struct, frozen=True):
-    """Another attempt has the lease, `until` (epoch seconds) at the longest."""
+    """Another attempt has the lease, `until` (epoch seconds) at the longest.
+
+    `turn_at` (epoch seconds) is the turn of a message that waits for a singleton, behind those that waited before it.
+    """
 
     until: float
+    turn_at: float | None = None
 
 
 class AlreadySucceeded(msgspec.Struct, frozen=True):
     """An earlier attempt succeeded, at `finished_at` (epoch seconds): there is nothing left to run."""
 
     finished_at: float
+
+
+class AlreadyEnded(msgspec.Struct, frozen=True):
+    """An earlier attempt failed, was rejected or skipped for good, at `finished_at`: there is nothing left to run.
+
+    `has_letter` tells that its dead letter was sent. ``repr`` does not show the error's text.
+    """
+
+    status: Status
+    finished_at: float
+    has_letter: bool = False
+    error_type: str | None = None
+    error_message: str | None = None
+
+    def __repr__(self) -> str:
+        return f"AlreadyEnded({self.status}, {self.finished_at}, has_letter={self.has_letter}, {self.error_type})"
 
 
 class State(Protocol):
@@ -82,8 +108,8 @@ class State(Protocol):
     that a call whose answer was lost may be sent again.
     """
 
-    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded:
-        """Take the lease of the attempt's message, unless it succeeded before or another attempt has the lease.
+    def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:
+        """Take the lease of the attempt's message, unless it ended before or another attempt has the lease.
 
         A lease that has expired, left by an execution environment that crashed, is taken over.
 
@@ -93,8 +119,10 @@ class State(Protocol):
         """
         ...
 
-    def finish(self, attempt: Attempt, ending: Ending, *, deadline: float) -> None:
-        """Write the final outcome and give the lease back. Only a status ``succeeded`` keeps it from running again.
+    def finish(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
+        """Write the final outcome and give the lease back. The message never runs again.
+
+        An attempt whose task was not called (`has_run`) does not count as one.
 
         Raises:
             LeaseLost: the lease is no longer this attempt's. Nothing was written.
@@ -103,8 +131,8 @@ class State(Protocol):
         """
         ...
 
-    def release(self, attempt: Attempt, ending: Ending, *, deadline: float) -> None:
-        """Give the lease back without a final outcome: retrying, deferred, or failed with the message still queued.
+    def release(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
+        """Give the lease back without a final outcome: the message may run again.
 
         Raises:
             LeaseLost: the lease is no longer this attempt's. Nothing was written.
@@ -113,8 +141,19 @@ class State(Protocol):
         """
         ...
 
+    def letter_sent(self, attempt: Attempt, *, deadline: float) -> None:
+        """Note that the message of an attempt that ended lies in the dead-letter queue.
+
+        Raises:
+            StateUnavailable: the store did not answer. It may have been noted.
+
+        """
+        ...
+
     def acquire(self, lease: SingletonLease, *, deadline: float) -> Busy | None:
         """Take the lease of a singleton and return None; where another message has it, return until when.
+
+        A lease that the same message left behind, in an execution environment that crashed, is taken over.
 
         Raises:
             StateUnavailable: the store did not answer. The lease may have been taken.
@@ -122,8 +161,8 @@ class State(Protocol):
         """
         ...
 
-    def surrender(self, lease: SingletonLease, *, deadline: float) -> None:
-        """Give the lease of a singleton back.
+    def surrender(self, lease: SingletonLease, *, seconds: float | None = None, deadline: float) -> None:
+        """Give the lease of a singleton back. `seconds` is how long its task took, by which turns are spaced.
 
         Raises:
             LeaseLost: it had expired and was taken over, so that two messages of the singleton may have run together.
@@ -158,6 +197,16 @@ class State(Protocol):
 
         """
         ...
+
+
+def turn_after(next_at: float, seconds: float | None, spacing_seconds: float, now: float) -> tuple[float, float]:
+    """Return the turn of a message that waits for a singleton, and the turn of the one after it, in epoch seconds.
+
+    Turns are as far apart as the singleton took the last time (`seconds`), and a little, or else `spacing_seconds`.
+    """
+    apart = spacing_seconds if seconds is None else seconds * 1.1 + 1
+    turn_at = max(next_at, now + apart)
+    return turn_at, turn_at + apart
 
 
 def lease_lost(attempt: Attempt) -> LeaseLost:

@@ -7,7 +7,7 @@ import traceback
 
 import msgspec
 
-from lambda_tasks.errors import text_of
+from lambda_tasks.errors import text_of, type_name_of
 
 MAX_RESULT_BYTES = 64 * 1024  # DynamoDB's items hold 400 KB, and each further KB is another write unit
 MAX_ERROR_MESSAGE_BYTES = 2 * 1024
@@ -15,7 +15,7 @@ MAX_TRACEBACK_BYTES = 16 * 1024
 
 
 class Status(str, enum.Enum):
-    """Where a message stands. Only one that succeeded never runs again."""
+    """The status of a message."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -23,6 +23,7 @@ class Status(str, enum.Enum):
     DEFERRED = "deferred"
     FAILED = "failed"
     REJECTED = "rejected"
+    SKIPPED = "skipped"
 
     def __str__(self) -> str:
         return self.value
@@ -55,7 +56,7 @@ class Ending(msgspec.Struct, frozen=True):
         return cls(
             status,
             result,
-            error_type=type(error).__qualname__,
+            error_type=type_name_of(error),
             error_message=_bounded(text_of(error), MAX_ERROR_MESSAGE_BYTES),
             traceback=_bounded_from_its_end(_traceback_of(error), MAX_TRACEBACK_BYTES),
         )
@@ -64,7 +65,7 @@ class Ending(msgspec.Struct, frozen=True):
 class StoredRecord(msgspec.Struct, frozen=True):
     """The record of one message, as a store keeps it. Times are in epoch seconds; `result` is JSON.
 
-    `task` is empty where the message names none. `attempts` counts the executions that started, and rejections;
+    `task` is empty where the message names none. `attempts` counts the executions that started;
     `finished_at` is when the last one ended, and `result` and the error are what it ended with. ``repr`` shows neither
     the result nor the error's text.
     """

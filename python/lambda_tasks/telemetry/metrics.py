@@ -30,8 +30,9 @@ logger = logging.getLogger("lambda_tasks")
 class Metrics:
     """The reports of one invocation, as metrics below `namespace` with the dimensions ``FunctionName`` and ``Task``.
 
-    Each outcome is a count (``Succeeded``, ``Failed``...); ``Duration`` and ``QueueLatency`` are milliseconds. All of
-    them are there for each task of the function, and for the function as a whole.
+    Each outcome is a count (``Succeeded``, ``Failed``...), and so is ``UnrunDeadLetters``, of messages that failed
+    without ever having run; ``Duration`` and ``QueueLatency`` are milliseconds. All of them are there for each task of
+    the function, and for the function as a whole.
     """
 
     def __init__(self, namespace: str, function_name: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -83,9 +84,11 @@ def _values(reports: list[Report]) -> dict[str, int | list[float]]:
         name = report.outcome.value.capitalize()
         count = values.get(name, 0)
         values[name] = count + 1 if isinstance(count, int) else 1
+    unrun = sum(one.is_unrun for one in reports)
     latencies = [one.queue_latency_ms for one in reports if one.queue_latency_ms is not None]
     return {
         **values,
+        **({"UnrunDeadLetters": unrun} if unrun else {}),
         "Duration": [one.duration_ms for one in reports],
         **({"QueueLatency": latencies} if latencies else {}),
     }

@@ -29,7 +29,10 @@ logger = logging.getLogger("lambda_tasks")
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The report of one delivery of a message. `queue_latency_ms` is the time from its sending to its start."""
+    """The report of one delivery of a message. `queue_latency_ms` is the time from its sending to its start.
+
+    A message that `is_unrun` failed because its queue delivers it no more, and was never run.
+    """
 
     task: str | None
     message_id: str
@@ -40,12 +43,13 @@ class Report(msgspec.Struct, frozen=True):
     duration_ms: float
     queue_latency_ms: float | None = None
     error: BaseException | None = None
+    is_unrun: bool = False
 
     def __repr__(self) -> str:
         return f"Report({self.task}: {self.outcome.value}, message {self.message_id}, attempt {self.attempt})"
 
 
-def report_of(record: Record, result: Result, context: Context, *, started_at: float) -> Report:
+def report_of(record: Record, result: Result, context: Context, *, started_at: float, is_unrun: bool = False) -> Report:
     """Return the report of a message that the dispatcher turned to at `started_at` (epoch seconds)."""
     sent_ms = sent_at_ms(record)
     return Report(
@@ -58,6 +62,7 @@ def report_of(record: Record, result: Result, context: Context, *, started_at: f
         round(result.duration_ms, 3),
         None if sent_ms is None else max(0.0, round(started_at * 1000 - sent_ms, 3)),
         result.error,
+        is_unrun,
     )
 
 
@@ -89,9 +94,11 @@ def announce_start(context: Context, kwargs: Mapping[str, Any]) -> None:
     _call(_start_hooks, context)
 
 
-def tell_outcome(record: Record, result: Result, context: Context, *, started_at: float) -> Report:
+def tell_outcome(
+    record: Record, result: Result, context: Context, *, started_at: float, is_unrun: bool = False
+) -> Report:
     """Tell what became of a message, in its context, and return the report."""
-    report = report_of(record, result, context, started_at=started_at)
+    report = report_of(record, result, context, started_at=started_at, is_unrun=is_unrun)
     token = bearer.set(context)
     try:
         announce_outcome(report)
