@@ -1,9 +1,10 @@
-"""The plan of the house: no circle of imports, and no room or module too large to be read."""
+"""The plan of the house: no circle of imports, no room or module too large to be read, and documents that show it."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ PACKAGE = "python/lambda_tasks"
 FOLDERS = [PACKAGE, "layer", "benchmarks", "examples", "tests"]
 # The folders that modules are found below, as pyproject.toml gives them to mypy and pytest.
 IMPORT_PATH = ["python", "tests", "examples", "."]
+# These lie below every room, so that the picture does not name them.
+FOUNDATION = {"settings", "errors", "value"}
 MAX_MODULES_OF_A_ROOM = 15
 MAX_LINES = 300
 
@@ -71,16 +74,21 @@ def circle_in(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
-    """Following the imports of a module, for types and within functions too, never leads back to it."""
+def graph_below(folders: list[str]) -> dict[str, set[str]]:
+    """Return the modules that each module below `folders` of the project imports."""
     sources = {}
-    for file in (file for folder in FOLDERS for file in files_of(folder)):
+    for file in (file for folder in folders for file in files_of(folder)):
         name = name_of(file)
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         sources[name] = package, file.read_text()
     # The package imports its public names from the rooms when they are asked for, and every room lies in it.
     del sources["lambda_tasks"]
-    assert circle_in(graph_of(sources)) == []
+    return graph_of(sources)
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Following the imports of a module, for types and within functions too, never leads back to it."""
+    assert circle_in(graph_below(FOLDERS)) == []
 
 
 @pytest.mark.parametrize(
@@ -119,3 +127,33 @@ def test_no_module_has_too_many_lines() -> None:
     files = [file for folder in FOLDERS if folder != "tests" for file in files_of(folder)]
     lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files}
     assert {file: count for file, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_the_picture_shows_every_room_and_arrow() -> None:
+    """CONTRIBUTING has each room of the package once, with the rooms that it imports."""
+    _, picture = (ROOT / "CONTRIBUTING.md").read_text().split("## The house", 1)
+    rows = re.findall(r"^(\w+)/? {2,}.*?(?:→(.*))?$", picture.split("```")[1], re.MULTILINE)
+    rooms: dict[str, set[str]] = {}
+    for module, imported in graph_below([PACKAGE]).items():
+        room = module.split(".")[1]
+        rooms.setdefault(room, set()).update(one.split(".")[1] for one in imported)
+    arrows = {room: imported - {room} - FOUNDATION for room, imported in rooms.items()}
+    assert {room: set(imported.split()) for room, imported in rows} == arrows | {room: set() for room in FOUNDATION}
+
+
+def test_the_walks_name_what_is_there() -> None:
+    """Each ``file:function`` of CONTRIBUTING is in the package."""
+    named = re.findall(r"`([\w/]+\.py):([\w.]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 40
+    assert [(file, name) for file, name in named if name not in _names_in(file)] == []
+
+
+def _names_in(file: str) -> set[str]:
+    """Return the names of the classes, functions and methods of a module of the package."""
+    names = set()
+    for node in ast.parse((ROOT / PACKAGE / file).read_text()).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{one.name}" for one in node.body if isinstance(one, ast.FunctionDef)}
+    return names

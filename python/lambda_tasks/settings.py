@@ -7,7 +7,7 @@ import os
 from lambda_tasks.errors import InvalidSetting, LambdaTasksError, combine
 from lambda_tasks.value import Value
 
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
