@@ -1,6 +1,6 @@
 """Secrets before the runtime starts, and a dispatcher for SQS messages, as one Lambda layer.
 
-The public names are imported when they are first used: the exec wrapper imports this package at every cold start and
+The public names are imported when they are first used. The exec wrapper imports this package at every cold start and
 needs none of them.
 """
 

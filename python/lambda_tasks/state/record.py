@@ -15,7 +15,7 @@ MAX_TRACEBACK_BYTES = 16 * 1024
 
 
 class Status(str, enum.Enum):
-    """Where a message stands. Only one that succeeded never runs again."""
+    """The status of a message. Only one that succeeded never runs again."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -64,8 +64,8 @@ class Ending(msgspec.Struct, frozen=True):
 class StoredRecord(msgspec.Struct, frozen=True):
     """The record of one message, as a store keeps it. Times are in epoch seconds; `result` is JSON.
 
-    `task` is empty where the message names none. `attempts` counts the executions that started, and rejections;
-    `finished_at` is when the last one ended, and `result` and the error are what it ended with. ``repr`` shows neither
+    `task` is empty where the message names none. `attempts` counts the executions that started, and rejections.
+    `finished_at`, `result` and the error are those of the last one that ended. ``repr`` shows neither
     the result nor the error's text.
     """
 
@@ -87,7 +87,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
 
 
 def _shown(of: Ending | StoredRecord) -> str:
-    """Return the repr of a value that may hold what an application's users sent, without it."""
+    """Return the repr of a record or an ending, without the fields that may hold private data."""
     fields = [name for name in of.__struct_fields__ if name not in ("result", "error_message", "traceback")]
     return f"{type(of).__name__}({', '.join(f'{name}={getattr(of, name)!r}' for name in fields)})"
 
