@@ -1,4 +1,4 @@
-"""``lambda-tasks``, also as ``python -m lambda_tasks``."""
+"""The console script ``lambda-tasks``, also ``python -m lambda_tasks``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import metadata
 
 
 def main() -> None:
-    """Run the command line; say what to install where its libraries are missing. The version takes none of them."""
+    """Run the command line; say what to install where its libraries are missing. The version needs none of them."""
     if sys.argv[1:] == ["--version"]:
         print(f"lambda-tasks, version {metadata.version('lambda-tasks')}")  # noqa: T201
         return

@@ -1,4 +1,4 @@
-"""Every error of this package: one root, so that a caller can catch all of them at once.
+"""The errors of this package, which have one root, so that a caller can catch all of them at once.
 
 The resolver imports this module at every cold start, so it imports nothing itself.
 """
@@ -16,7 +16,7 @@ MAX_VISIBILITY_SECONDS = (
 
 
 class LambdaTasksError(Exception):
-    """Say what is wrong, which variable and source it concerns, and what to do about it.
+    """An error that says what is wrong, which variable and source it concerns, and what to do about it.
 
     The parts are attributes; ``str()`` joins them in that order. No part ever holds a secret's value.
     ``errors`` lists the single problems where one error reports several (see `combine`).
@@ -67,126 +67,126 @@ def type_name_of(error: BaseException) -> str:
 
 
 class ConfigurationError(LambdaTasksError, ValueError):
-    """The cause lies in the function's configuration, in a secret, or in the caller's code."""
+    """An error whose cause lies in the function's configuration, in a secret, or in the caller's code."""
 
 
 # Settings and references: raised before the runtime starts.
 
 
 class InvalidSetting(ConfigurationError):
-    """A ``LAMBDA_TASKS_*`` setting has a value that it cannot have."""
+    """The error of a ``LAMBDA_TASKS_*`` setting that is needed and missing, or has a value that it cannot have."""
 
 
 class InvalidReference(ConfigurationError):
-    """A reference to a secret or a parameter does not follow the grammar."""
+    """The error of a reference to a secret or a parameter that does not follow the grammar."""
 
 
 class VariableConflict(ConfigurationError):
-    """A variable is both referenced and set, so it is not clear which value is meant."""
+    """The error of a variable that is referenced and also set, so that it is not clear which value is meant."""
 
 
 class ReservedVariable(ConfigurationError):
-    """A variable is reserved by Lambda, or changes how the next program loads its code."""
+    """The error of a variable that Lambda reserves, or that changes how the next program loads its code."""
 
 
 class InvalidSecret(ConfigurationError):
-    """A secret's content cannot become environment variables."""
+    """The error of a secret whose content cannot become environment variables."""
 
 
 class SecretNotFound(ConfigurationError):
-    """The secret, parameter or version does not exist in its region and account."""
+    """The error of a secret, parameter or version that does not exist in its region and account."""
 
 
 class SecretAccessDenied(ConfigurationError):
-    """The function's role may not read or decrypt the secret."""
+    """The error of a secret that the function's role may not read or decrypt."""
 
 
 class CredentialsNotFound(ConfigurationError):
-    """No usable AWS credentials are at hand."""
+    """The error of a process without usable AWS credentials."""
 
 
 class InvalidNextWrapper(ConfigurationError):
-    """``LAMBDA_TASKS_NEXT_WRAPPER`` does not name an executable file."""
+    """The error of a ``LAMBDA_TASKS_NEXT_WRAPPER`` that is no executable file, or the wrapper itself."""
 
 
 class CommandNotExecutable(ConfigurationError):
-    """The command that the exec wrapper was given cannot be executed."""
+    """The error of an exec wrapper whose command cannot be executed."""
 
 
 class ResolveTimeout(LambdaTasksError):
-    """The references were not resolved within ``LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS``."""
+    """The error of references that were not resolved within ``LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS``."""
 
 
 class ServiceUnavailable(LambdaTasksError):
-    """AWS could not be reached, or did not answer as its API documents."""
+    """The error of a service that could not be reached, or did not answer as its API documents."""
 
 
 # Tasks: raised where a task is defined or enqueued.
 
 
 class InvalidTask(ConfigurationError):
-    """A task is defined in a way that could not be dispatched."""
+    """The error of a task, or of its options, that could not be enqueued or dispatched."""
 
 
 class InvalidHook(ConfigurationError):
-    """What was given to ``on_start`` or ``on_outcome`` cannot be called there."""
+    """The error of a hook that ``on_start`` or ``on_outcome`` could not call."""
 
 
 class EnqueueFailed(LambdaTasksError):
-    """SQS did not take a message."""
+    """The error of a message that AWS did not take."""
 
 
 class MessageTooLarge(LambdaTasksError, ValueError):
-    """A message is larger than SQS takes, and there is no bucket for its payload."""
+    """The error of a message that is larger than SQS takes, where there is no bucket for its payload."""
 
 
 class InvalidContext(LambdaTasksError, ValueError):
-    """What was bound to the context cannot travel with a message."""
+    """The error of a context that cannot travel with a message."""
 
 
-# Payloads in S3: whoever meets this one keeps the message.
+# Payloads in S3: the message stays in the queue.
 
 
 class PayloadUnavailable(LambdaTasksError):
-    """A message's body lies in S3, and S3 did not give it."""
+    """The error of a message whose body lies in S3, where S3 did not give it."""
 
 
-# State: raised by the store of leases and records; whoever meets one keeps the message.
+# State: raised by the store of leases and records. The message stays in the queue.
 
 
 class StateUnavailable(LambdaTasksError):
-    """The state store did not answer, or refused the call."""
+    """The error of a state store that did not answer, or refused the call."""
 
 
 class LeaseLost(LambdaTasksError):
-    """A lease expired and another execution environment has taken it: this one's outcome does not count."""
+    """The error of an attempt whose lease expired and was taken by another one: its outcome does not count."""
 
 
 # Messages: raised while a message is dispatched; each makes its outcome `rejected`.
 
 
 class MessageRejected(LambdaTasksError):
-    """A message can never run, however often it is delivered."""
+    """The error of a message that can never run, however often it is delivered."""
 
 
 class MalformedMessage(MessageRejected, ValueError):
-    """A message's body is not the JSON object of the wire format."""
+    """The error of a message whose body is not the JSON object of the wire format."""
 
 
 class UnknownTask(MessageRejected):
-    """No task lies at the dotted path that a message names."""
+    """The error of a message that names a dotted path without a task."""
 
 
 class TaskNotAllowed(MessageRejected):
-    """A message names something that must not run: outside ``LAMBDA_TASKS_MODULES``, or not a task."""
+    """The error of a message whose task must not run: it is outside ``LAMBDA_TASKS_MODULES``, or no task."""
 
 
 class InvalidKwargs(MessageRejected, ValueError):
-    """The kwargs do not match the task's annotations. Raised by ``enqueue`` as well."""
+    """The error of kwargs that do not match the task's annotations. ``enqueue`` raises it as well."""
 
 
 class PayloadNotFound(MalformedMessage):
-    """A message's body lies in S3, and there is nothing at that place any more."""
+    """The error of a message whose body lay in S3, at a place where there is nothing any more."""
 
 
 class EndedEarlier(LambdaTasksError):
@@ -202,20 +202,20 @@ class DeliveriesExhausted(LambdaTasksError):
 
 
 class MessageDeferred(LambdaTasksError):
-    """A message that is the event itself was not run to its end, and may be invoked again."""
+    """The error of a message that is the event itself and did not run to its end. It may be invoked again."""
 
 
 class InvalidEvent(LambdaTasksError, ValueError):
-    """The event is neither an SQS event nor one message."""
+    """The error of an event that is neither an SQS event nor one message."""
 
 
 # Raised inside a task: by the task itself, or by the dispatcher when its time is up.
 
 
 class Retry(LambdaTasksError):
-    """A task raises it to be tried again, whatever its ``retry_on``: after `delay` seconds, else the usual backoff.
+    """The error that a task raises to be tried again, after `delay` seconds or else the usual backoff.
 
-    It counts towards ``max_retries``, as any other retry does.
+    The task's ``retry_on`` need not name it. It counts towards ``max_retries``, as any other retry does.
     """
 
     def __init__(
@@ -229,21 +229,24 @@ class Retry(LambdaTasksError):
 
 
 class Reject(LambdaTasksError):
-    """A task raises it to refuse a message that can never succeed: it goes to the dead-letter queue at once."""
+    """The error that a task raises to refuse a message for good: it goes to the dead-letter queue at once."""
 
     def __init__(self, reason: str = "the task rejected the message") -> None:
         super().__init__(reason)
 
 
 class SoftTimeLimitExceeded(LambdaTasksError):
-    """The task's soft timeout passed, or the invocation is about to end: clean up, and return or raise."""
+    """The error in a task that is to clean up and return: its soft timeout passed, or the invocation ends soon."""
 
     def __init__(self, problem: str = "the soft timeout passed") -> None:
         super().__init__(problem)
 
 
 class HardTimeLimitExceeded(BaseException):
-    """The task's hard timeout passed, or the invocation ends. No `Exception`, so that a task does not swallow it."""
+    """The error in a task that is stopped: its hard timeout passed, or the invocation ends.
+
+    It is no `Exception`, so that a task does not swallow it.
+    """
 
     def __init__(self, problem: str = "the hard timeout passed") -> None:
         super().__init__(problem)

@@ -1,7 +1,7 @@
 """The Lambda entry point, ``lambda_tasks.handler.handler``: wiring only.
 
-Importing it is the function's init phase: references that no exec wrapper resolved are resolved here, then the task
-modules are imported. A failure is an init error, which whoever invokes the function reads.
+Importing it is the function's init phase. References that no exec wrapper resolved are resolved here, then the task
+modules are imported. A failure is an init error, which the invoker of the function reads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What pytest finds where this package is installed: the fixture ``task_queue``."""
+"""The plugin that pytest finds where this package is installed: the fixture ``task_queue``."""
 
 from __future__ import annotations
 

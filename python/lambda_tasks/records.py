@@ -29,18 +29,18 @@ class TaskRecord(StoredRecord, frozen=True):
 
     @classmethod
     def get(cls, message_id: str) -> TaskRecord | None:
-        """Return the record of a message, or None: it was not received yet, or its record has expired."""
+        """Return the record of a message, or None where it was not received yet or its record has expired."""
         stored = opening.of_process().record(message_id, deadline=time.monotonic() + _READ_TIMEOUT_SECONDS)
         return None if stored is None else cls._of(stored)
 
     @classmethod
     def by_task(cls, name: str) -> Iterator[TaskRecord]:
-        """Yield the records of the task at the dotted path `name`, those first received last first."""
+        """Yield the records of the task at the dotted path `name`, the latest received first."""
         return map(cls._of, opening.of_process().records_of_task(name))
 
     @classmethod
     def by_status(cls, status: str) -> Iterator[TaskRecord]:
-        """Yield the records with a `Status`, such as ``"failed"``, those first received last first."""
+        """Yield the records with a `Status`, such as ``"failed"``, the latest received first."""
         return map(cls._of, opening.of_process().records_with_status(Status(status)))
 
     @classmethod

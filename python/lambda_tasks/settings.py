@@ -1,4 +1,4 @@
-"""The settings of a function: the only place that reads ``LAMBDA_TASKS_*`` variables other than references."""
+"""The settings of a function. No other module reads ``LAMBDA_TASKS_*`` variables other than references."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from lambda_tasks.errors import InvalidSetting, LambdaTasksError, combine
 from lambda_tasks.value import Value
 
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
@@ -30,7 +30,7 @@ _BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
 
 class Settings(Value):
-    """What the function's configuration says, checked."""
+    """The function's configuration, checked."""
 
     strict_references: bool = False
     resolve_timeout_seconds: float = 8.0
@@ -130,7 +130,7 @@ class Settings(Value):
 
 
 def environ() -> Mapping[str, str]:
-    """Return this process's environment, which everything else is passed."""
+    """Return this process's environment. Other code gets it as an argument."""
     return os.environ
 
 
@@ -151,7 +151,7 @@ _latest: tuple[dict[str, str], Settings] | None = None
 
 
 def current() -> Settings:
-    """Return the settings of this process, as its environment says them now. They are read anew where that changed."""
+    """Return the settings of this process, as its environment has them now. They are read anew where that changed."""
     global _latest
     own = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     if _latest is None or _latest[0] != own:

@@ -1,6 +1,6 @@
-"""For tests of an application: record and run what it enqueues, and make the events that Lambda would pass.
+"""The means for an application's tests: a queue that records and runs messages, and the events that Lambda would pass.
 
-With pytest the fixture ``task_queue`` is there by itself; elsewhere ``with TaskQueue() as task_queue:`` is the same.
+With pytest the fixture ``task_queue`` is there by itself. Elsewhere ``with TaskQueue() as task_queue:`` is the same.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _NUMBERS = itertools.count(1)
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """A message that was enqueued: the task with its kwargs in the annotated types, and how it would be sent.
+    """A message that was enqueued: its task, its kwargs in the annotated types, and how it would be sent.
 
-    Of a batch task the kwargs are what its items hold, else a ``dict``.
+    The kwargs are a ``dict``; for a batch task they are of its items' type.
     """
 
     message_id: str
@@ -114,7 +114,7 @@ class TaskQueue(Sequence[Recorded]):
         self._pending.clear()
 
     def run(self, *, raise_errors: bool = True) -> list[Ran]:
-        """Run what was enqueued and has not run yet, and what that enqueues, as the dispatcher would on Lambda.
+        """Run the messages that have not run yet, and those that they enqueue, as the dispatcher would on Lambda.
 
         Delays and backoffs are not waited for: a message that is to be retried is delivered again at once.
 

@@ -1,4 +1,4 @@
-"""Frozen values for what runs at every cold start: importing `dataclasses` would cost it 8 ms, `typing` alone 4."""
+"""Frozen values for code that runs at every cold start, without the import of `dataclasses`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ else:
 
 @dataclass_transform(frozen_default=True)
 class Value:
-    """A class of its annotations, as a frozen dataclass is: made by position or name, compared by what it holds.
+    """A value whose fields are the annotations of its class, as those of a frozen dataclass are.
 
-    A class attribute is the default of its field. Values of values are not foreseen: derive from this class directly.
+    It is made by position or name, and compared by its fields. A class attribute is the default of its field. Derive
+    from this class directly: the fields of a class between are not inherited.
     """
 
     _names: ClassVar[tuple[str, ...]] = ()

@@ -1,1 +1,1 @@
-"""`lambda-tasks` on the command line: never in the layer."""
+"""The command line, `lambda-tasks`, which is never in the layer."""

@@ -1,6 +1,6 @@
-"""The console script: its commands, and exit statuses that mean something.
+"""The console script: its commands, and its exit statuses.
 
-0: done, and well. 1: done, and the outcome is negative. 2: bad input; one line says what to do.
+0: all is well. 1: the outcome is negative. 2: the input is bad, and one line says what to do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lambda_tasks.command_line.output import complain
 from lambda_tasks.errors import LambdaTasksError
 
 BAD_INPUT = 2
-_INTERRUPTED = 130  # as a shell says it: 128, and the number of the signal
+_INTERRUPTED = 130  # as in a shell: 128, and the number of the signal
 
 # Each is a module of this package with a command of that name: the libraries of one are not imported for another.
 _COMMANDS = {

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: pairs, a task and its kwargs, where AWS is."""
+"""The arguments that several commands share: pairs, a task and its kwargs, endpoint and region of AWS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class BadInput(ConfigurationError):
-    """What was typed cannot be used."""
+    """The error of an argument that cannot be used."""
 
 
 def json_option(function: F) -> F:
@@ -31,7 +31,7 @@ def json_option(function: F) -> F:
 
 
 def aws_options(function: F) -> F:
-    """Add what says which AWS is meant."""
+    """Add ``--endpoint-url`` and ``--region``."""
     function = click.option("--region", help="Region of the queue or table; by default as boto3 finds it.")(function)
     return click.option("--endpoint-url", metavar="URL", help="An AWS of your own, such as `lambda-tasks local`.")(
         function
@@ -57,8 +57,8 @@ def pairs(texts: Sequence[str], what: str) -> dict[str, str]:
 def message_body(task_name: str, kwargs: Mapping[str, str], folder: Path | None = None) -> str:
     """Return the body of a message, with each of `kwargs` in the type that the task's annotation says.
 
-    A value is read as the annotation wants it, or as JSON; where the task cannot be imported here (from `folder`, or
-    the current one) as JSON, or else as text.
+    A value is read as its annotation says, or as JSON. If the task cannot be imported here (from `folder`, or the
+    current one), a value is read as JSON, or else as text.
 
     Raises:
         BadInput: the task does not take them, or there is no such task in its module.

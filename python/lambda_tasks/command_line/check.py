@@ -76,7 +76,7 @@ def command(
 def _environ(
     env_file: Path | None, template: Path | None, function: str | None, parameters: dict[str, str]
 ) -> dict[str, str]:
-    """Return what is to be checked: this environment, with its references replaced where others were named."""
+    """Return the variables to check: this environment, with its references replaced where others were named."""
     environ = dict(os.environ)
     if env_file is None and template is None:
         return environ

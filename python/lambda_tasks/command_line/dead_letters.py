@@ -1,4 +1,4 @@
-"""``lambda-tasks dead-letters``: why messages failed; send them back, or delete them."""
+"""``lambda-tasks dead-letters``: the reasons why messages failed, and the ways to send them back or delete them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _queue_options(function: F) -> F:
 
 
 def _selection_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add options, and give what they say to `function` as its `selection`."""
+    """Add options, and give them to `function` as its `selection`."""
 
     @click.option("--task", metavar="NAME", help="Only messages of this task.")
     @click.option("--error-type", metavar="NAME", help="Only messages that failed with this error.")
@@ -213,7 +213,7 @@ def _change(
     *,
     does_it: bool,
 ) -> bool:
-    """Do `change` to each letter of the selection, or say what would be done; tell whether all went well."""
+    """Do `change` to each letter of the selection, or say what would be done. Tell whether all went well."""
     received = _received(letters, output)
     selected = [one for one in received if one in selection]
     changed: list[str] = []

@@ -19,7 +19,7 @@ from lambda_tasks.local.session import Plan, function_folders
 
 
 class _Collected(LocalReport):
-    """Keeps log lines where the output is JSON, and prints them where it is not."""
+    """A keeper of log lines where the output is JSON, and a printer of them where it is not."""
 
     def __init__(self, output: Output) -> None:
         super().__init__(output)

@@ -21,7 +21,7 @@ _HIDDEN_SECONDS = 300  # time to look at all of them, and to send them back
 class Letter:
     """One dead letter. `message_id` is that of the message that failed; SQS knows this one by `receipt_handle`.
 
-    Where the queue's redrive policy brought it there is no reason: `error_type` and the rest are None.
+    A letter that the redrive policy brought has no reason: `error_type` and the rest are None.
     """
 
     message_id: str
@@ -40,18 +40,18 @@ class Letter:
 
     @property
     def reason(self) -> str:
-        """What to group by: the error type, or how it came here."""
+        """The text to group by: the error type, or how the letter came here."""
         return self.error_type or "redriven by SQS"
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is of interest to a person or a program, the body included."""
+        """Return the letter as JSON, the body included."""
         names = ("message_id", "task", "outcome", "error_type", "error_message", "receive_count", "request_id")
         return {name: getattr(self, name) for name in (*names, "first_failure", "sent_at", "group", "body")}
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which letters are meant: those that fit everything that is given."""
+    """A selection of letters: those that fit everything that is given."""
 
     task: str | None = None
     error_type: str | None = None
@@ -70,7 +70,7 @@ class DeadLetterQueue:
         self.url = url
 
     def receive(self, limit: int, seen: Callable[[int], None]) -> list[Letter]:
-        """Receive up to `limit` letters, which are hidden for a few minutes; `seen` hears how many there are so far."""
+        """Receive up to `limit` letters, which are hidden for a few minutes. `seen` gets their number so far."""
         found: dict[str, Letter] = {}
         while len(found) < limit:
             answer = asked(

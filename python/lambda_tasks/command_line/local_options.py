@@ -1,4 +1,4 @@
-"""The options that ``local`` and ``invoke`` share: which template, with what values, run how."""
+"""The options that ``local`` and ``invoke`` share: the template, its values, and the way to run it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def plan(
     uses_emulator: bool,
     port: int = 0,
 ) -> Plan:
-    """Return what to run.
+    """Return the plan of the session.
 
     Raises:
         LambdaTasksError: an option cannot be used.

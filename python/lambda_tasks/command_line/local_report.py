@@ -1,4 +1,4 @@
-"""What a local session prints: log lines as they come, and at the end what became of each message."""
+"""The output of a local session: log lines as they come, and at the end the outcome of each message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ID_CHARACTERS = 8
 
 
 class LocalReport:
-    """Prints what happens. Usable from several threads."""
+    """A printer of what happens in a session. Usable from several threads."""
 
     def __init__(self, output: Output, *, names_functions: bool = False) -> None:
         self._output = output
@@ -62,7 +62,7 @@ class LocalReport:
                 self._line(line)
 
     def summary(self, session: Session, *, left: int) -> bool:
-        """Print what became of each message, and tell whether all went well. `left` messages were not done with."""
+        """Print the outcome of each message, and tell whether all went well. `left` messages were not done with."""
         reports = session.ledger.reports()
         letters = [dead_letter_of(message) for queue in session.dead_letters for message in queue.receive(limit=10_000)]
         errors = session.ledger.function_errors

@@ -1,4 +1,4 @@
-"""What commands print: tables and lines for people, JSON for programs, one line for what was wrong."""
+"""The output of commands: tables and lines for people, JSON for programs, one line for an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTCOME_STYLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; numbers are right-aligned, and what does not fold is cut off before anything else is."""
+    """A column of a table. Numbers are right-aligned. A column that does not fold is cut off before others are."""
 
     title: str
     is_number: bool = False
@@ -39,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Output:
-    """Standard output for results. With `as_json` every result is JSON, a line each, and there is no progress.
+    """The output of a command, on standard output. With `as_json` a result is a line of JSON, and there is no progress.
 
     Progress goes to the terminal that standard output is, so that lines appear above it, or else to standard error.
     """
@@ -52,7 +52,7 @@ class Output:
         print(json.dumps(value, default=str), flush=True)  # noqa: T201
 
     def line(self, text: str | Text = "", style: str = "", *, is_for_copying: bool = False) -> None:
-        """Print a line for people, folded where it is wider than the terminal; nothing where the output is JSON."""
+        """Print a line for people, folded where it is wider than the terminal. JSON output has none."""
         if not self.as_json:
             self.console.print(
                 text if isinstance(text, Text) else Text(text),
@@ -111,5 +111,5 @@ def outcome_text(outcome: str) -> Text:
 
 
 def complain(text: str) -> None:
-    """Print what was wrong as one line on standard error."""
+    """Print an error as one line on standard error."""
     print("lambda-tasks: " + " ".join(text.split()), file=sys.stderr)  # noqa: T201

@@ -1,4 +1,4 @@
-"""``lambda-tasks records``: what ran, from the state table."""
+"""``lambda-tasks records``: the records of messages, from the state table."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def command(
 ) -> None:
     """Send one message that runs TASK, a dotted path such as shop.tasks.send_receipt.
 
-    Where the task can be imported from this folder, values are read as its annotations say, and checked; else they are
+    If the task can be imported from this folder, values are read as its annotations say, and checked. Else they are
     JSON, or text.
     """
     body = message_body(task, pairs(kwargs, "kwarg"))

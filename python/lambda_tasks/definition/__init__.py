@@ -1,1 +1,1 @@
-"""A task as whoever runs it or sends it needs it: its name, its parameters, its options, and where it is found."""
+"""The definition of a task, for its consumer and its producer: name, parameters, options, and how it is found."""

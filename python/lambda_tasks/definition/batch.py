@@ -18,14 +18,14 @@ K = TypeVar("K")
 
 
 class ItemFailed(LambdaTasksError):
-    """A batch task failed one message, and gave a text for a reason."""
+    """The error of a message that a batch task failed with a text for a reason."""
 
 
 class Item(Generic[K]):
     """One message of a batch: its `kwargs`, of the type that the task's annotation ``list[Item[...]]`` names.
 
-    A message that the task neither fails nor retries has succeeded when the task returns, and fails as the task does
-    when it raises.
+    A message that the task neither fails nor retries succeeds when the task returns. It fails as the task does, when
+    the task raises.
     """
 
     def __init__(self, kwargs: K, context: Context) -> None:
@@ -51,7 +51,7 @@ class Item(Generic[K]):
 
 
 class BatchKwargs(NamedTuple):
-    """A reader of the kwargs of one message of a batch task. `names` are those that there may be; None for any."""
+    """A reader of the kwargs of one message of a batch task. `names` are the possible ones; None means any."""
 
     parameter: str
     decoder: msgspec.json.Decoder[Any]
@@ -93,6 +93,6 @@ def batch_kwargs(function: Callable[..., Any], parameters: Sequence[str]) -> Bat
     return BatchKwargs(parameter, msgspec.json.Decoder(model), _names(model))
 
 
-def _names(model: Any) -> frozenset[str] | None:  # noqa: ANN401 - whatever the annotation says
+def _names(model: Any) -> frozenset[str] | None:  # noqa: ANN401 - of the type that the annotation says
     fields = getattr(model, "__annotations__", None)
     return frozenset(get_type_hints(model)) if isinstance(model, type) and fields is not None else None

@@ -42,7 +42,7 @@ class Definition:
         """Return the definition of `function` with `options`, which are keywords of `@task`.
 
         Raises:
-            InvalidTask: the options or the parameters are such that it could not be dispatched.
+            InvalidTask: it could not be dispatched with these options or parameters.
 
         """
         if not isinstance(function, FunctionType):
@@ -57,7 +57,7 @@ class Definition:
 
         """
         changed = Definition.__new__(Definition)
-        changed.__dict__.update(self.__dict__)  # and with it what was made of the annotations
+        changed.__dict__.update(self.__dict__)  # and with it the decoder that was made from the annotations
         changed.options = _checked_options(self.name, {**msgspec.structs.asdict(self.options), **changes})
         if changes.keys() & _CONCERNING_PARAMETERS:
             return Definition(self.function, changed.options)

@@ -1,4 +1,4 @@
-"""Find the task that a message names, importing no module that is not allowed."""
+"""The lookup of the task that a message names. No module is imported that is not allowed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Lookup:
         return definition
 
     def import_modules(self) -> None:
-        """Import what ``LAMBDA_TASKS_MODULES`` names in full, so that the init phase pays for it and not a message."""
+        """Import the modules that ``LAMBDA_TASKS_MODULES`` names in full, in the init phase and not for a message."""
         for module in self._settings.modules_named_in_full:
             importlib.import_module(module)
 

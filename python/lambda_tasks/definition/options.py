@@ -20,7 +20,7 @@ MAX_DELAY_SECONDS = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/lat
 
 
 class OptionValuesOfAll(TypedDict, total=False):
-    """The options of a batch task and of any other, as they are written: times are seconds."""
+    """The options that any task may have, as they are written. Times are seconds or a `timedelta`."""
 
     queue: str
     delay: Seconds

@@ -1,4 +1,4 @@
-"""The parameters of a task's function, read without `inspect`, which costs a cold start 5 ms, where that is enough."""
+"""The parameters of a task's function. `inspect` is imported only where code objects do not say enough."""
 
 from __future__ import annotations
 

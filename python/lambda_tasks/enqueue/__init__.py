@@ -1,1 +1,1 @@
-"""The producer: what a call of ``enqueue`` becomes, and where it goes."""
+"""The producer: a call of ``enqueue`` becomes a message, which goes to its destination."""

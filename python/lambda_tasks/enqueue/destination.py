@@ -1,4 +1,4 @@
-"""The destination of messages: by ``LAMBDA_TASKS_MODE``, and by how many, how large and how late they are."""
+"""The destination of messages. It depends on ``LAMBDA_TASKS_MODE``, and on their number, size and time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def enqueue(definition: Definition, options: MessageOptions, kwargs: Mapping[str
 
 
 def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: Iterable[Mapping[str, Any]]) -> Enqueued:
-    """Send one message for each of `many_kwargs`, and say of each what became of it.
+    """Send one message for each of `many_kwargs`, and return a message id or an error for each.
 
     Raises:
         InvalidSetting: as `enqueue`, before anything is sent.
@@ -66,7 +66,7 @@ def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: I
 
 
 def send(message: Outgoing) -> str:
-    """Send one message to where this process sends its messages, and return its message id."""
+    """Send one message to the destination of this process, and return its message id."""
     return _destination(settings.current())(message)
 
 

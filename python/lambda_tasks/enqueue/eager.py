@@ -1,7 +1,6 @@
-"""Run a message where it is enqueued, by the same code as on Lambda: ``LAMBDA_TASKS_MODE=eager``.
+"""The mode ``eager``: a message runs in the process that enqueues it, by the same code as on Lambda.
 
-The message's record names no queue, so the dispatcher has none to change visibility in, or to look up a dead-letter
-queue of.
+The message's record names no queue, so the dispatcher changes no visibility and looks up no dead-letter queue.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def run(message: Outgoing, settings: Settings) -> str:
 
     Raises:
         MessageDeferred: a singleton of the task runs elsewhere, or a payload cannot be had.
-        BaseException: what the task raised, or why the message was rejected.
+        BaseException: the task's own error, or the one that rejected the message.
 
     """
     record = message.record()

@@ -37,7 +37,7 @@ _GIVE_UP_AFTER = 3  # whole calls that failed, one after the other: the rest wou
 
 
 class Numbered(NamedTuple):
-    """A message, and which of all of them it is."""
+    """A message, and its number among all of them."""
 
     number: int
     message: Outgoing
@@ -84,7 +84,7 @@ def in_batches(
     queue: QueueAddress,
     current: Settings,
 ) -> Enqueued:
-    """Send the messages to SQS, no further ahead of it than a few batches, however long `many_kwargs` is."""
+    """Send the messages to SQS, taking no more of `many_kwargs` than a few batches ahead."""
     enqueued = Enqueued()
     sender = _Sender(queue)
 
@@ -97,7 +97,7 @@ def in_batches(
             except LambdaTasksError as error:
                 enqueued.record(index, error)
 
-    common.request(queue)  # what is wrong with every message is raised, and not noted of each
+    common.request(queue)  # an error of every message is raised, and not noted of each
     _send_all(in_batches_of_sqs(messages()), sender, enqueued, threads=1 if queue.is_fifo else _THREADS)
     return _reported(definition, enqueued)
 
@@ -122,7 +122,7 @@ def _send_all(found: Iterator[list[Numbered]], sender: _Sender, enqueued: Enqueu
 
 
 class _Sender:
-    """Sends batches, from several threads, and gives up where no call succeeds any more."""
+    """A sender of batches, from several threads, which gives up where no call succeeds any more."""
 
     def __init__(self, queue: QueueAddress) -> None:
         self._queue = queue
@@ -189,7 +189,7 @@ def _record(enqueued: Enqueued, results: Results) -> None:
 
 
 def _reported(definition: Definition, enqueued: Enqueued) -> Enqueued:
-    """Log what was not enqueued, for whoever does not look at the result."""
+    """Log the messages that were not enqueued: a caller may not look at the result."""
     for index, error in enqueued.failures():
         logger.error(
             "%d of %d messages of %s were not enqueued, the first is entry %d: %s",

@@ -1,4 +1,4 @@
-"""The options of a task's messages: those of `Task.options` that are no options of the task itself."""
+"""The options of a task's messages: the keywords of `Task.options` that are no options of the task itself."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ID_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 class AllOptionValues(OptionValues, total=False):
     """The keywords of `Task.options`: a task's own options, and these of its messages.
 
-    `group` is the message group ID (FIFO and fair queues), `deduplication_id` that of a FIFO queue; `context` is added
-    to what the message carries beside its kwargs; `at` is the time, with a time zone, before which it does not run.
+    `group` is the message group ID (FIFO and fair queues). `deduplication_id` is for FIFO queues. `context` is added to
+    the bound values. `at` is the time, with a time zone, before which the message does not run.
     """
 
     group: str | None

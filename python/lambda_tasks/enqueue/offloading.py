@@ -1,4 +1,4 @@
-"""Put bodies that are too large for SQS into S3, and send pointers to them."""
+"""Bodies that are too large for SQS: they go to S3, and the messages have pointers to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def offloaded(message: Outgoing, limit_bytes: int, settings: Settings) -> Outgoing:
-    """Return `message` as it is, or where it has more than `limit_bytes` with its body in S3.
+    """Return `message` as it is, or with its body in S3 where it has more than `limit_bytes`.
 
     Raises:
         MessageTooLarge: it has, and there is no bucket.

@@ -1,4 +1,4 @@
-"""An outgoing message: what a call of ``enqueue`` becomes, and the requests of SQS that send it."""
+"""Outgoing messages: made of a task's definition, options and kwargs, and written as requests of SQS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """One message. `attributes` and `system_attributes` are in SQS's spelling. ``repr`` shows no content."""
+    """A message on its way to SQS. The attributes are in SQS's spelling. ``repr`` shows no content."""
 
     task_name: str
     queue: str
@@ -48,7 +48,7 @@ class Outgoing(msgspec.Struct, frozen=True):
         return size_bytes(self.body, self.attributes)
 
     def request(self, queue: QueueAddress) -> dict[str, Any]:
-        """Return what SendMessage and an entry of SendMessageBatch have in common.
+        """Return the fields that SendMessage and an entry of SendMessageBatch have in common.
 
         Raises:
             InvalidTask: the queue is FIFO, and the message has no group, or a delay.
@@ -66,7 +66,7 @@ class Outgoing(msgspec.Struct, frozen=True):
         return {name: value for name, value in fields.items() if value}
 
     def due(self, queue: QueueAddress) -> Outgoing | None:
-        """Return the message with its time `at` as a delay from now; None where SQS has none for it.
+        """Return the message with its time `at` as a delay from now, or None where SQS cannot delay it.
 
         A delay is at most 15 minutes, and a FIFO queue has none for a single message.
         """
@@ -83,7 +83,7 @@ class Outgoing(msgspec.Struct, frozen=True):
         return self.delay_seconds if self.at is None else max(0, round(self.at.timestamp() - time.time()))
 
     def record(self, *, receive_count: int = 1, message_id: str | None = None) -> Record:
-        """Return the record of an SQS event that the message would arrive as, where it does not go through SQS."""
+        """Return the record of an SQS event for the message, where it does not go through SQS."""
         now_ms = str(round(time.time() * 1000))
         attributes = {
             "ApproximateReceiveCount": str(receive_count),
@@ -121,18 +121,18 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 def make(definition: Definition, options: MessageOptions, kwargs: Mapping[str, Any]) -> Outgoing:
-    """Return the message that runs a task with `kwargs`, in the context of who calls.
+    """Return the message that runs a task with `kwargs`, in the context of the caller.
 
     Raises:
         InvalidKwargs: the task would not accept them.
-        InvalidContext: the message would carry values beside them that have no form in JSON, or are too large.
+        InvalidContext: values of the context have no form in JSON, or are too large.
 
     """
     return with_body(template(definition, options), definition, kwargs)
 
 
 def template(definition: Definition, options: MessageOptions) -> Outgoing:
-    """Return what all messages of one call of ``enqueue_many`` have in common.
+    """Return the message without its body: all that the messages of one ``enqueue_many`` have in common.
 
     Raises:
         InvalidTask: no message can name the task, or it has both a delay and a time.

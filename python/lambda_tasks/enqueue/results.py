@@ -16,14 +16,17 @@ _UNKNOWN, _UUID, _TEXT, _ERROR = range(4)
 
 
 class Entry(NamedTuple):
-    """One of the messages: its message id, or the error that kept it from being enqueued."""
+    """The result of one message: its message id, or the error that kept it from being enqueued."""
 
     message_id: str | None
     error: LambdaTasksError | None = None
 
 
 class Enqueued(Sequence[Entry]):
-    """One `Entry` for each of the kwargs, in their order; `sent` and `failed` count them."""
+    """The results of one ``enqueue_many``, an `Entry` for each of the kwargs, in order.
+
+    `sent` and `failed` count them.
+    """
 
     def __init__(self) -> None:
         self.sent = 0
@@ -99,7 +102,7 @@ class Enqueued(Sequence[Entry]):
 
     def _number(self, error: LambdaTasksError) -> bytes:
         key = type(error), str(error)
-        if key not in self._error_numbers:  # one for all that failed alike
+        if key not in self._error_numbers:  # the same number for equal errors
             self._error_numbers[key] = len(self._errors)
             self._errors.append(error)
         return self._error_numbers[key].to_bytes(16, "big")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/scheduler-quotas.html: less than SQS takes; the input of a
 # universal target holds the body as a JSON string.
 MAX_INPUT_BYTES = 256 * 1024
-_SOONEST_SECONDS = 60  # its precision; what is past by the time that the request arrives would be refused
+_SOONEST_SECONDS = 60  # its precision; a time that is past when the request arrives would be refused
 
 
 def create(message: Outgoing, queue: QueueAddress, settings: Settings) -> str:
@@ -67,10 +67,10 @@ def expression(at: datetime, now: float) -> str:
 
 
 def _target(message: Outgoing, queue: QueueAddress) -> dict[str, Any]:
-    """Return the queue itself as the target where that can send the message, else the call of its API.
+    """Return the queue itself as the target where that can send the message, else a call of its API.
 
-    A queue as target takes a body and a group; attributes, with which the context travels, and a deduplication ID take
-    a universal target (https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html).
+    A queue as target takes a body and a group. Attributes and a deduplication ID need a universal target
+    (https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html).
     """
     request = message.request(queue)
     if request.keys() <= {"MessageBody", "MessageGroupId"}:

@@ -1,1 +1,1 @@
-"""The limits of one call: how long it may run and who stops it, how much memory it may have, and who answers for it."""
+"""The limits of a call: its time, the ways to stop it, its memory, and the watchdog for calls that do not end."""

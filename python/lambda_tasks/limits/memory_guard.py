@@ -2,9 +2,9 @@
 
 Without it Lambda kills the execution environment, and with it the rest of the batch, again at every delivery.
 
-The limit is on data (``RLIMIT_DATA``: heap and private writable mappings) and not on address space (``RLIMIT_AS``),
-which counts what takes no memory: mapped files, guard pages, and the 64 MB that the C library sets aside for each
-thread, so that in a small function a dozen threads would exhaust it.
+The limit is on data (``RLIMIT_DATA``: heap and private writable mappings) and not on address space (``RLIMIT_AS``).
+That counts address ranges without memory too: mapped files, guard pages, and the 64 MB that the C library sets aside
+for each thread, so that in a small function a dozen threads would exhaust it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
-_RESERVED_MIB = 32  # for what is no data of this process: its code, other processes, the kernel's buffers
+_RESERVED_MIB = 32  # for memory that is no data of this process: its code, other processes, the kernel's buffers
 _RESERVED_SHARE = 0.1
-_HEADROOM_BYTES = 8 * MIB  # of what is reserved: to report in, once a task has used up all that there is
+_HEADROOM_BYTES = 8 * MIB  # a part of it: to report in, once a task has used up all that there is
 
 _EXHAUSTED_PART = 0.9
 
@@ -33,17 +33,17 @@ logger = logging.getLogger("lambda_tasks")
 class MemoryGuard:
     """Two limits of this process: `limit_tasks` sets that of tasks, before each one, and `make_room` a higher one.
 
-    In that room what went wrong is reported: it has to be made before anything else when a task has raised. The guard
-    `is_exhausted` when a task ran out of memory and what is used does not get less, as when tasks leave it in global
-    variables: no other task would fare better in this process. To `give_up` is to have no limit from then on, for all
-    that is left to do, such as to start a thread, whose stack would count as a whole.
+    The room between them is for reports: it has to be made before anything else when a task has raised. The guard
+    `is_exhausted` when a task ran out of memory and the memory stays used, as by values that tasks leave in global
+    variables: no other task would fare better in this process. To `give_up` is to have no limit from then on: a new
+    thread, for one, would count with its whole stack.
     """
 
     def __init__(self, limit_bytes: int, hard: int) -> None:
         self.is_exhausted = False
         self._limit_bytes = limit_bytes
         of_tasks, of_reports = (limit_bytes, hard), (limit_bytes + _HEADROOM_BYTES, hard)
-        # Functions in C, with arguments that are there: where memory ran out there is none for a frame of Python's.
+        # Functions in C with arguments that exist: where memory ran out there is none for a frame of Python's.
         self.limit_tasks = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, of_tasks)
         self.make_room = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, of_reports)
         self.give_up = functools.partial(resource.setrlimit, resource.RLIMIT_DATA, (hard, hard))
@@ -96,7 +96,7 @@ def _ran_out_of_memory(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return `error`, what it was raised from or while handling, and what it groups."""
+    """Return `error`, its causes and contexts, and the errors that it groups, with theirs."""
     chain: dict[int, BaseException] = {}
     pending: list[BaseException | None] = [error]
     while pending:

@@ -1,4 +1,4 @@
-"""Raise the time limits inside a running task: in the main thread by signal.
+"""The interrupter of the main thread, which raises the time limits inside a running task by signal.
 
 A signal also wakes a task that waits in a system call, such as ``time.sleep`` or ``recv``. It does not end C code that
 does not return: the watchdog is for that.
@@ -77,7 +77,7 @@ class SignalInterrupter:
         if not self._armed:
             return
         if frame is not None and frame.f_code.co_filename == __file__:
-            _ring_in(_SOON_SECONDS)  # the task is not entered yet, or left already
+            _ring_in(_SOON_SECONDS)  # the task has not begun yet, or has ended already
             return
         now = time.monotonic() + _SOON_SECONDS / 2
         if now >= self._hard_at:

@@ -1,6 +1,6 @@
-"""Raise the time limits inside a running task: in any thread by asynchronous exception.
+"""The interrupter of any thread, which raises the time limits inside a running task by asynchronous exception.
 
-It is raised when the thread next runs Python code, so not in a system call, nor in C code that does not return.
+The exception is raised when the thread next runs Python code: not in a system call, nor in C code that does not return.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How often a thread takes its turn before what was raised in it has certainly arrived.
+# The turns that a thread takes before an exception that was set in it has certainly arrived.
 _TURNS = 3
 
 
@@ -77,7 +77,7 @@ class _Target:
     def leave_for_certain(self) -> None:
         """Be interrupted no more. An error that is still on its way arrives in here: it is too late to matter.
 
-        To take it back would leave Python 3.11 looking for it at every turn, and never find out that there is none.
+        If it were taken back, Python 3.11 would look for it at every turn, and never find that there is none.
         """
         while True:
             try:

@@ -1,4 +1,4 @@
-"""How long a task may run, whether it is started at all, and what it means that it was stopped: pure functions.
+"""The time limits of tasks, as pure functions: how long one may run, whether it starts, and why it was stopped.
 
 Lambda kills a function at its timeout, and with it the answer for every message that was finished. So no task runs into
 the last part of an invocation, the reporting margin, in which the outcomes are reported.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A function with a timeout of 3 s, Lambda's default, cannot spare 2 of them.
 LARGEST_MARGIN_PART = 0.2
-# What a task misses of a whole invocation because messages are decoded and leases are taken first.
+# The part of an invocation that passes before the first task: messages are decoded, and leases taken.
 _OVERHEAD_SECONDS = 0.1
 _OVERHEAD_PART = 0.02
 _SOFT_PART = 0.9
@@ -100,7 +100,7 @@ class FunctionTime:
 
 
 def margin_within(remaining_seconds: float, margin_seconds: float) -> float:
-    """Return the reporting margin of an invocation: what is set, but not more than a fifth of it."""
+    """Return the reporting margin of an invocation: the setting, but at most a fifth of the invocation."""
     return max(0.0, min(margin_seconds, remaining_seconds * LARGEST_MARGIN_PART))
 
 
@@ -108,7 +108,7 @@ UNLIMITED = Limits()
 
 
 def limits(options: Options, settings: Settings, available_seconds: float) -> Limits:
-    """Return a task's limits where it has `available_seconds`: its own, else the settings', within what there is.
+    """Return a task's limits where it has `available_seconds`: its own, else the settings', within that time.
 
     Where there is less than the hard timeout, the soft one shrinks in proportion (or to nine tenths, where there is no
     hard one), so that time to clean up is left.
@@ -128,8 +128,8 @@ def limits(options: Options, settings: Settings, available_seconds: float) -> Li
 def may_start(options: Options, left_seconds: float, fresh_seconds: float) -> bool:
     """Tell whether a message that is not the invocation's first is started with `left_seconds` for it.
 
-    A task with an explicit hard timeout is, where it could have as much as in a fresh invocation; any other one where
-    there is time at all: deferring it for a default would leave a batch undone message by message.
+    A task with an explicit hard timeout is, where it could have as much as in a fresh invocation. Any other one is,
+    where there is time at all: deferring it for a default would leave a batch undone message by message.
     """
     if options.hard_timeout is None:
         return left_seconds > 0

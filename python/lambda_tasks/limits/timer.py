@@ -1,4 +1,4 @@
-"""Run callbacks at set times, in one thread that sleeps in between."""
+"""A timer, which calls back at set times, in one thread that sleeps in between."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Alarm:
         return (self.due, self._number) < (other.due, other._number)
 
     def cancel(self) -> None:
-        """Do not call back, unless it is being done right now."""
+        """Prevent the callback, unless it runs right now."""
         self.callback = None
 
 

@@ -1,7 +1,7 @@
-"""Watch the calls of an invocation, and have it rescued where a task is stuck.
+"""The watchdog of an invocation's calls, which has the invocation rescued where a task is stuck.
 
 No limit can be raised in C code that does not return. The watchdog runs in the timer's thread, so it needs C code that
-lets other threads run; where C code keeps the interpreter's lock, nothing of this process runs until Lambda kills it.
+lets other threads run. If C code keeps the interpreter's lock, nothing of this process runs until Lambda kills it.
 """
 
 from __future__ import annotations

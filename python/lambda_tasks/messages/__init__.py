@@ -1,1 +1,1 @@
-"""What travels: an SQS record's shapes, a message's body, what it carries beside its kwargs, and its outcome."""
+"""The wire format: the shapes of an SQS record, a message's body, context and payload, and its outcome."""

@@ -1,7 +1,7 @@
 """The wire format of a message's context: message attributes to values, and values to attributes.
 
-One message attribute, `ATTRIBUTE`, holds a JSON object, so that seven of SQS's ten attributes stay free;
-``traceparent`` and ``tracestate`` (https://www.w3.org/TR/trace-context/) have attributes of their own, and
+One message attribute, `ATTRIBUTE`, holds a JSON object, so that seven of SQS's ten attributes stay free.
+``traceparent`` and ``tracestate`` (https://www.w3.org/TR/trace-context/) have attributes of their own.
 ``AWSTraceHeader`` is a system attribute of SQS. A producer that is not this package may also send plain attributes,
 such as ``tenant``: they count as well. A malformed attribute never fails a message.
 """

@@ -1,4 +1,4 @@
-"""The wire format: one JSON object a message, names the task and its kwargs. Nothing here asks the network."""
+"""The wire format: one JSON object a message, which names the task and has its kwargs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A body's content: the task's dotted path, its kwargs still as JSON, and how often it was sent again."""
+    """The content of a body: the task's dotted path, its kwargs still as JSON, and how often it was sent again."""
 
     task_name: str
     kwargs: msgspec.Raw = msgspec.Raw(b"{}")

@@ -1,6 +1,6 @@
 """The context of a message while it is processed: its ids, and the values that its producer gave it.
 
-Whatever the task enqueues carries the values on; `lambda_tasks.messages.attributes` is their wire format.
+The messages that the task enqueues carry the values on. `lambda_tasks.messages.attributes` is their wire format.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def from_record(
 
 
 def of_batch(contexts: Sequence[Context]) -> Context:
-    """Return the one context of messages that run as one call: what they share, and the first one's ids otherwise."""
+    """Return one context for messages of equal values: the first one's, without its trace where another has its own."""
     first = contexts[0]
     if all(one.traceparent == first.traceparent for one in contexts):
         return first
@@ -172,7 +172,7 @@ class CurrentContext(Mapping[str, Any]):
 
     @property
     def correlation_id(self) -> str:
-        """The id that this message shares with what it was enqueued by, and with what it enqueues."""
+        """The id that this message shares with the message that enqueued it, and with those that it enqueues."""
         return bearer.get().context.correlation_id
 
     @property
@@ -182,7 +182,7 @@ class CurrentContext(Mapping[str, Any]):
 
     @contextlib.contextmanager
     def bind(self, **values: Any) -> Iterator[None]:  # noqa: ANN401 - anything that JSON can hold
-        """Add `values`, such as ``tenant="acme"``, to what every message enqueued within the ``with`` block carries.
+        """Add `values`, such as ``tenant="acme"``, to the context of every message enqueued within the ``with`` block.
 
         ``correlation_id`` may be one of them, and so may ``traceparent`` and ``tracestate``.
 

@@ -9,7 +9,7 @@ import msgspec
 
 
 class Outcome(enum.Enum):
-    """The outcome of a message. One that `deletes_message` is final; a dead message has to be sent away first."""
+    """The outcome of a message. One that `deletes_message` is final. A dead message needs its dead letter first."""
 
     SUCCEEDED = "succeeded"
     SKIPPED = "skipped"
@@ -34,7 +34,9 @@ CUT_SHORT = "the invocation's end stopped it"
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The outcome of one message; `error` says why, `value` is what the task returned. Neither is shown by repr.
+    """The outcome of one message, with the `error` that caused it or the `value` that the task returned.
+
+    ``repr`` shows neither.
 
     `visible_after_seconds` is when a message that stays is to be delivered again, or None for when its visibility
     timeout ends. `reason` says why it was deferred.

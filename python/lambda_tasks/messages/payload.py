@@ -1,6 +1,6 @@
 """Pointers to payloads that are too large for SQS: the body lies in S3, and the message says where.
 
-The format is that of Amazon's extended client libraries, so that those in other languages understand it, and we them:
+The format is that of Amazon's extended client libraries, which other languages have too:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-managing-large-messages.html
 """
 

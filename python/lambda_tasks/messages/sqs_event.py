@@ -1,4 +1,4 @@
-"""The shapes that Lambda gives the handler, and readers of what SQS says about a record."""
+"""The shapes that Lambda gives the handler, and readers of a record's system attributes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def first_received_at(record: Record) -> float | None:
 
 
 def fifo_group(record: Record) -> str | None:
-    """Return the message group where order counts: on a FIFO queue (a standard queue's groups are for fairness)."""
+    """Return the message group where order counts: on a FIFO queue. A standard queue's are for fairness alone."""
     group = attribute(record, "MessageGroupId")
     if group is None:
         return None

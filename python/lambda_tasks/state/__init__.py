@@ -1,1 +1,1 @@
-"""What outlives an execution environment: who is running a message (leases) and what became of it (records)."""
+"""The state that outlives an execution environment: the leases of messages that run, and the records of messages."""

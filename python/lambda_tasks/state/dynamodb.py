@@ -1,8 +1,8 @@
-"""Leases and records in a DynamoDB table, by conditional writes; `lambda_tasks.state.table` says what lies in it.
+"""Leases and records in a DynamoDB table, by conditional writes; `lambda_tasks.state.table` describes it.
 
 Every write is one UpdateItem whose condition says who may make it. A condition that does not hold is answered with the
-item as it is (``ReturnValuesOnConditionCheckFailure``), read in a second call where an emulation leaves it out. Each
-answer that was lost can be asked for again: the item says whether the same attempt made the same write before.
+item as it is (``ReturnValuesOnConditionCheckFailure``). The item is read in a second call where an emulation leaves it
+out. A write whose answer was lost can be made again: the item says whether the same attempt made it before.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LEASE_IS_OURS = "#lease_owner = :lease_owner AND attribute_exists(#lease_until)
 
 
 class DynamoDbState:
-    """The `State` that all execution environments of a function share. `clock` gives epoch seconds."""
+    """The `State` in a DynamoDB table, which all execution environments share. `clock` gives epoch seconds."""
 
     def __init__(
         self,
@@ -240,7 +240,7 @@ class DynamoDbState:
         increments: Mapping[str, int] | None = None,
         removals: list[str] | None = None,
     ) -> tuple[bool, Item]:
-        """Write where `condition` holds; return whether it did, and the item: as it is then, or as it is instead."""
+        """Write where `condition` holds. Return whether it did, and the item as it is after that."""
         defaults, increments, removals = defaults or {}, increments or {}, removals or []
         clauses = {
             "SET": [f"#{name} = :{name}" for name in values]

@@ -1,4 +1,4 @@
-"""The store that this function's settings ask for."""
+"""The opening of the store that this function's settings ask for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def open_state(settings: Settings, environ: Mapping[str, str], transport: Transport) -> State | None:
-    """Return the store in the table that ``LAMBDA_TASKS_TABLE`` names, or None where it names none. Calls nobody."""
+    """Return the store in the table that ``LAMBDA_TASKS_TABLE`` names, or None without it. It sends no request."""
     if settings.table is None:
         return None
     region = _region(settings.table, environ)

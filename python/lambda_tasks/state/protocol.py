@@ -1,6 +1,6 @@
 """The protocol of a store of leases and records, and the values that go in and out.
 
-Every method raises a `LambdaTasksError` alone, so that whoever calls it keeps the message: `StateUnavailable` where the
+Every method raises a `LambdaTasksError` alone, so that its caller keeps the message: `StateUnavailable` where the
 store did not answer, `LeaseLost` where another execution environment has taken the lease meanwhile.
 
 Clocks: leases and times are in epoch seconds of the store's own (injectable) wall clock; every ``deadline`` is a
@@ -44,7 +44,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class SingletonLease(msgspec.Struct, frozen=True):
-    """A claim that no other message of a singleton task (with the same values of the chosen kwargs) runs meanwhile.
+    """The claim of one message that no other message of its singleton task (with equal chosen kwargs) runs meanwhile.
 
     `key` is that of `Definition.singleton_key`; give it the `owner` of the attempt that it is for. `spacing_seconds` is
     the time between the turns of those that wait, until it is known how long the singleton takes. `held_since` (epoch
@@ -60,7 +60,7 @@ class SingletonLease(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The attempt has the lease. `attempts` counts those that started, this one included.
+    """The answer to an attempt that has the lease now. `attempts` counts those that started, this one included.
 
     `first_failed_at` (epoch seconds) is when an earlier attempt first ended with an error, or None.
     """
@@ -80,7 +80,7 @@ class Busy(msgspec.Struct, frozen=True):
 
 
 class AlreadySucceeded(msgspec.Struct, frozen=True):
-    """An earlier attempt succeeded, at `finished_at` (epoch seconds): there is nothing left to run."""
+    """The answer to an attempt after an earlier one succeeded, at `finished_at` (epoch seconds)."""
 
     finished_at: float
 
@@ -104,8 +104,8 @@ class AlreadyEnded(msgspec.Struct, frozen=True):
 class State(Protocol):
     """A store of leases and records. Usable from several threads.
 
-    An attempt is one `start`, then one of `finish` and `release`. What is done twice with one owner counts once, so
-    that a call whose answer was lost may be sent again.
+    An attempt is one `start`, then one of `finish` and `release`. A call that is made twice with one owner counts once,
+    so that one whose answer was lost may be sent again.
     """
 
     def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:
@@ -172,7 +172,7 @@ class State(Protocol):
         ...
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:
-        """Return what is known of a message, or None.
+        """Return the record of a message, or None.
 
         Raises:
             StateUnavailable: the store did not answer.
@@ -181,7 +181,7 @@ class State(Protocol):
         ...
 
     def records_of_task(self, task: str) -> Iterator[StoredRecord]:
-        """Yield the records of a task, those of the messages first received last first.
+        """Yield the records of a task, the latest received first.
 
         Raises:
             StateUnavailable: the store did not answer.
@@ -190,7 +190,7 @@ class State(Protocol):
         ...
 
     def records_with_status(self, status: Status) -> Iterator[StoredRecord]:
-        """Yield the records with a status, those of the messages first received last first.
+        """Yield the records with a status, the latest received first.
 
         Raises:
             StateUnavailable: the store did not answer.

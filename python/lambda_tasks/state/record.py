@@ -88,7 +88,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
 
 
 def _shown(of: Ending | StoredRecord) -> str:
-    """Return the repr of a value that may hold what an application's users sent, without it."""
+    """Return the repr of a record or an ending, without the fields that may hold private data."""
     fields = [name for name in of.__struct_fields__ if name not in ("result", "error_message", "traceback")]
     return f"{type(of).__name__}({', '.join(f'{name}={getattr(of, name)!r}' for name in fields)})"
 

@@ -1,4 +1,4 @@
-"""The table of leases and records: its keys, and what its items look like.
+"""The table of leases and records: its keys and its items.
 
 One table, on demand, with the partition key ``id`` (a string) and no sort key. An item is
 
@@ -9,7 +9,7 @@ One table, on demand, with the partition key ``id`` (a string) and no sort key. 
   ``seconds`` that its task took, and the turn of the next message that waits (``next_at``).
 
 All times are numbers, in epoch seconds. ``expires_at`` is the attribute for the table's time to live. DynamoDB may take
-days to delete what has expired, so nothing relies on it: every reader compares the time itself.
+days to delete an item that has expired, so nothing relies on it: every reader compares the time itself.
 
 Two global secondary indexes, ``by_task`` and ``by_status``, have the partition keys ``task_shard`` and ``status_shard``
 (strings), the sort key ``first_received_at`` (a number) and project keys only. The partition keys end in ``#0`` to
@@ -34,7 +34,7 @@ Item = dict[str, dict[str, str]]
 
 
 def create_table_request(table: str) -> dict[str, Any]:
-    """Return what CreateTable is to be called with. Time to live is a call of its own, UpdateTimeToLive."""
+    """Return the arguments of CreateTable. Time to live is a call of its own, UpdateTimeToLive."""
     kinds = {KEY: "S", SORT_KEY: "N"} | dict.fromkeys(INDEXES.values(), "S")
     return {
         "TableName": table,

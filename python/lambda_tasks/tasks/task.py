@@ -1,4 +1,4 @@
-"""`@task`: make a function something that a message may name."""
+"""The decorator `@task`, and the `Task` that it makes of a function."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ R = TypeVar("R")
 
 
 class Task(Generic[P, R]):
-    """A function that can be called here, or enqueued and run by a function on Lambda.
+    """A task: a function that can be called here, or enqueued and run on Lambda.
 
-    Its `definition` says what it is; its `message_options` say how its messages are sent.
+    Its `definition` has its name, function and options. Its `message_options` say how its messages are sent.
     """
 
     message_options = MessageOptions()
@@ -75,14 +75,14 @@ class Task(Generic[P, R]):
         return destination.enqueue(self.definition, self.message_options, kwargs)
 
     def enqueue_many(self, many_kwargs: Iterable[Mapping[str, Any]]) -> Enqueued:
-        """Send one message for each of `many_kwargs`, and return what became of each: its message id, or its error.
+        """Send one message for each of `many_kwargs`, and return the message id or the error of each.
 
-        Everything is sent when this returns; of an iterator no more is taken than can be sent meanwhile. SQS gets the
-        messages in batches; those that it refuses for the moment are sent again.
+        Everything is sent when this returns. No more is taken of an iterator than can be sent meanwhile. SQS gets the
+        messages in batches. Those that it refuses for the moment are sent again.
 
         Raises:
             InvalidSetting: the queue's URL is not set.
-            InvalidTask: what the options say cannot be said of many messages.
+            InvalidTask: the options are impossible for many messages.
 
         """
         from lambda_tasks.enqueue import destination  # noqa: PLC0415
@@ -103,7 +103,7 @@ class Task(Generic[P, R]):
 
         self._check_keywords(args)
         try:
-            from django.db import transaction  # noqa: PLC0415 - only where somebody uses it
+            from django.db import transaction  # noqa: PLC0415 - an optional package
         except ModuleNotFoundError as error:
             remedy = "install it, or use enqueue()"
             raise InvalidTask("there is no Django", source=f"task {self.name}", remedy=remedy) from error
@@ -157,7 +157,7 @@ def task(
     Use it bare, or with the options of `lambda_tasks.definition.options.Options`; times are seconds or a `timedelta`.
 
     Raises:
-        InvalidTask: the options or the parameters are such that it could not be dispatched.
+        InvalidTask: it could not be dispatched with these options or parameters.
 
     """
     if function is None:

@@ -1,1 +1,1 @@
-"""The outcomes of messages, told: log records, hooks, metrics and spans."""
+"""The telemetry of messages: log records, hooks, metrics and spans."""

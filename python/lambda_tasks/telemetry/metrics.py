@@ -1,7 +1,7 @@
 """CloudWatch metrics of an invocation, in embedded metric format: JSON lines on standard output, which Lambda collects.
 
-One line for each task of the invocation, since a line has one value for each dimension; more only where a batch holds
-more than `MAX_VALUES` messages of a task. awslambdaric leaves lines of standard output as they are under both log
+Each task of the invocation has one line, since a line has one value for each dimension. It has more only where a batch
+holds more than `MAX_VALUES` messages of it. awslambdaric leaves lines of standard output as they are under both log
 formats.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
@@ -41,16 +41,16 @@ class Metrics:
         self._clock = clock
 
     def publish(self, reports: Iterable[Report], request_id: str) -> None:
-        """Write what `reports` say to standard output. What goes wrong is logged: no message depends on it."""
+        """Write the metrics of `reports` to standard output. An error is logged: no message depends on it."""
         try:
             for line in self.lines(reports, request_id):
-                sys.stdout.write(line)  # in one piece: what other threads print must not get in between
+                sys.stdout.write(line)  # in one piece: nothing that other threads print may get in between
             sys.stdout.flush()
         except Exception:
             logger.exception("the metrics of the invocation could not be written")
 
     def lines(self, reports: Iterable[Report], request_id: str) -> Iterator[str]:
-        """Return the lines that tell what `reports` say."""
+        """Return the lines with the metrics of `reports`."""
         by_task: dict[str, list[Report]] = {}
         for report in reports:
             by_task.setdefault(report.task or "(unknown)", []).append(report)

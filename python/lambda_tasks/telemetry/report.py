@@ -1,4 +1,4 @@
-"""The report of each message, told to whoever listens: one log record each, and the functions that were hooked in.
+"""The report of each message, as one log record and as an argument of the hooks.
 
 The log record has the keys that dashboards and alarms filter by. Lambda's text format shows no keys, so the record's
 text says the same in words.
@@ -67,12 +67,12 @@ def report_of(record: Record, result: Result, context: Context, *, started_at: f
 
 
 def is_awaited(level: int) -> bool:
-    """Tell whether anybody wants the report of a message whose outcome is logged at `level`."""
+    """Tell whether a hook or a log handler takes the report of a message whose outcome is logged at `level`."""
     return bool(_outcome_hooks) or _is_logged(level)
 
 
 def start_is_awaited() -> bool:
-    """Tell whether anybody wants to know that a task is about to run."""
+    """Tell whether a hook or a log handler takes the start of a task."""
     return bool(_start_hooks) or _is_logged(logging.DEBUG)
 
 
@@ -130,8 +130,8 @@ OutcomeHook = TypeVar("OutcomeHook", bound="Callable[[Report], object]")
 def on_start(function: StartHook) -> StartHook:
     """Have `function` called with the `Context` of each message whose task is about to run. Returns it: a decorator.
 
-    It is called where the task runs: in that thread, with `lambda_tasks.context` set, outside of the task's timeouts.
-    What it raises is logged, and changes nothing.
+    It is called in the task's thread, with `lambda_tasks.context` set, outside of the task's timeouts. An error of its
+    own is logged, and changes nothing.
 
     Raises:
         InvalidHook: it is no ordinary function.
@@ -143,8 +143,8 @@ def on_start(function: StartHook) -> StartHook:
 def on_outcome(function: OutcomeHook) -> OutcomeHook:
     """Have `function` called with the `Report` of each message. Returns it: a decorator.
 
-    It is called with `lambda_tasks.context` set, outside of the task's timeouts. What it raises is logged, and changes
-    nothing.
+    It is called with `lambda_tasks.context` set, outside of the task's timeouts. An error of its own is logged, and
+    changes nothing.
 
     Raises:
         InvalidHook: it is no ordinary function.

@@ -1,9 +1,9 @@
 """An OpenTelemetry span for each task that runs, where the process has OpenTelemetry set up.
 
 Its API is not imported here, since that costs every cold start milliseconds
-(``python -X importtime -c "import opentelemetry.trace"``): unless somebody else has imported it (an instrumentation, or
-the code that sets up the SDK) there is no SDK, and a span would go nowhere. The one exception is an SDK that the API
-sets up by itself, which is asked for by ``OTEL_PYTHON_TRACER_PROVIDER``.
+(``python -X importtime -c "import opentelemetry.trace"``). Unless an instrumentation, or the code that sets up the SDK, has
+imported it, there is no SDK, and a span would go nowhere. The one exception is an SDK that the API sets up by itself, as
+``OTEL_PYTHON_TRACER_PROVIDER`` asks for.
 
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
@@ -44,9 +44,9 @@ def process_span(context: Context, queue: str = "") -> ProcessSpan:
 
 
 class ProcessSpan:
-    """The span, from entering to leaving, as the current one; no span at all where OpenTelemetry is not in use.
+    """A span that is the current one from entering to leaving, where OpenTelemetry is in use.
 
-    Nothing that OpenTelemetry raises gets out: no message depends on it.
+    No error of OpenTelemetry gets out: no message depends on it.
     """
 
     def __init__(self, trace: Any, context: Context, queue: str) -> None:  # noqa: ANN401 - the module, if there is one
