@@ -11,6 +11,7 @@ import msgspec
 
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state.protocol import (
+    LETTER_SECONDS,
     AlreadyEnded,
     AlreadySucceeded,
     Busy,
@@ -55,6 +56,7 @@ class MemoryState:
         self._records: dict[str, StoredRecord] = {}
         self._expiries: dict[str, float] = {}
         self._final: dict[str, bool] = {}  # messages that never run again, and whether their letters were sent
+        self._letters: dict[str, float] = {}
         self._holders: dict[str, tuple[str, float]] = {}
         self._turns: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
@@ -73,6 +75,11 @@ class MemoryState:
                     if record.status is Status.SUCCEEDED:
                         return AlreadySucceeded(record.finished_at or now)
                     if attempt.message_id in self._final:
+                        letter_until = self._letters.get(attempt.message_id, 0.0)
+                        if not self._final[attempt.message_id] and record.status is not Status.SKIPPED:
+                            if letter_until > now:
+                                return Busy(letter_until)
+                            self._letters[attempt.message_id] = now + LETTER_SECONDS
                         return AlreadyEnded(
                             record.status,
                             record.finished_at or now,
@@ -89,21 +96,32 @@ class MemoryState:
             self._keep(record, now, until)
             return Started(record.attempts, record.first_failed_at)
 
-    def finish(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:  # noqa: ARG002
+    def finish(
+        self,
+        attempt: Attempt,
+        ending: Ending,
+        *,
+        has_run: bool = True,
+        sends_letter: bool = False,
+        deadline: float,  # noqa: ARG002
+    ) -> None:
         """See `State.finish`."""
         with self._lock:
             if self._end(attempt, ending, has_run=has_run):
                 self._final[attempt.message_id] = False
+                if sends_letter:
+                    self._letters[attempt.message_id] = self._clock() + LETTER_SECONDS
 
     def release(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:  # noqa: ARG002
         """See `State.release`."""
         with self._lock:
             self._end(attempt, ending, has_run=has_run)
 
-    def letter_sent(self, attempt: Attempt, *, deadline: float) -> None:  # noqa: ARG002
-        """See `State.letter_sent`."""
+    def letter(self, attempt: Attempt, *, was_sent: bool, deadline: float) -> None:  # noqa: ARG002
+        """See `State.letter`."""
         with self._lock:
-            if attempt.message_id in self._final:
+            self._letters.pop(attempt.message_id, None)
+            if was_sent and attempt.message_id in self._final:
                 self._final[attempt.message_id] = True
 
     def acquire(self, lease: SingletonLease, *, deadline: float) -> Busy | None:  # noqa: ARG002

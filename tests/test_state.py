@@ -15,7 +15,16 @@ import stores
 from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import LeaseLost
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
+from lambda_tasks.state.protocol import (
+    LETTER_SECONDS,
+    AlreadyEnded,
+    AlreadySucceeded,
+    Attempt,
+    Busy,
+    SingletonLease,
+    Started,
+    State,
+)
 from lambda_tasks.state.record import (
     MAX_ERROR_MESSAGE_BYTES,
     MAX_RESULT_BYTES,
@@ -119,9 +128,26 @@ def test_a_message_that_ended_for_good_never_runs_again(state: State, clock: Clo
     ended = AlreadyEnded(status, clock.now, error_type="ValueError", error_message="no")
     assert state.start(again(first), deadline=soon()) == ended
     assert "no" not in repr(ended).split(", ")
-    state.letter_sent(first, deadline=soon())
+    state.letter(first, was_sent=True, deadline=soon())
     clock.advance(13 * DAY)
     assert state.start(again(first), deadline=soon()) == msgspec.structs.replace(ended, has_letter=True)
+
+
+def test_one_attempt_at_a_time_sends_the_letter(state: State, clock: Clock) -> None:
+    """While a letter is sent, a duplicate waits; where that fails, or its sender dies, the next one sends it."""
+    first = attempt()
+    state.start(first, deadline=soon())
+    state.finish(first, Ending(Status.FAILED), sends_letter=True, deadline=soon())
+    assert state.start(again(first), deadline=soon()) == Busy(clock.now + LETTER_SECONDS)
+    state.letter(first, was_sent=False, deadline=soon())
+    assert state.start(again(first), deadline=soon()) == AlreadyEnded(Status.FAILED, clock.now)
+    assert isinstance(state.start(again(first), deadline=soon()), Busy)
+    clock.advance(LETTER_SECONDS)
+    assert isinstance(state.start(again(first), deadline=soon()), AlreadyEnded)
+    state.letter(first, was_sent=True, deadline=soon())
+    assert state.start(again(first), deadline=soon()) == AlreadyEnded(
+        Status.FAILED, clock.now - LETTER_SECONDS, has_letter=True
+    )
 
 
 def test_a_message_that_was_sent_after_it_ended_is_another_one(state: State, clock: Clock) -> None:

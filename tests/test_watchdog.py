@@ -149,11 +149,11 @@ class _SlowToFinish(MemoryState):
         self.answered = threading.Event()
         self._is_first = True
 
-    def finish(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
+    def finish(self, attempt: Attempt, ending: Ending, **options: Any) -> None:
         is_first, self._is_first = self._is_first, False
         if is_first:
             assert self.answered.wait(20)
-        super().finish(attempt, ending, has_run=has_run, deadline=deadline)
+        super().finish(attempt, ending, **options)
 
     def peek(self, record: Record) -> StoredRecord | None:
         return self.record(record["messageId"], deadline=math.inf)

@@ -215,26 +215,42 @@ class Call:
         result = job.result
         self._is_blocked |= result is not None and not result.outcome.deletes_message and not result.outcome.is_dead
 
-    def _has_time(self) -> bool:
+    def _has_time(self, after_seconds: float = 0.0) -> bool:
         clock = self._invocation.time
-        left = clock.tasks_end_at - time.monotonic()
+        left = clock.tasks_end_at - time.monotonic() - after_seconds
         return left == math.inf or timeouts.may_start(self._definition.options, left, clock.fresh_seconds)
 
     def _without_lease(self, job: Job) -> Result | None:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
 
-        clock, patience, now = self._invocation.time, self._invocation.leases, time.monotonic()
-        assert self._worker.state is not None  # noqa: S101 - for mypy
+        patience = self._invocation.leases
         if patience.is_over:
             return _without_state(job, patience.last)
-        seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
         try:
-            result = leases.take(job, self._worker.state, lease_seconds=seconds, deadline=clock.settle_deadline(now))
+            result = self._take_lease(job)
+            due_seconds = result.visible_after_seconds if result is not None and job.is_elsewhere else None
+            if due_seconds is not None and self._is_worth_waiting(job, due_seconds, leases.SOON_SECONDS):
+                time.sleep(due_seconds)
+                result = self._take_lease(job)
         except LambdaTasksError as error:
             patience.failed(error)
             return _without_state(job, error)
         patience.succeeded()
         return result
+
+    def _is_worth_waiting(self, job: Job, due_seconds: float, soon_seconds: float) -> bool:
+        """Tell whether to wait for a lease, which a crash may have left: a little always, and on the last delivery."""
+        if not self._has_time(due_seconds):
+            return False
+        return due_seconds <= soon_seconds or self._invocation.settlement.deliveries_left(job) == 0
+
+    def _take_lease(self, job: Job) -> Result | None:
+        from lambda_tasks.dispatch import leases  # noqa: PLC0415
+
+        assert self._worker.state is not None  # noqa: S101 - for mypy
+        clock, now = self._invocation.time, time.monotonic()
+        seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
+        return leases.take(job, self._worker.state, lease_seconds=seconds, deadline=clock.settle_deadline(now))
 
     def _take_singleton(self) -> None:
         """Take the singleton's lease, once for all messages of the call, or leave a result with them."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch.job import HeldLeases
 from lambda_tasks.errors import EndedEarlier, LambdaTasksError, LeaseLost
-from lambda_tasks.messages.outcome import BUSY, Outcome, Result
+from lambda_tasks.messages.outcome import BUSY, ELSEWHERE, Outcome, Result
 from lambda_tasks.messages.sqs_event import first_received_at, sent_at_ms
 from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, SingletonLease
 from lambda_tasks.state.record import Ending, Status
@@ -25,6 +25,8 @@ logger = logging.getLogger("lambda_tasks")
 
 # For the clocks of two execution environments, and what is left to do after the function was killed.
 _LEASE_MARGIN_SECONDS = 1.0
+# A lease that is due so soon is waited for. That of a crash is, where the visibility timeout is as long as the function's.
+SOON_SECONDS = 2.5
 # Of a name that anybody may have sent: it is part of a key, which has at most 2,048 bytes in DynamoDB.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 _LONGEST_TASK_NAME = 512
@@ -55,7 +57,9 @@ def take(job: Job, state: State, *, lease_seconds: float, deadline: float) -> Re
     if isinstance(started, Busy):
         # Another delivery runs it, or ran it and died: its outcome is not for this one to decide.
         job.is_elsewhere = True
-        return Result(Outcome.DEFERRED, name, visible_after_seconds=max(1.0, started.until - time.time()))
+        due_seconds = started.until - time.time()
+        return Result(Outcome.DEFERRED, name, visible_after_seconds=max(0.1, due_seconds), reason=ELSEWHERE)
+    job.is_elsewhere = False
     job.leases = HeldLeases(attempt, started, held_since=asked_at)
     job.attempts = started.attempts
     job.known_context = None  # it may have been made before the attempts were counted
@@ -93,7 +97,7 @@ def take_singleton(job: Job, state: State, *, deadline: float) -> Result | None:
     return Result(Outcome.DEFERRED, definition.name, visible_after_seconds=turn_seconds, reason=BUSY)
 
 
-def give_back(job: Job, result: Result, state: State, *, is_final: bool, deadline: float) -> bool:
+def give_back(job: Job, result: Result, state: State, *, is_final: bool, sends_letter: bool, deadline: float) -> bool:
     """Write the outcome and give the leases back; tell whether the outcome was written.
 
     Raises:
@@ -106,7 +110,7 @@ def give_back(job: Job, result: Result, state: State, *, is_final: bool, deadlin
     ending = Ending.of(Status(result.outcome.value), value=result.value, error=result.error)
     try:
         if is_final:
-            state.finish(held.attempt, ending, has_run=job.has_run, deadline=deadline)
+            state.finish(held.attempt, ending, has_run=job.has_run, sends_letter=sends_letter, deadline=deadline)
         else:
             state.release(held.attempt, ending, has_run=job.has_run, deadline=deadline)
     except LeaseLost:
@@ -119,12 +123,12 @@ def give_back(job: Job, result: Result, state: State, *, is_final: bool, deadlin
     return True
 
 
-def note_letter(job: Job, attempt: Attempt, state: State, deadline: float) -> None:
-    """Note that the message's dead letter was sent, so that a duplicate does not send another one."""
+def note_letter(job: Job, attempt: Attempt, state: State, *, was_sent: bool, deadline: float) -> None:
+    """Note whether the message's dead letter was sent, so that a duplicate sends it if it has to, and not again."""
     try:
-        state.letter_sent(attempt, deadline=deadline)
+        state.letter(attempt, was_sent=was_sent, deadline=deadline)
     except LambdaTasksError as error:
-        _warn(job, "a duplicate of the message would send its dead letter again", error)
+        _warn(job, "it was not recorded whether the dead letter was sent", error)
 
 
 def _ended_earlier(job: Job, ended: AlreadyEnded, attempt: Attempt) -> Result:

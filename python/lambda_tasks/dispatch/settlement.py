@@ -89,7 +89,7 @@ class Settlement:
         """
         if result.outcome.is_dead or job.is_elsewhere:
             return result
-        left = self._deliveries_left(job)
+        left = self.deliveries_left(job)
         if left is not None and left <= 0:
             return self._exhausted(job, result)
         if result.outcome is not Outcome.DEFERRED:
@@ -100,13 +100,13 @@ class Settlement:
         if result.reason == NO_STATE:
             return _visible_after(result, retry.outage_seconds(deliveries, left, jitter))
         if job.busy_seconds:
-            seconds = result.visible_after_seconds
-            if seconds is None and job.definition is not None:
-                seconds = retry.deferral_seconds(job.definition.options.retry_delay, deliveries, jitter)
-            return _visible_after(result, max(seconds or 0.0, job.busy_seconds if left == 1 else 0.0))
+            delay = 0.0 if job.definition is None else job.definition.options.retry_delay
+            turn = result.visible_after_seconds or 0.0
+            until = job.busy_seconds if left == 1 else 0.0
+            return _visible_after(result, max(turn, until, retry.deferral_seconds(delay, deliveries, jitter)))
         return result
 
-    def _deliveries_left(self, job: Job) -> int | None:
+    def deliveries_left(self, job: Job) -> int | None:
         """Return how often the message will be delivered again, or None where its queue allows any number."""
         try:
             deadline = self._time.settle_deadline(time.monotonic())
@@ -138,7 +138,7 @@ class Settlement:
         attempt = job.leases.attempt if job.leases is not None else job.ended_earlier
         first_failed_at = job.leases.started.first_failed_at if job.leases is not None else None
         try:
-            recorded = job.leases is None or self._record(job, result)
+            recorded = job.leases is None or self._record(job, result, is_held_back=is_held_back)
         except LeaseLost as error:
             logger.warning("the outcome does not count (message %s): %s", job.message_id, error)
             if result.outcome.deletes_message:
@@ -147,21 +147,34 @@ class Settlement:
         if result.outcome.deletes_message:
             job.is_done_with = not is_held_back
         elif result.outcome.is_dead and recorded and not is_held_back:
-            job.is_done_with = job.has_letter or self._send_dead_letter(job, result, first_failed_at, attempt)
+            job.is_done_with = job.has_letter or self._send_dead_letter(job, result, first_failed_at)
+            if attempt is not None and not job.has_letter and job.receipt_handle is not None:
+                self._note_letter(job, attempt)
         return result
 
-    def _record(self, job: Job, result: Result) -> bool:
+    def _record(self, job: Job, result: Result, *, is_held_back: bool) -> bool:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
 
         assert self._worker.state is not None  # noqa: S101 - for mypy: there is a lease
         # Whoever invoked the function with one message reads the error, and may invoke it again.
-        is_final = result.outcome.deletes_message or (result.outcome.is_dead and job.receipt_handle is not None)
-        deadline = self._time.settle_deadline(time.monotonic())
-        return leases.give_back(job, result, self._worker.state, is_final=is_final, deadline=deadline)
+        is_letter = result.outcome.is_dead and job.receipt_handle is not None
+        return leases.give_back(
+            job,
+            result,
+            self._worker.state,
+            is_final=result.outcome.deletes_message or is_letter,
+            sends_letter=is_letter and not is_held_back,
+            deadline=self._time.settle_deadline(time.monotonic()),
+        )
 
-    def _send_dead_letter(
-        self, job: Job, result: Result, first_failed_at: float | None, attempt: Attempt | None
-    ) -> bool:
+    def _note_letter(self, job: Job, attempt: Attempt) -> None:
+        from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
+
+        assert self._worker.state is not None  # noqa: S101 - for mypy: there was a lease
+        deadline = self._time.settle_deadline(time.monotonic())
+        leases.note_letter(job, attempt, self._worker.state, was_sent=job.is_done_with, deadline=deadline)
+
+    def _send_dead_letter(self, job: Job, result: Result, first_failed_at: float | None) -> bool:
         """Send a message that failed to its dead-letter queue, where one is known; tell whether it is there now."""
         if job.receipt_handle is None or not isinstance(job.record.get("body"), str):
             return False  # whoever invoked the function reads the error
@@ -193,10 +206,6 @@ class Settlement:
             )
             return False
         self._letters.succeeded()
-        if self._worker.state is not None and attempt is not None:
-            from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
-
-            leases.note_letter(job, attempt, self._worker.state, self._time.settle_deadline(time.monotonic()))
         return True
 
     def _schedule(self, job: Job, result: Result) -> None:

@@ -25,6 +25,7 @@ class Outcome(enum.Enum):
 
 
 # Why a message was deferred.
+ELSEWHERE = "another delivery of it was under way"
 BUSY = "the singleton was busy"
 NO_STATE = "the table did not answer"
 NO_TIME = "there was not enough time left"

@@ -19,6 +19,7 @@ from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state import table
 from lambda_tasks.state.protocol import (
+    LETTER_SECONDS,
     AlreadyEnded,
     AlreadySucceeded,
     Busy,
@@ -88,7 +89,7 @@ class DynamoDbState:
             },
             defaults={"first_received_at": received},
             increments={"attempts": 1},
-            removals=["final", "letter_sent_at"],
+            removals=["final", "letter_sent_at", "letter_until"],
             operands={"now": now, "succeeded": Status.SUCCEEDED.value, "sent_at": attempt.sent_at or 0},
             deadline=deadline,
         )
@@ -98,29 +99,57 @@ class DynamoDbState:
         if table.text(item, "status") == Status.SUCCEEDED.value:
             return AlreadySucceeded(table.number(item, "finished_at") or now)
         if table.number(item, "final"):
-            return AlreadyEnded(
-                Status(table.text(item, "status")),
-                table.number(item, "finished_at") or now,
-                table.number(item, "letter_sent_at") is not None,
-                table.text(item, "error_type"),
-                table.text(item, "error_message"),
-            )
+            return self._ended(attempt, item, now, deadline)
         return Busy(now if lease_until is None else lease_until)
 
-    def finish(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
+    def _ended(self, attempt: Attempt, item: Item, now: float, deadline: float) -> AlreadyEnded | Busy:
+        """Return how a message ended. Where its letter is to be sent, only one attempt at a time is told so."""
+        status, has_letter = Status(table.text(item, "status")), table.number(item, "letter_sent_at") is not None
+        if status is not Status.SKIPPED and not has_letter:
+            written, item = self._update(
+                table.message_key(attempt.message_id),
+                condition="attribute_not_exists(#letter_until) OR #letter_until <= :now",
+                values={"letter_until": now + LETTER_SECONDS},
+                operands={"now": now},
+                deadline=deadline,
+            )
+            if not written:
+                return Busy(table.number(item, "letter_until") or now)
+            has_letter = table.number(item, "letter_sent_at") is not None
+        return AlreadyEnded(
+            status,
+            table.number(item, "finished_at") or now,
+            has_letter,
+            table.text(item, "error_type"),
+            table.text(item, "error_message"),
+        )
+
+    def finish(
+        self,
+        attempt: Attempt,
+        ending: Ending,
+        *,
+        has_run: bool = True,
+        sends_letter: bool = False,
+        deadline: float,
+    ) -> None:
         """See `State.finish`."""
-        self._end(attempt, ending, {"final": 1}, has_run=has_run, deadline=deadline)
+        values: dict[str, str | float] = {"final": 1}
+        if sends_letter:
+            values["letter_until"] = self._clock() + LETTER_SECONDS
+        self._end(attempt, ending, values, has_run=has_run, deadline=deadline)
 
     def release(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
         """See `State.release`."""
         self._end(attempt, ending, {}, has_run=has_run, deadline=deadline)
 
-    def letter_sent(self, attempt: Attempt, *, deadline: float) -> None:
-        """See `State.letter_sent`."""
+    def letter(self, attempt: Attempt, *, was_sent: bool, deadline: float) -> None:
+        """See `State.letter`."""
         self._update(
             table.message_key(attempt.message_id),
             condition="attribute_exists(#final)",
-            values={"letter_sent_at": self._clock()},
+            values={"letter_sent_at": self._clock()} if was_sent else {},
+            removals=["letter_until"],
             operands={},
             deadline=deadline,
         )
@@ -249,15 +278,14 @@ class DynamoDbState:
             "ADD": [f"#{name} :{name}" for name in increments],
         }
         expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+        given = {**operands, **values, **defaults, **increments}
+        operands_of_all = {f":{name}": table.encode(value) for name, value in given.items()}
         request = {
             "Key": {table.KEY: table.encode(key)},
             "ConditionExpression": condition,
             "UpdateExpression": expression,
             "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", condition + expression)},
-            "ExpressionAttributeValues": {
-                f":{name}": table.encode(value)
-                for name, value in {**operands, **values, **defaults, **increments}.items()
-            },
+            **({"ExpressionAttributeValues": operands_of_all} if operands_of_all else {}),
             "ReturnValues": "ALL_NEW",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }

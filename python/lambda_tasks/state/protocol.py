@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lambda_tasks.state.record import Ending, Status, StoredRecord
 
 
+LETTER_SECONDS = 15.0  # for sending a dead letter, while nobody else does
+
+
 def new_owner() -> str:
     """Return a token that no other attempt has: of 128 random bits."""
     return os.urandom(16).hex()
@@ -88,7 +91,8 @@ class AlreadySucceeded(msgspec.Struct, frozen=True):
 class AlreadyEnded(msgspec.Struct, frozen=True):
     """An earlier attempt failed, was rejected or skipped for good, at `finished_at`: there is nothing left to run.
 
-    `has_letter` tells that its dead letter was sent. ``repr`` does not show the error's text.
+    `has_letter` tells that its dead letter was sent; else whoever gets this answer is the one to send it. ``repr`` does
+    not show the error's text.
     """
 
     status: Status
@@ -119,10 +123,19 @@ class State(Protocol):
         """
         ...
 
-    def finish(self, attempt: Attempt, ending: Ending, *, has_run: bool = True, deadline: float) -> None:
+    def finish(
+        self,
+        attempt: Attempt,
+        ending: Ending,
+        *,
+        has_run: bool = True,
+        sends_letter: bool = False,
+        deadline: float,
+    ) -> None:
         """Write the final outcome and give the lease back. The message never runs again.
 
-        An attempt whose task was not called (`has_run`) does not count as one.
+        An attempt whose task was not called (`has_run`) does not count as one. One that `sends_letter` keeps others
+        from doing so for `LETTER_SECONDS`, or until it calls `letter`.
 
         Raises:
             LeaseLost: the lease is no longer this attempt's. Nothing was written.
@@ -141,8 +154,8 @@ class State(Protocol):
         """
         ...
 
-    def letter_sent(self, attempt: Attempt, *, deadline: float) -> None:
-        """Note that the message of an attempt that ended lies in the dead-letter queue.
+    def letter(self, attempt: Attempt, *, was_sent: bool, deadline: float) -> None:
+        """Note whether the message of an attempt that ended lies in the dead-letter queue now.
 
         Raises:
             StateUnavailable: the store did not answer. It may have been noted.

@@ -4,7 +4,8 @@ One table, on demand, with the partition key ``id`` (a string) and no sort key. 
 
 - of a message, ``message#<message id>``: its lease (``lease_owner``, ``lease_until``) and its record (``status``,
   ``task``, ``attempts``, ``first_received_at``, ``started_at``, ``finished_at``, ``first_failed_at``, ``result``,
-  ``error_type``, ``error_message``, ``traceback``; ``final`` where it never runs again, ``letter_sent_at``);
+  ``error_type``, ``error_message``, ``traceback``; ``final`` where it never runs again, ``letter_sent_at``,
+  ``letter_until``);
 - of a singleton, ``singleton#<hash>``: a lease, with the ``message_id`` that took it last and when (``taken_at``), the
   ``seconds`` that its task took, and the turn of the next message that waits (``next_at``).
 
