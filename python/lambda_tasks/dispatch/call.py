@@ -229,20 +229,14 @@ class Call:
         try:
             result = self._take_lease(job)
             due_seconds = result.visible_after_seconds if result is not None and job.is_elsewhere else None
-            if due_seconds is not None and self._is_worth_waiting(job, due_seconds, leases.SOON_SECONDS):
-                time.sleep(due_seconds)
+            if due_seconds is not None and due_seconds <= leases.SOON_SECONDS and self._has_time(due_seconds):
+                time.sleep(due_seconds)  # a crash left it: to wait a little costs no delivery
                 result = self._take_lease(job)
         except LambdaTasksError as error:
             patience.failed(error)
             return _without_state(job, error)
         patience.succeeded()
         return result
-
-    def _is_worth_waiting(self, job: Job, due_seconds: float, soon_seconds: float) -> bool:
-        """Tell whether to wait for a lease, which a crash may have left: a little always, and on the last delivery."""
-        if not self._has_time(due_seconds):
-            return False
-        return due_seconds <= soon_seconds or self._invocation.settlement.deliveries_left(job) == 0
 
     def _take_lease(self, job: Job) -> Result | None:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415

@@ -25,7 +25,7 @@ logger = logging.getLogger("lambda_tasks")
 
 # For the clocks of two execution environments, and what is left to do after the function was killed.
 _LEASE_MARGIN_SECONDS = 1.0
-# A lease that is due so soon is waited for. That of a crash is, where the visibility timeout is as long as the function's.
+# A lease that is due so soon is waited for: a crash leaves one, where the visibility timeout is as short as it may be.
 SOON_SECONDS = 2.5
 # Of a name that anybody may have sent: it is part of a key, which has at most 2,048 bytes in DynamoDB.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
