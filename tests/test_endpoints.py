@@ -114,6 +114,13 @@ def test_an_endpoint_that_does_not_exist_is_an_error(service: str, partition: st
     assert str(caught.value) == f"{problem} (variable {variable}): remove the variable"
 
 
+@pytest.mark.parametrize("region", ["", "a..b", "eu-west-1.", "x" * 64, "eu west", "é", "٣", "a/b", "a:1", "日"])
+def test_a_region_that_no_host_can_have_is_an_error(region: str) -> None:
+    """A region that could not be looked up is named before anything is sent."""
+    with pytest.raises(InvalidSetting, match=r"is no region: correct AWS_REGION, or the region of the ARN"):
+        endpoints.resolve("ssm", region, "aws", {})
+
+
 @pytest.mark.parametrize(
     ("text", "is_true"), [("true", True), ("True", True), ("TRUE", True), ("1", False), ("yes", False), ("", False)]
 )

@@ -7,7 +7,7 @@ Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.htm
 
 from __future__ import annotations
 
-from lambda_tasks.aws.url import Url
+from lambda_tasks.aws.url import MAX_LABEL, Url
 from lambda_tasks.errors import InvalidSetting
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
@@ -44,7 +44,8 @@ def resolve(service: str, region: str, partition: str, environ: Mapping[str, str
     ``AWS_ENDPOINT_URL`` and its forms come first, then ``AWS_USE_FIPS_ENDPOINT`` and ``AWS_USE_DUALSTACK_ENDPOINT``.
 
     Raises:
-        InvalidSetting: an override is not a URL, or the partition has no endpoint of the kind that is asked for.
+        InvalidSetting: an override is not a URL, no host can have the region in its name, or the partition has no
+            endpoint of the kind that is asked for.
 
     """
     override = override_variable(service, environ)
@@ -53,6 +54,9 @@ def resolve(service: str, region: str, partition: str, environ: Mapping[str, str
             return Url.parse(environ[override])
         except ValueError as error:
             raise InvalidSetting("the endpoint is not usable", variable=override, remedy=str(error)) from None
+    if not (region.isascii() and region.replace("-", "").isalnum() and len(region) <= MAX_LABEL):
+        remedy = "correct AWS_REGION, or the region of the ARN"
+        raise InvalidSetting(f"{region!a} is no region", remedy=remedy)
     fips = _is_true(environ, _FIPS)
     dual_stack = _is_true(environ, _DUAL_STACK)
     if dual_stack and partition not in _DUAL_STACK_SUFFIXES:

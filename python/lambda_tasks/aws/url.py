@@ -5,7 +5,7 @@ from __future__ import annotations
 from lambda_tasks.value import Value
 
 _MAX_DIGITS = 16
-_MAX_HOST, _MAX_LABEL, _MAX_PORT = 253, 63, 65535  # of a name: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
+_MAX_HOST, MAX_LABEL, _MAX_PORT = 253, 63, 65535  # of a name: https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 
 
 class Url(Value):
@@ -85,7 +85,7 @@ def _is_name(host: str) -> bool:
         host.isascii()
         and host.isprintable()
         and len(host) <= _MAX_HOST
-        and all(0 < len(label) <= _MAX_LABEL for label in labels)
+        and all(0 < len(label) <= MAX_LABEL for label in labels)
         and not any(character in host for character in " :[]")
     )
 
