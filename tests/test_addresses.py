@@ -144,9 +144,12 @@ def test_a_name_that_is_not_known_is_an_error(error: Exception) -> None:
     assert not isinstance(caught.value, TimeoutError)
 
 
-def test_a_family_that_is_not_there_is_passed_over(good: int) -> None:
-    """An address of a family that this machine does not have makes room for the next one."""
-    strange: list[Found] = [(socket.AF_APPLETALK, socket.SOCK_STREAM, 99, "", ("", 1))]
+def test_an_address_that_cannot_be_used_is_passed_over(good: int) -> None:
+    """An address that this machine refuses by itself, or has no family for, makes room for the next one."""
+    strange: list[Found] = [
+        (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("255.255.255.255", 1)),
+        (socket.AF_APPLETALK, socket.SOCK_STREAM, 99, "", ("", 1)),
+    ]
     assert peer(Addresses(lambda *_: strange + found(good)), 20) == good
     with pytest.raises(OSError, match=r"."):
         peer(Addresses(lambda *_: strange), 20)

@@ -140,8 +140,10 @@ class Client:
             return response
 
     def _forget_idle(self, url: Url) -> None:
-        for connection in self._idle.pop(url.origin, ()):
-            connection.close()
+        idle = self._idle.get(url.origin, [])
+        while idle:
+            with contextlib.suppress(IndexError):  # another thread took the last one
+                idle.pop().close()
 
     def close(self) -> None:
         """Close the kept connections, and keep none from now on."""
