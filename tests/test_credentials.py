@@ -155,15 +155,32 @@ def test_one_thread_asks_and_all_have_the_answer() -> None:
 
 def test_a_failure_is_shared_and_who_has_more_time_goes_on() -> None:
     """Who waits has the same failure, or asks by itself where its own deadline is later."""
-    stop = threading.Event()
-    with serve(hang(stop), hang(stop), GOOD) as server, ThreadPoolExecutor(3) as threads:
-        chain = container(server.url)
-        short = [threads.submit(chain.before, within(0.5)) for _ in range(2)]
+    recovered, stop = threading.Event(), threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        (GOOD if recovered.is_set() else hang(stop))(connection)
+
+    with serve(script) as server, ThreadPoolExecutor(3) as threads:
+        chain, deadline = container(server.url), within(0.5)
+        short = [threads.submit(chain.before, deadline) for _ in range(2)]
+        longer = threads.submit(chain.before, within(20))
         for one in short:
             with pytest.raises(CredentialsNotFound, match=r"no answer while|no time left while"):
                 one.result()
-        assert chain.before(within(20)).access_key_id == "id"
+        recovered.set()
         stop.set()
+        assert longer.result().access_key_id == "id"
+
+
+def test_a_search_that_nobody_ends_does_not_last() -> None:
+    """A search whose thread is gone, as after a fork, is begun anew once its time is over."""
+    with serve(GOOD) as server:
+        chain = container(server.url)
+        chain._search = credentials._Search(within(0.1))
+        with pytest.raises(CredentialsNotFound, match="no time left while waiting for AWS credentials"):
+            chain.before(within(0.1))
+        chain._search = credentials._Search(within(-2))
+        assert chain().access_key_id == "id"
 
 
 def test_credentials_that_are_still_valid_outlive_a_failed_renewal() -> None:

@@ -85,7 +85,10 @@ class _Lookup:
         self._found: list[Any] = []
         self._error: Exception | None = None
         self._done = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, daemon=True).start()
+        except RuntimeError:  # there are as many threads as the system allows
+            self._run()
 
     @property
     def is_done(self) -> bool:

@@ -68,7 +68,7 @@ class CredentialChain:
             with self._lock:
                 if self._container and not (self._renew_at and self._wall_clock() > self._renew_at):
                     return self._container
-                search = self._search
+                search = None if self._search is None or self._search.is_abandoned else self._search
                 if search is None:  # one thread asks, the others wait for its answer
                     own = self._search = _Search(deadline)
             if search is None:
@@ -89,7 +89,7 @@ class CredentialChain:
             raise
         finally:
             with self._lock:
-                self._search = None
+                self._search = None if self._search is search else self._search
             search.done.set()
         return search.credentials
 
@@ -122,6 +122,11 @@ class _Search:
         self.done = threading.Event()
         self.credentials: Credentials | None = None
         self.error: CredentialsNotFound | None = None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody searches any more: after a fork, or where a signal ended the thread that was to begin."""
+        return time.monotonic() > self.deadline + 1
 
 
 def from_environ(environ: Mapping[str, str]) -> Credentials | None:
@@ -253,21 +258,18 @@ def _authorization(environ: Mapping[str, str]) -> str:
 
 
 def _from_answer(body: bytes) -> Credentials | None:
+    import calendar  # noqa: PLC0415 - most functions have their credentials in the environment
+
     try:
         answer = json.loads(body)
         parts = (answer["AccessKeyId"], answer["SecretAccessKey"], answer.get("Token") or "")
-        expires_at = answer.get("Expiration")
         if not (all(isinstance(part, str) for part in parts) and parts[0] and parts[1]):
             return None
-        return Credentials(parts[0], parts[1], parts[2] or None, expires_at and _epoch(expires_at))
+        expires_at = answer.get("Expiration")
+        epoch = calendar.timegm(time.strptime(expires_at[:19], "%Y-%m-%dT%H:%M:%S")) if expires_at else None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _epoch(timestamp: str) -> float:
-    import calendar  # noqa: PLC0415 - most functions have their credentials in the environment
-
-    return calendar.timegm(time.strptime(timestamp[:19], "%Y-%m-%dT%H:%M:%S"))
+    return Credentials(parts[0], parts[1], parts[2] or None, epoch)
 
 
 def _import_boto3() -> Any:  # noqa: ANN401 - boto3 ships no types

@@ -17,7 +17,7 @@ from lambda_tasks.value import Value
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Protocol
 
     from lambda_tasks.aws.url import Url
@@ -48,15 +48,9 @@ class HttpError(Exception):
 class DeadlineExceeded(HttpError):
     """The deadline passed before the answer was complete."""
 
-    def __init__(self, doing: str) -> None:
-        super().__init__(f"no time left while {doing}", retryable=False)
-
 
 class NoAnswer(HttpError):
     """Nothing came for as long as one try may take; the deadline has not passed."""
-
-    def __init__(self, doing: str) -> None:
-        super().__init__(f"no answer while {doing}")
 
 
 class Response(Value):
@@ -140,10 +134,8 @@ class Client:
             return response
 
     def _forget_idle(self, url: Url) -> None:
-        idle = self._idle.get(url.origin, [])
-        while idle:
-            with contextlib.suppress(IndexError):  # another thread took the last one
-                idle.pop().close()
+        for connection in self._idle_ones(url):
+            connection.close()
 
     def close(self) -> None:
         """Close the kept connections, and keep none from now on."""
@@ -156,14 +148,17 @@ class Client:
     def _take_idle(self, url: Url) -> socket.socket | None:
         if self._process_id != os.getpid():  # a fork must not write into its parent's connections
             self._process_id, self._idle = os.getpid(), {}
-        idle = self._idle.get(url.origin, [])
-        while idle:
-            with contextlib.suppress(IndexError):  # another thread took the last one
-                connection = idle.pop()
-                if _is_quiet(connection):
-                    return connection
-                connection.close()
+        for connection in self._idle_ones(url):
+            if _is_quiet(connection):
+                return connection
+            connection.close()
         return None
+
+    def _idle_ones(self, url: Url) -> Iterator[socket.socket]:
+        idle = self._idle.get(url.origin, [])
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            while idle:
+                yield idle.pop()
 
 
 class _ClosedMeanwhile(HttpError, ConnectionError):
@@ -182,7 +177,9 @@ class _Exchange:
     def explained(self, error: OSError) -> HttpError:
         """Return `error` in our terms."""
         if isinstance(error, TimeoutError):
-            return DeadlineExceeded(self.doing) if self.patience.is_deadline_over else NoAnswer(self.doing)
+            if self.patience.is_deadline_over:
+                return DeadlineExceeded(f"no time left while {self.doing}", retryable=False)
+            return NoAnswer(f"no answer while {self.doing}")
         if type(error).__name__ == "SSLCertVerificationError":  # by name: plain HTTP must not import ssl
             reason = getattr(error, "verify_message", "")
             return HttpError(f"the certificate cannot be trusted while {self.doing}: {reason}", retryable=False)
