@@ -27,6 +27,14 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 INTERPRETERS = installed(os.environ)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the table of guarantees, where it was checked."""
+    for report in terminalreporter.getreports("passed"):
+        if report.nodeid.endswith("::test_the_table_is_published"):
+            terminalreporter.write_sep("=", "what the resolver guarantees")
+            terminalreporter.write(report.capstdout)
+
+
 @pytest.fixture
 def aws() -> Iterator[fake_aws.FakeAws]:
     """Secrets Manager, Parameter Store and the Runtime API's init error, on a free loopback port."""

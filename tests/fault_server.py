@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 Script = Callable[[socket.socket], None]
+RequestScript = Callable[[socket.socket, bytes, bytes], None]
 
 
 @dataclass
@@ -92,25 +93,56 @@ def reset(connection: socket.socket) -> None:
 @contextlib.contextmanager
 def serve(*scripts: Script, tls: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
     """Handle each connection by the next script; the last one serves all that follow."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = FaultServer(listener.getsockname()[1])
     remaining = list(scripts)
 
-    def handle(connection: socket.socket, script: Script) -> None:
+    def handle(server: FaultServer, connection: socket.socket) -> None:
+        script = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+        with tls.wrap_socket(connection, server_side=True) if tls else connection as wrapped:
+            _note(server, wrapped)
+            script(wrapped)
+
+    with _listen(handle) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serve_requests(script: RequestScript, *, tls: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
+    """Handle each request, of which a connection may carry many, by `script`, which is given its head and body."""
+
+    def handle(server: FaultServer, connection: socket.socket) -> None:
+        with tls.wrap_socket(connection, server_side=True) if tls else connection as wrapped:
+            while True:
+                head, body = _note(server, wrapped)
+                if not head:
+                    return
+                script(wrapped, head, body)
+
+    with _listen(handle) as server:
+        yield server
+
+
+def _note(server: FaultServer, connection: socket.socket) -> tuple[bytes, bytes]:
+    head, body = read_message(connection)
+    if head:
+        server.heads.append(head)
+        server.bodies.append(body)
+    return head, body
+
+
+@contextlib.contextmanager
+def _listen(handle: Callable[[FaultServer, socket.socket], None]) -> Iterator[FaultServer]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = FaultServer(listener.getsockname()[1])
+
+    def run(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            wrapped = tls.wrap_socket(connection, server_side=True) if tls else connection
-            with wrapped:
-                head, body = read_message(wrapped)
-                server.heads.append(head)
-                server.bodies.append(body)
-                script(wrapped)
+            handle(server, connection)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                script = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-                threads.append(threading.Thread(target=handle, args=(connection, script), daemon=True))
+                threads.append(threading.Thread(target=run, args=(connection,), daemon=True))
                 threads[-1].start()
 
     threads: list[threading.Thread] = []
@@ -124,3 +156,21 @@ def serve(*scripts: Script, tls: ssl.SSLContext | None = None) -> Iterator[Fault
         acceptor.join()
         for thread in threads:
             thread.join()
+
+
+@contextlib.contextmanager
+def dead_address() -> Iterator[int]:
+    """Give the port of an address on this machine that does not answer a connection: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=0)))
+        for _ in range(4):  # more than the backlog holds: further ones wait
+            waiting = stack.enter_context(contextlib.closing(socket.socket()))
+            waiting.settimeout(0)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def refusing_address() -> int:
+    """Return the port of an address on this machine where nobody listens."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])

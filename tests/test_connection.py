@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority, make_authority
-from fault_server import FaultServer, Script, answer, read_request, respond, serve
+from fault_server import FaultServer, Script, answer, dead_address, read_request, refusing_address, respond, serve
 from lambda_tasks.aws.connection import Connector, Proxy, proxy_for
 from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response
 from lambda_tasks.aws.trust import TrustStore
@@ -149,6 +149,33 @@ def test_requests_go_through_the_proxy(authority: Authority) -> None:
     assert b"Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss") in head
 
 
+@pytest.mark.parametrize("host", ["[::1]", "[fd00:ec2::23]", "ssm.eu-west-1.amazonaws.com"])
+def test_a_tunnel_is_asked_for_by_host_and_port(authority: Authority, host: str) -> None:
+    """The proxy is told an IPv6 address in brackets."""
+    with serve(respond(b"HTTP/1.1 407 No\r\n\r\n")) as proxy:
+        environ = {"HTTPS_PROXY": f"127.0.0.1:{proxy.port}", "AWS_CA_BUNDLE": str(authority.bundle)}
+        with pytest.raises(HttpError, match="answered 407"):
+            post(f"https://{host}", environ)
+    assert proxy.heads[0].startswith(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443".encode())
+
+
+@pytest.mark.parametrize("kind", ["dead", "silent", "refusing"])
+def test_a_proxy_that_does_not_answer_is_named(authority: Authority, kind: str) -> None:
+    """A proxy that is down is the error, with the variable that names it, and not the server behind it."""
+    with contextlib.ExitStack() as stack:
+        if kind == "dead":
+            port = stack.enter_context(dead_address())
+        elif kind == "silent":
+            port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        else:
+            port = refusing_address()
+        environ = {"https_proxy": f"127.0.0.1:{port}", "AWS_CA_BUNDLE": str(authority.bundle)}
+        with pytest.raises(HttpError, match=f"the proxy 127.0.0.1:{port} (does not answer|cannot be used)") as caught:
+            post("https://127.0.0.1:9", environ, seconds=0.3)
+    assert caught.value.retryable
+    assert caught.value.variable == "https_proxy"
+
+
 @pytest.mark.parametrize(
     ("script", "message", "retryable"),
     [
@@ -178,7 +205,8 @@ def test_a_proxy_that_refuses_is_named(authority: Authority, script: Script, mes
         ({"https_proxy": "http://low:1", "HTTPS_PROXY": "http://high:1"}, Proxy("low", 1)),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "*"}, None),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "other,.amazonaws.com"}, None),
-        ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "AMAZONAWS.com:443"}, None),
+        ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "AMAZONAWS.com"}, None),
+        ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "AMAZONAWS.com:443"}, Proxy("a", 1)),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "amazonaws.com:8443"}, Proxy("a", 1)),
         ({"HTTPS_PROXY": "http://a:1", "NO_PROXY": "naws.com,, "}, Proxy("a", 1)),
         ({"HTTPS_PROXY": "http://a:1", "no_proxy": "x", "NO_PROXY": "*"}, Proxy("a", 1)),

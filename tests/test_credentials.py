@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.utils import ContainerMetadataFetcher
 
-from fault_server import Script, answer, serve
+from fault_server import Script, answer, hang, reset, respond, serve
 from lambda_tasks.aws import credentials
 from lambda_tasks.aws.credentials import CredentialChain, Credentials
 from lambda_tasks.errors import CredentialsNotFound
@@ -60,26 +65,161 @@ def test_the_containers_endpoint_is_asked_once_until_it_expires(tmp_path: Path) 
     assert b"Authorization: from a file\r\n" in server.heads[0]
 
 
+GOOD = answer(json.dumps(CONTAINER).encode())
+
+
+def container(url: str, **variables: str) -> CredentialChain:
+    return CredentialChain({"AWS_CONTAINER_CREDENTIALS_FULL_URI": url, **variables})
+
+
+def within(seconds: float) -> float:
+    return time.monotonic() + seconds
+
+
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
         (answer(b"canary", status="403 Forbidden"), "it answered 403"),
+        (answer(b"canary", status="500 Oops"), "it answered 500"),
         (answer(b"canary"), "its answer holds no credentials"),
         (answer(b'{"AccessKeyId": "canary"}'), "its answer holds no credentials"),
+        (answer(b'{"AccessKeyId": 1, "SecretAccessKey": 2}'), "its answer holds no credentials"),
+        (answer(b'{"AccessKeyId": "a", "SecretAccessKey": "b", "Expiration": 5}'), "its answer holds no credentials"),
+        (answer(b'{"AccessKeyId": "", "SecretAccessKey": "canary"}'), "its answer holds no credentials"),
         (answer(b"[]"), "its answer holds no credentials"),
+        (answer(b"[" * 100_000), "its answer holds no credentials"),
         (answer(b"short", length=10), "the connection was closed before the answer was complete"),
     ],
 )
 def test_a_container_endpoint_that_fails_is_said(script: Script, problem: str) -> None:
     """An endpoint that gives no credentials is an error that says why, and not what it answered."""
-    with serve(script) as server:
-        environ = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": server.url, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "token"}
-        with pytest.raises(CredentialsNotFound) as caught:
-            CredentialChain(environ)()
+    with serve(script) as server, pytest.raises(CredentialsNotFound) as caught:
+        container(server.url, AWS_CONTAINER_AUTHORIZATION_TOKEN="token").before(within(0.5))
+    assert len(server.heads) > 1
     assert str(caught.value) == (
         f"the container's endpoint gives no credentials: {problem} "
         f"(variable AWS_CONTAINER_CREDENTIALS_FULL_URI): {CORRECT}"
     )
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        answer(b"", status="500 Oops"),
+        answer(b"", status="503 Busy"),
+        answer(b"", status="404 Not yet"),
+        answer(b"{broken"),
+        answer(b"{}"),
+        reset,
+        respond(),
+    ],
+    ids=["500", "503", "404", "broken JSON", "empty", "reset", "closed"],
+)
+def test_a_container_endpoint_is_asked_again(script: Script) -> None:
+    """A fault of the endpoint that passes is not noticed."""
+    with serve(script, GOOD) as server:
+        assert container(server.url)().access_key_id == "id"
+    assert len(server.heads) == 2
+
+
+def test_a_container_endpoint_that_hangs_is_asked_again() -> None:
+    """A connection that is accepted and never answered costs a part of the time, not all of it."""
+    stop = threading.Event()
+    with serve(hang(stop), GOOD) as server:
+        assert container(server.url).before(within(3)).access_key_id == "id"
+        stop.set()
+
+
+def test_a_container_endpoint_that_refuses_is_asked_thrice() -> None:
+    """What is no fault of the network is asked for as often as botocore does, and then it is final."""
+    refused = pytest.raises(CredentialsNotFound, match="it answered 403")
+    with serve(answer(b"", status="403 Forbidden")) as server, refused:
+        container(server.url)()
+    assert len(server.heads) == ContainerMetadataFetcher.RETRY_ATTEMPTS
+
+
+def test_one_thread_asks_and_all_have_the_answer() -> None:
+    """Threads that need credentials at the same time do not ask one after the other."""
+    waiting = threading.Event()
+
+    def slow(connection: socket.socket) -> None:
+        waiting.wait(0.5)  # nothing sets it: time for the others to come
+        GOOD(connection)
+
+    with serve(answer(b"", status="503 Busy"), slow) as server, ThreadPoolExecutor(6) as threads:
+        chain = container(server.url)
+        answers = [threads.submit(chain.before, within(20)) for _ in range(6)]
+        assert {one.result().access_key_id for one in answers} == {"id"}
+        assert len(server.heads) == 2
+
+
+def test_a_failure_is_shared_and_who_has_more_time_goes_on() -> None:
+    """Who waits has the same failure, or asks by itself where its own deadline is later."""
+    recovered, stop = threading.Event(), threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        (GOOD if recovered.is_set() else hang(stop))(connection)
+
+    with serve(script) as server, ThreadPoolExecutor(3) as threads:
+        chain, deadline = container(server.url), within(0.5)
+        short = [threads.submit(chain.before, deadline) for _ in range(2)]
+        longer = threads.submit(chain.before, within(20))
+        for one in short:
+            with pytest.raises(CredentialsNotFound, match=r"no answer while|no time left while"):
+                one.result()
+        recovered.set()
+        stop.set()
+        assert longer.result().access_key_id == "id"
+
+
+def test_a_search_that_nobody_ends_does_not_last() -> None:
+    """A search whose thread is gone, as after a fork, is begun anew once its time is over."""
+    with serve(GOOD) as server:
+        chain = container(server.url)
+        chain._search = credentials._Search(within(0.1))
+        with pytest.raises(CredentialsNotFound, match="no time left while waiting for AWS credentials"):
+            chain.before(within(0.1))
+        chain._search = credentials._Search(within(-2))
+        assert chain().access_key_id == "id"
+
+
+def test_credentials_that_are_still_valid_outlive_a_failed_renewal() -> None:
+    """Renewing begins early: one try that fails then does no harm, and is not made with every request."""
+    now = [1_000_000.0]
+    first = answer(json.dumps({**CONTAINER, "Expiration": "1970-01-12T14:03:20Z"}).encode())
+    renewed = answer(json.dumps({**CONTAINER, "AccessKeyId": "renewed"}).encode())
+    with serve(first, answer(b"", status="500 Oops"), renewed) as server:
+        environ = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": server.url}
+        chain = CredentialChain(environ, wall_clock=lambda: now[0])
+        assert chain().access_key_id == "id"
+        now[0] += 701
+        assert [chain().access_key_id for _ in range(3)] == ["id"] * 3
+        assert len(server.heads) == 2
+        now[0] += 11
+        assert chain().access_key_id == "renewed"
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "[::1]", "169.254.170.23", "[fd00:ec2::23]"])
+def test_hosts_beside_the_function_may_be_asked(host: str) -> None:
+    """The addresses that botocore asks over plain HTTP are asked here too."""
+    ContainerMetadataFetcher()._validate_allowed_url(f"http://{host}:9/")
+    with pytest.raises(CredentialsNotFound) as caught:
+        container(f"http://{host}:9/").before(within(0.05))
+    assert "another host" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "128.0.0.1", "127.0.0.1.example", "127.x.0.1", "[::2]"])
+def test_other_hosts_may_not(host: str) -> None:
+    """Over plain HTTP nobody else is given the token."""
+    with pytest.raises(CredentialsNotFound, match="on another host"):
+        container(f"http://{host}:9/")()
+
+
+def test_no_proxy_is_asked_for_credentials() -> None:
+    """The endpoint is beside the function: a proxy could not reach it."""
+    with serve(GOOD) as server:
+        environ = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+        assert container(server.url, **environ)().access_key_id == "id"
 
 
 @pytest.mark.parametrize(
@@ -95,11 +235,23 @@ def test_a_container_endpoint_that_fails_is_said(script: Script, problem: str) -
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/",
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/nowhere/token",
             },
-            "its token file cannot be read: No such file or directory",
+            "its token file cannot be read: No such file or directory "
+            "(variable AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)",
+        ),
+        (
+            {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": sys.executable,
+            },
+            "its token holds characters that cannot be sent (variable AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)",
+        ),
+        (
+            {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": ".evil.example/"},
+            "it would be asked over plain HTTP on another host (variable AWS_CONTAINER_CREDENTIALS_RELATIVE_URI)",
         ),
         (
             {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "a\nb"},
-            "its token holds characters that cannot be sent",
+            "its token holds characters that cannot be sent (variable AWS_CONTAINER_AUTHORIZATION_TOKEN)",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from certificates import Authority, make_authority
 from fake_aws import FakeAws
-from fault_server import Script, answer, drip, hang, reset, respond, serve
+from fault_server import Script, answer, dead_address, drip, hang, refusing_address, reset, respond, serve
 from wrapper import WRAPPER, Run, base_environ, parameter_arn, run_wrapper, secret_arn
 
 ARN = secret_arn("db-AbCdEf")
@@ -110,21 +109,15 @@ def test_a_slow_server_is_a_timeout(aws: FakeAws, stop: threading.Event, kind: s
 
 def test_nobody_there_is_unavailable(aws: FakeAws) -> None:
     """A refused connection is tried again until the budget is spent, then named."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port = listener.getsockname()[1]
+    port = refusing_address()
     run = resolve(aws, f"http://127.0.0.1:{port}")
     assert_failed(run, aws, "ServiceUnavailable", f"Connection refused while connecting to 127.0.0.1:{port}")
 
 
 def test_a_full_backlog_is_a_timeout(aws: FakeAws) -> None:
     """A host that does not even accept the connection is given up when the budget is spent."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(contextlib.closing(socket.create_server(("127.0.0.1", 0), backlog=0)))
-        for _ in range(4):  # more than the backlog holds: further ones wait
-            waiting = stack.enter_context(contextlib.closing(socket.socket()))
-            waiting.settimeout(0)
-            waiting.connect_ex(listener.getsockname())
-        run = resolve(aws, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    with dead_address() as port:
+        run = resolve(aws, f"http://127.0.0.1:{port}")
     assert_failed(run, aws, "ResolveTimeout", "no time left while connecting to 127.0.0.1")
 
 
@@ -263,3 +256,39 @@ def test_a_canary_is_in_no_failure(aws: FakeAws, fault: str) -> None:
     run = run_wrapper(environ)
     assert (run.status, run.was_launched) == (1, False)
     assert "canary" not in run.stderr + str([error.body for error in aws.init_errors])
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"AWS_CA_BUNDLE": "/nope"}, "the certificates cannot be read (No such file or directory) (variable AWS_CA_BUNDLE)"),
+        ({"AWS_ENDPOINT_URL": "nonsense"}, "the endpoint is not usable (variable AWS_ENDPOINT_URL)"),
+        ({"AWS_ENDPOINT_URL": "http://a..b"}, "the endpoint is not usable (variable AWS_ENDPOINT_URL)"),
+        ({"AWS_ENDPOINT_URL": f"http://{'a' * 64}"}, "the endpoint is not usable (variable AWS_ENDPOINT_URL)"),
+        ({"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://a:٣"}, "the endpoint is not usable (variable AWS_ENDPOINT_URL_SECRETS_MANAGER)"),
+        ({"HTTPS_PROXY": "socks5://a:1"}, "the proxy's address is not usable (variable HTTPS_PROXY)"),
+        ({"https_proxy": "http://a..b:1"}, "the proxy's address is not usable (variable https_proxy)"),
+        ({"HTTPS_PROXY": "http://127.0.0.1:9"}, "the proxy 127.0.0.1:9 cannot be used: Connection refused (variable HTTPS_PROXY, "),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://a..b"}, "its address is not usable: use a URL such as https://host or http://127.0.0.1:5000 (variable AWS_CONTAINER_CREDENTIALS_FULL_URI)"),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9"}, "Connection refused while connecting to 127.0.0.1:9 (variable AWS_CONTAINER_CREDENTIALS_FULL_URI)"),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/bin/sh"}, "its token holds characters that cannot be sent (variable AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE)"),
+    ],
+)  # fmt: skip
+def test_the_variable_at_fault_is_named(aws: FakeAws, variables: dict[str, str], problem: str) -> None:
+    """A variable of the network or of the credentials that is wrong is named once, and no secret's variable is."""
+    environ = base_environ(
+        "https://127.0.0.1:9",
+        AWS_LAMBDA_RUNTIME_API=aws.runtime_api,
+        LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS=str(BUDGET_SECONDS),
+        LAMBDA_TASKS_SECRET_DB_PASSWORD=ARN,
+        LAMBDA_TASKS_SECRET_DB_USER=ARN,
+        LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN=ARN,
+    )
+    if "AWS_CONTAINER_CREDENTIALS_FULL_URI" in variables:
+        del environ["AWS_ACCESS_KEY_ID"]
+    run = run_wrapper({**environ, **variables})
+    assert (run.status, run.was_launched) == (1, False)
+    assert run.stderr.count(problem) == 1, run.stderr
+    assert "DB_PASSWORD" not in run.stderr
+    assert "unexpected" not in run.stderr
+    assert len(aws.init_errors) == 1

@@ -8,14 +8,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fault_server import Script, answer, drip, hang, read_request, reset, respond, serve
+from fault_server import Script, answer, drip, hang, read_request, reset, respond, serve, serve_requests
 from lambda_tasks.aws.connection import Connector
-from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, Response
+from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, NoAnswer, Response
 from lambda_tasks.aws.url import Url
 
 
@@ -25,9 +26,10 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def post(client: Client, url: str, seconds: float = 20.0) -> Response:
-    parsed = Url.parse(url)
-    return client.request("POST", parsed, {"Host": parsed.authority}, b"{}", deadline=time.monotonic() + seconds)
+def post(client: Client, url: str, seconds: float = 20.0, patience: float | None = None) -> Response:
+    parsed, deadline = Url.parse(url), time.monotonic() + seconds
+    headers = {"Host": parsed.authority}
+    return client.request("POST", parsed, headers, b"{}", deadline=deadline, patience_seconds=patience)
 
 
 @pytest.mark.parametrize(
@@ -159,3 +161,84 @@ def test_no_answer_breaks_the_client_otherwise(data: bytes) -> None:
     client = Client(Connector({}))
     with serve(respond(data)) as server, contextlib.closing(client), contextlib.suppress(HttpError):
         post(client, server.url)
+
+
+@pytest.mark.parametrize("status", ["²00", "20", "2x0", "+20"])
+def test_a_status_is_three_digits(client: Client, status: str) -> None:
+    """A status of other characters than the digits of ASCII is no HTTP."""
+    head = f"HTTP/1.1 {status} OK\r\nContent-Length: 0\r\n\r\n"
+    with serve(respond(head.encode("latin-1"))) as server, pytest.raises(HttpError, match="the answer is not HTTP"):
+        post(client, server.url)
+
+
+@pytest.mark.parametrize("length", ["²", "+4", "1_0", "0x4", "", "9" * 5000])
+def test_a_length_is_digits(client: Client, length: str) -> None:
+    """A length that Python would read as a number, and HTTP does not, is refused."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\ngood"
+    with serve(respond(head.encode("latin-1"))) as server, pytest.raises(HttpError, match="not a number"):
+        post(client, server.url)
+
+
+def test_kept_connections_that_fell_silent_cost_one_try(client: Client) -> None:
+    """Where one kept connection gets no answer, those that were kept beside it are not tried either."""
+    together, silent = threading.Barrier(3), threading.Event()
+
+    def script(connection: socket.socket, *_: bytes) -> None:
+        if silent.is_set() and connection not in new:
+            stop.wait(30)
+            return
+        if not silent.is_set():
+            together.wait(20)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+
+    class New:
+        """Connections that were opened after the others fell silent: those with a port that was not seen before."""
+
+        def __init__(self) -> None:
+            self.before: set[int] = set()
+
+        def __contains__(self, connection: socket.socket) -> bool:
+            return connection.getpeername()[1] not in self.before
+
+    new, stop = New(), threading.Event()
+    with serve_requests(script) as server:
+        with ThreadPoolExecutor(3) as threads:
+            answers = [threads.submit(post, client, server.url) for _ in range(3)]
+            assert [one.result().body for one in answers] == [b"good"] * 3
+        new.before = {kept.getsockname()[1] for kept in client._idle[Url.parse(server.url).origin]}
+        assert len(new.before) == 3
+        silent.set()
+        with pytest.raises(NoAnswer, match=r"no answer while waiting for 127\.0\.0\.1"):
+            post(client, server.url, patience=0.2)
+        assert post(client, server.url, patience=5).body == b"good"
+        stop.set()
+        client.close()
+
+
+def test_what_moves_is_waited_for(client: Client) -> None:
+    """A large answer that keeps coming may take longer than one try's patience, one that drips may not."""
+    steps, size = 5, 64 * 1024
+    resume = [threading.Event() for _ in range(steps)]
+
+    def in_steps(connection: socket.socket) -> None:
+        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {steps * size}\r\n\r\n".encode())
+        for event in resume:
+            event.wait(0.3)  # nothing sets it: each part comes late, all of them later than the patience
+            connection.sendall(b"x" * size)
+
+    with serve(in_steps) as server:
+        assert len(post(client, server.url, patience=1).body) == steps * size
+    stop = threading.Event()
+    with serve(drip(b"HTTP/1.1 200 OK\r\n" + b"x" * 1000, stop)) as server:
+        with pytest.raises(NoAnswer):
+            post(client, server.url, patience=0.3)
+        stop.set()
+
+
+def test_a_large_request_is_sent_whole(client: Client) -> None:
+    """A body of several parts arrives as it is."""
+    body = os.urandom(300_000)
+    with serve(answer(b"good")) as server:
+        url = Url.parse(server.url)
+        response = client.request("PUT", url, {"Host": "a"}, body, deadline=time.monotonic() + 20, patience_seconds=5)
+        assert (response.body, server.bodies[0]) == (b"good", body)

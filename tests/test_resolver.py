@@ -321,7 +321,7 @@ def test_an_answer_that_never_comes_is_a_timeout(aws: FakeAws) -> None:
     def wait(_: Request) -> None:
         release.wait(20)
 
-    aws.answers = [wait]
+    aws.answers = [wait] * 9
     environ = {"LAMBDA_TASKS_SECRET_D": DB, "LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS": "0.2"}
     ((error, message),) = failure(aws, environ)
     release.set()

@@ -150,14 +150,17 @@ def test_an_error_says_what_which_and_what_to_do() -> None:
     )
     assert isinstance(error, (LambdaTasksError, ValueError))
     assert str(LambdaTasksError("only this")) == "only this"
-    assert str(error.concerning("B")) == "the ARN is wrong (variable B, secret s): correct it"
+    assert error.concerning("B") is error
+    assert str(InvalidReference("wrong", source="s").concerning("B")) == "wrong (variable B, s)"
 
 
 def test_several_errors_are_one_of_the_first_ones_class() -> None:
-    """Combined errors keep the single ones; one alone stays itself."""
+    """Combined errors keep the single ones, each once; one alone stays itself."""
     first, second = InvalidReference("one"), VariableConflict("two")
     combined = combine([first, second])
     assert type(combined) is InvalidReference
     assert combined.errors == (first, second)
     assert str(combined) == "2 problems: 1) InvalidReference: one; 2) VariableConflict: two"
     assert combine([second]) is second
+    assert combine([second, VariableConflict("two")]) is second
+    assert combine([first, second, InvalidReference("one")]).errors == (first, second)

@@ -84,6 +84,13 @@ def test_signature_of_an_object_is_that_of_botocore(
     assert ours["Authorization"] == expected
 
 
+def test_a_key_of_other_bytes_is_signed_with() -> None:
+    """A secret key that is no text makes a signature that AWS refuses, and not an error of its own."""
+    for key in (b"\xff".decode("utf-8", "surrogateescape"), "\ud800"):
+        signed = sign({"Host": "a"}, b"", credentials=Credentials("i", key), service="ssm", region="r", epoch_seconds=0)
+        assert "Signature=" in signed["Authorization"]
+
+
 def _oracle(
     headers: dict[str, str],
     body: bytes,

@@ -40,14 +40,19 @@ class LambdaTasksError(Exception):
         self.errors: tuple[LambdaTasksError, ...] = tuple(errors) or (self,)
 
     def concerning(self, variable: str) -> LambdaTasksError:
-        """Return the same error, naming the variable that it concerns."""
+        """Return the same error, naming `variable`, unless it names the one at fault by itself."""
+        if self.variable:
+            return self
         return type(self)(self.problem, variable=variable, source=self.source, remedy=self.remedy)
 
 
 def combine(errors: Sequence[LambdaTasksError]) -> LambdaTasksError:
-    """Return one error of the first one's class that reports all of `errors`, which must not be empty."""
-    first = errors[0]
-    if len(errors) == 1:
+    """Return one error of the first one's class that reports each of `errors` once; there must be one."""
+    different: dict[tuple[type, str], LambdaTasksError] = {}
+    for error in errors:
+        different.setdefault((type(error), str(error)), error)
+    first, *others = errors = list(different.values())
+    if not others:
         return first
     numbered = "; ".join(f"{number}) {type(error).__name__}: {error}" for number, error in enumerate(errors, 1))
     return type(first)(f"{len(errors)} problems: {numbered}", errors=errors)

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import base64
-import socket
-
+from lambda_tasks.aws.addresses import Addresses
 from lambda_tasks.aws.http import HttpError
+from lambda_tasks.aws.proxy import Proxy as Proxy
+from lambda_tasks.aws.proxy import proxy_for as proxy_for
+from lambda_tasks.aws.proxy import proxy_variable
 from lambda_tasks.aws.trust import TrustStore
-from lambda_tasks.aws.url import Url
-from lambda_tasks.errors import InvalidSetting
-from lambda_tasks.value import Value
+from lambda_tasks.aws.url import bracketed
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable, Mapping
+
+    from lambda_tasks.aws.url import Url
 
 
 class Connector:
     """Open connections as the environment says: ``AWS_CA_BUNDLE``, ``HTTPS_PROXY``, ``NO_PROXY``."""
 
-    def __init__(self, environ: Mapping[str, str], trust: TrustStore | None = None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], trust: TrustStore | None = None, addresses: Addresses | None = None
+    ) -> None:
         self._environ = environ
         self._trust = trust or TrustStore(environ)
+        self._addresses = addresses or Addresses()
 
     def __call__(self, url: Url, remaining_seconds: Callable[[], float]) -> socket.socket:
         """Return a connection that requests to `url` can be sent on.
 
         Raises:
-            OSError: there is none; a `TimeoutError` where no time is left.
-            HttpError: the proxy refused.
+            OSError: there is none; a `TimeoutError` where nobody answered in time.
+            HttpError: the proxy refused, or is not there.
             InvalidSetting: the proxy's address or the CA bundle cannot be used.
 
         """
         if url.scheme == "http":
-            return _connect(url.host, url.port, remaining_seconds)
+            return self._addresses.connect(url.host, url.port, remaining_seconds)
         import ssl  # noqa: PLC0415 - plain HTTP must not pay for it
 
         context = self._trust.context()
@@ -45,99 +50,76 @@ class Connector:
                 raise
         return self._connect_tls(url, self._trust.context(), remaining_seconds)
 
+    def avoid(self, connection: socket.socket) -> None:
+        """Ask other addresses first from now on: the one of `connection` did not answer."""
+        self._addresses.avoid(connection)
+
     def _connect_tls(self, url: Url, context: ssl.SSLContext, remaining_seconds: Callable[[], float]) -> socket.socket:
         proxy = proxy_for(url, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (url.host, url.port)
-        connection = _connect(host, port, remaining_seconds)
+        try:
+            connection = self._addresses.connect(host, port, remaining_seconds)
+        except OSError as error:
+            if proxy:
+                raise self._proxy_failed(proxy, error) from error
+            raise
         try:
             if proxy:
-                _open_tunnel(connection, proxy, url, remaining_seconds)
-            connection.settimeout(remaining_seconds())
-            return context.wrap_socket(connection, server_hostname=url.host)
+                self._open_tunnel(connection, proxy, url, remaining_seconds)
+            secure = context.wrap_socket(connection, server_hostname=url.host, do_handshake_on_connect=False)
         except BaseException:
+            self._addresses.avoid(connection)
             connection.close()
             raise
-
-
-class Proxy(Value):
-    """An HTTP proxy; `authorization` is the value of its header, or empty."""
-
-    host: str
-    port: int
-    authorization: str = ""
-
-    def __repr__(self) -> str:
-        return f"Proxy({self.host}:{self.port})"  # the authorization is a password
-
-
-def proxy_for(url: Url, environ: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy that ``HTTPS_PROXY`` names, unless ``NO_PROXY`` lists the host; lower-case names come first.
-
-    Raises:
-        InvalidSetting: the value is not the address of an HTTP proxy.
-
-    """
-    variable = next((name for name in ("https_proxy", "HTTPS_PROXY") if environ.get(name)), "")
-    if not variable or _is_excluded(url, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
-        return None
-    scheme, separator, address = environ[variable].rpartition("://")
-    user, _, address = address.rpartition("@")
-    unusable = InvalidSetting(
-        "the proxy's address is not usable", variable=variable, remedy="use http://[user:password@]host:port"
-    )
-    if separator and scheme.lower() != "http":  # TLS to the proxy itself, or SOCKS
-        raise unusable
-    try:
-        parsed = Url.parse(f"http://{address}")
-    except ValueError:
-        raise unusable from None
-    authorization = f"Basic {base64.b64encode(_unquote(user)).decode()}" if user else ""
-    return Proxy(parsed.host, parsed.port, authorization)
-
-
-def _is_excluded(url: Url, no_proxy: str) -> bool:
-    for entry in no_proxy.split(","):
-        name = entry.strip().lower().lstrip(".")
-        host, _, port = name.partition(":")
-        if name == "*" or (host and port in ("", str(url.port)) and f".{url.host.lower()}".endswith(f".{host}")):
-            return True
-    return False
-
-
-def _unquote(text: str) -> bytes:
-    head, *parts = text.encode().split(b"%")
-    return head + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in parts)
-
-
-def _connect(host: str, port: int, remaining_seconds: Callable[[], float]) -> socket.socket:
-    failure: OSError = OSError("the host name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connection = socket.socket(family, kind, protocol)
         try:
-            connection.settimeout(remaining_seconds())
-            connection.connect(address)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secure.settimeout(remaining_seconds())
+            secure.do_handshake()
+        except BaseException:
+            self._addresses.avoid(secure)
+            secure.close()
+            raise
+        return secure
+
+    def _open_tunnel(
+        self, connection: socket.socket, proxy: Proxy, url: Url, remaining_seconds: Callable[[], float]
+    ) -> None:
+        authorization = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+        target = f"{bracketed(url.host)}:{url.port}"
+        request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n".encode("latin-1")
+        try:
+            answer = _answer_of_proxy(connection, request, remaining_seconds)
         except OSError as error:
-            connection.close()
-            failure = error
-        else:
-            return connection
-    raise failure
+            raise self._proxy_failed(proxy, error) from error
+        status = answer.split(b" ", 2)[1:2]
+        if not answer.endswith(_END):
+            raise self._proxy_refused(proxy, "broke off")
+        if status != [b"200"]:
+            said = ascii(status[0].decode("latin-1")[:3])[1:-1] if status else "something else than HTTP"
+            raise self._proxy_refused(proxy, f"answered {said}", retryable=said.startswith("5"))
+
+    def _proxy_failed(self, proxy: Proxy, error: OSError) -> HttpError:
+        if isinstance(error, TimeoutError):
+            return self._proxy_refused(proxy, "does not answer")
+        reason = error.strerror or type(error).__name__
+        return self._proxy_refused(proxy, f"cannot be used: {reason}")
+
+    def _proxy_refused(self, proxy: Proxy, said: str, *, retryable: bool = True) -> HttpError:
+        variable = proxy_variable(self._environ)
+        return HttpError(f"the proxy {proxy.address} {said}", retryable=retryable, variable=variable)
 
 
-def _open_tunnel(connection: socket.socket, proxy: Proxy, url: Url, remaining_seconds: Callable[[], float]) -> None:
-    authorization = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
-    target = f"{url.host}:{url.port}"
+def _answer_of_proxy(connection: socket.socket, request: bytes, remaining_seconds: Callable[[], float]) -> bytes:
     connection.settimeout(remaining_seconds())
-    connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}\r\n".encode("latin-1"))
+    connection.sendall(request)
     answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
+    while not answer.endswith(_END) and len(answer) <= _MAX_ANSWER_BYTES:
         connection.settimeout(remaining_seconds())
         byte = connection.recv(1)  # no more than the answer: what follows belongs to TLS
-        if not byte or len(answer) > 65536:
-            raise HttpError(f"the proxy {proxy.host}:{proxy.port} broke off")
+        if not byte:
+            break
         answer += byte
-    status = answer.split(b" ", 2)[1:2]
-    if status != [b"200"]:
-        said = status[0].decode("latin-1")[:3] if status else "something else than HTTP"
-        raise HttpError(f"the proxy {proxy.host}:{proxy.port} answered {said}", retryable=said.startswith("5"))
+    return answer
+
+
+_END = b"\r\n\r\n"
+_MAX_ANSWER_BYTES = 65536

@@ -1,13 +1,13 @@
 """Where a service of a region is reached: botocore's rules, for the services that we call.
 
-Tests compare every region's addresses, and these tables, with botocore's own.
+Tests compare every region's addresses, and these tables, with those that botocore sends its requests to.
 
 Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 """
 
 from __future__ import annotations
 
-from lambda_tasks.aws.url import Url
+from lambda_tasks.aws.url import MAX_LABEL, Url
 from lambda_tasks.errors import InvalidSetting
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
@@ -27,24 +27,57 @@ DNS_SUFFIXES = {
 }
 
 
+# A service's dual-stack address ends in another suffix; these partitions have no such addresses.
+_DUAL_STACK_SUFFIXES = {
+    "aws": "api.aws",
+    "aws-cn": "api.amazonwebservices.com.cn",
+    "aws-us-gov": "api.aws",
+    "aws-iso": "api.aws.ic.gov",
+    "aws-iso-b": "api.aws.scloud",
+    "aws-eusc": "api.amazonwebservices.eu",
+}
+
+
 def resolve(service: str, region: str, partition: str, environ: Mapping[str, str]) -> Url:
     """Return the address of `service` (the name that its requests are signed with) in `region`.
 
+    ``AWS_ENDPOINT_URL`` and its forms come first, then ``AWS_USE_FIPS_ENDPOINT`` and ``AWS_USE_DUALSTACK_ENDPOINT``.
+
     Raises:
-        InvalidSetting: an endpoint override is not a URL.
+        InvalidSetting: an override is not a URL, no host can have the region in its name, or the partition has no
+            endpoint of the kind that is asked for.
 
     """
-    for variable in (f"AWS_ENDPOINT_URL_{_SERVICE_IDS[service]}", "AWS_ENDPOINT_URL"):
-        override = environ.get(variable)
-        if override and environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
-            try:
-                return Url.parse(override)
-            except ValueError as error:
-                raise InvalidSetting("the endpoint is not usable", variable=variable, remedy=str(error)) from None
-    fips = environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true" and (
-        region not in _REGIONS_WITHOUT_FIPS_NAME.get(service, ())
-    )
-    return Url("https", f"{service}{'-fips' if fips else ''}.{region}.{DNS_SUFFIXES[partition]}", 443, "/")
+    override = override_variable(service, environ)
+    if override:
+        try:
+            return Url.parse(environ[override])
+        except ValueError as error:
+            raise InvalidSetting("the endpoint is not usable", variable=override, remedy=str(error)) from None
+    if not (region.isascii() and region.replace("-", "").isalnum() and len(region) <= MAX_LABEL):
+        remedy = "correct AWS_REGION, or the region of the ARN"
+        raise InvalidSetting(f"{region!a} is no region", remedy=remedy)
+    fips = _is_true(environ, _FIPS)
+    dual_stack = _is_true(environ, _DUAL_STACK)
+    if dual_stack and partition not in _DUAL_STACK_SUFFIXES:
+        raise _no_endpoint(f"the partition {partition} has no dual-stack endpoints", _DUAL_STACK)
+    if fips and (service, partition) in _WITHOUT_FIPS:
+        raise _no_endpoint(f"the partition {partition} has no FIPS endpoint of {service}", _FIPS)
+    name = f"{service}-fips" if fips and (dual_stack or (service, partition) not in _FIPS_BY_PLAIN_NAME) else service
+    suffix = DNS_SUFFIXES[partition]
+    if dual_stack and service == "s3":  # older than the suffixes of its own
+        name = f"{name}.dualstack"
+    elif dual_stack and (service, partition, fips) not in _DUAL_STACK_BY_PLAIN_NAME:
+        suffix = _DUAL_STACK_SUFFIXES[partition]
+    return Url("https", f"{name}.{region}.{suffix}", 443, "/")
+
+
+def override_variable(service: str, environ: Mapping[str, str]) -> str:
+    """Return the variable that overrides the endpoint of `service`, or empty."""
+    if _is_true(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+        return ""
+    variables = (f"AWS_ENDPOINT_URL_{_SERVICE_IDS[service]}", "AWS_ENDPOINT_URL")
+    return next((variable for variable in variables if environ.get(variable)), "")
 
 
 def own_region(environ: Mapping[str, str]) -> str | None:
@@ -64,14 +97,19 @@ _SERVICE_IDS = {
     "dynamodb": "DYNAMODB",
     "s3": "S3",
     "scheduler": "SCHEDULER",
+    "sns": "SNS",
+    "sts": "STS",
 }
 
-# Where a service's plain name already answers with FIPS-validated cryptography, it has no other one.
-_REGIONS_WITHOUT_FIPS_NAME = {
-    "ssm": {"us-gov-east-1", "us-gov-west-1"},
-    "sqs": {"us-gov-east-1", "us-gov-west-1", "us-iso-east-1", "us-iso-west-1", "us-isob-east-1"}
-    | {"us-isof-east-1", "us-isof-south-1"},
-}
+# Services whose plain name in this partition already answers with FIPS-validated cryptography: they have no other one.
+_FIPS_BY_PLAIN_NAME = {(service, "aws-us-gov") for service in ("dynamodb", "sns", "sqs", "ssm", "sts")}
+_WITHOUT_FIPS = {("s3", "aws-cn")}
+# Services whose plain name, here and with or without FIPS, already has IPv6 addresses too.
+# https://docs.aws.amazon.com/secretsmanager/latest/userguide/ip-access.html
+_DUAL_STACK_BY_PLAIN_NAME = {
+    ("secretsmanager", partition, fips) for partition in ("aws", "aws-us-gov") for fips in (False, True)
+} | {("secretsmanager", "aws-cn", False)}
+
 _REGION_STARTS = (
     ("cn-", "aws-cn"),
     ("us-gov-", "aws-us-gov"),
@@ -81,3 +119,14 @@ _REGION_STARTS = (
     ("us-isof-", "aws-iso-f"),
     ("eusc-", "aws-eusc"),
 )
+
+
+def _is_true(environ: Mapping[str, str], variable: str) -> bool:
+    return environ.get(variable, "").lower() == "true"
+
+
+def _no_endpoint(problem: str, variable: str) -> InvalidSetting:
+    return InvalidSetting(problem, variable=variable, remedy="remove the variable")
+
+
+_FIPS, _DUAL_STACK = "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"

@@ -11,36 +11,46 @@ import os
 import socket
 import time
 
+from lambda_tasks.aws.retry import PROGRESS_BYTES, Patience
+from lambda_tasks.aws.url import is_number
 from lambda_tasks.value import Value
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Protocol
 
     from lambda_tasks.aws.url import Url
 
-    # Opens a connection to an address; the second argument gives the seconds that are left.
-    Connect: TypeAlias = Callable[[Url, Callable[[], float]], socket.socket]
+    class Connect(Protocol):
+        """Opens a connection to an address; the second argument gives the seconds that are left."""
+
+        def __call__(self, url: Url, remaining_seconds: Callable[[], float], /) -> socket.socket: ...
+
+        def avoid(self, connection: socket.socket) -> None: ...
+
 
 _INCOMPLETE = "the connection was closed before the answer was complete"
 _MAX_HEAD_BYTES = 64 * 1024
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 MAX_BODY_BYTES = 8 * 1024 * 1024  # well above the largest answer of the APIs in use (SQS: 1 MiB, escaped)
 
 
 class HttpError(Exception):
-    """The exchange failed; `retryable` tells whether another try may succeed."""
+    """The exchange failed; `retryable` tells whether another try may succeed, `variable` which setting is at fault."""
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    def __init__(self, message: str, *, retryable: bool = True, variable: str | None = None) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.variable = variable
 
 
 class DeadlineExceeded(HttpError):
     """The deadline passed before the answer was complete."""
 
-    def __init__(self, doing: str) -> None:
-        super().__init__(f"no time left while {doing}", retryable=False)
+
+class NoAnswer(HttpError):
+    """Nothing came for as long as one try may take; the deadline has not passed."""
 
 
 class Response(Value):
@@ -75,43 +85,57 @@ class Client:
         body: bytes = b"",
         *,
         deadline: float,
+        patience_seconds: float | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> Response:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
         `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer, whose body
-        may have up to `max_body_bytes`.
+        may have up to `max_body_bytes`. The request is given up after `patience_seconds` too, which begin anew with
+        each 64 KiB that move: a large body may take long, an answer that drips may not.
 
         Raises:
-            DeadlineExceeded: it passed.
+            DeadlineExceeded: the deadline passed.
+            NoAnswer: the patience ended.
             HttpError: no connection, a broken one, or an answer that is not HTTP.
 
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
         request = head.encode("latin-1") + body
-        exchange = _Exchange(deadline, self._clock, max_body_bytes)
+        exchange = _Exchange(Patience(deadline, patience_seconds, self._clock), max_body_bytes)
         try:
             kept = self._take_idle(url)
             if kept is not None:
-                with contextlib.suppress(_ClosedMeanwhile):
+                try:
                     return self._exchange(kept, url, request, exchange)
+                except _ClosedMeanwhile:
+                    self._forget_idle(url)
             exchange.doing = f"connecting to {url.authority}"
-            return self._exchange(self._connect(url, exchange.remaining), url, request, exchange)
+            return self._exchange(self._connect(url, exchange.patience.remaining), url, request, exchange)
         except HttpError:
             raise
         except OSError as error:
-            raise _as_http_error(error, exchange.doing) from error
+            raise exchange.explained(error) from error
 
     def _exchange(self, connection: socket.socket, url: Url, request: bytes, exchange: _Exchange) -> Response:
         with contextlib.ExitStack() as closing:
             closing.callback(connection.close)
             exchange.doing = f"waiting for {url.authority}"
-            response, reusable = exchange.run(connection, request)
+            try:
+                response, reusable = exchange.run(connection, request)
+            except TimeoutError:
+                self._connect.avoid(connection)
+                self._forget_idle(url)  # what was kept beside it is as old, and would cost a try each
+                raise
             if reusable and self._keeps_connections:
                 closing.pop_all()
                 self._idle.setdefault(url.origin, []).append(connection)
             return response
+
+    def _forget_idle(self, url: Url) -> None:
+        for connection in self._idle_ones(url):
+            connection.close()
 
     def close(self) -> None:
         """Close the kept connections, and keep none from now on."""
@@ -124,14 +148,17 @@ class Client:
     def _take_idle(self, url: Url) -> socket.socket | None:
         if self._process_id != os.getpid():  # a fork must not write into its parent's connections
             self._process_id, self._idle = os.getpid(), {}
-        idle = self._idle.get(url.origin, [])
-        while idle:
-            with contextlib.suppress(IndexError):  # another thread took the last one
-                connection = idle.pop()
-                if _is_quiet(connection):
-                    return connection
-                connection.close()
+        for connection in self._idle_ones(url):
+            if _is_quiet(connection):
+                return connection
+            connection.close()
         return None
+
+    def _idle_ones(self, url: Url) -> Iterator[socket.socket]:
+        idle = self._idle.get(url.origin, [])
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            while idle:
+                yield idle.pop()
 
 
 class _ClosedMeanwhile(HttpError, ConnectionError):
@@ -139,26 +166,29 @@ class _ClosedMeanwhile(HttpError, ConnectionError):
 
 
 class _Exchange:
-    """One request and its answer on one connection, within a deadline."""
+    """One request and its answer on one connection, within a deadline, and while something moves."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float], max_body_bytes: int) -> None:
+    def __init__(self, patience: Patience, max_body_bytes: int) -> None:
         self.doing = ""
-        self._deadline = deadline
-        self._clock = clock
+        self.patience = patience
         self._max_body_bytes = max_body_bytes
         self._buffer = b""
 
-    def remaining(self) -> float:
-        seconds = self._deadline - self._clock()
-        if seconds <= 0:
-            raise TimeoutError
-        return seconds
+    def explained(self, error: OSError) -> HttpError:
+        """Return `error` in our terms."""
+        if isinstance(error, TimeoutError):
+            if self.patience.is_deadline_over:
+                return DeadlineExceeded(f"no time left while {self.doing}", retryable=False)
+            return NoAnswer(f"no answer while {self.doing}")
+        if type(error).__name__ == "SSLCertVerificationError":  # by name: plain HTTP must not import ssl
+            reason = getattr(error, "verify_message", "")
+            return HttpError(f"the certificate cannot be trusted while {self.doing}: {reason}", retryable=False)
+        return HttpError(f"{error.strerror or type(error).__name__} while {self.doing}")
 
     def run(self, connection: socket.socket, request: bytes) -> tuple[Response, bool]:
         """Return the answer, and whether the connection can serve another request."""
         try:
-            connection.settimeout(self.remaining())
-            connection.sendall(request)
+            self._send(connection, request)
             is_answered = self._receive(connection)
         except ConnectionError as error:
             raise _ClosedMeanwhile(f"{error.strerror or type(error).__name__} while {self.doing}") from error
@@ -178,11 +208,24 @@ class _Exchange:
         reusable = delimited and not self._buffer and headers.get("connection", "").lower() != "close"
         return Response(status, headers, body), reusable
 
+    def _send(self, connection: socket.socket, request: bytes) -> None:
+        whole = memoryview(request)
+        for start in range(0, len(request), PROGRESS_BYTES):
+            part = whole[start : start + PROGRESS_BYTES]
+            connection.settimeout(self.patience.remaining())
+            connection.sendall(part)
+            self.patience.moved(len(part))
+
     def _receive(self, connection: socket.socket) -> bool:
-        connection.settimeout(self.remaining())
-        received = connection.recv(65536)
+        received = self._part(connection)
         self._buffer += received
         return bool(received)
+
+    def _part(self, connection: socket.socket, size: int = PROGRESS_BYTES) -> bytes:
+        connection.settimeout(self.patience.remaining())
+        part = connection.recv(size)
+        self.patience.moved(len(part))
+        return part
 
     def _read_until(self, connection: socket.socket, end: bytes) -> bytes:
         while end not in self._buffer:
@@ -196,7 +239,7 @@ class _Exchange:
     def _read_head(self, connection: socket.socket) -> tuple[int, dict[str, str]]:
         status_line, *lines = self._read_until(connection, b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, _, rest = status_line.partition(" ")
-        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+        if not version.startswith("HTTP/1.") or not is_number(rest[:3]):
             raise HttpError("the answer is not HTTP", retryable=False)
         headers = {}
         for line in lines:
@@ -207,8 +250,7 @@ class _Exchange:
     def _read_exactly(self, connection: socket.socket, size: int) -> bytes:
         chunks, received = [self._buffer], len(self._buffer)
         while received < size:  # not by _receive: joining once keeps large bodies linear
-            connection.settimeout(self.remaining())
-            chunk = connection.recv(min(size - received, 1 << 20))
+            chunk = self._part(connection, min(size - received, 1 << 20))
             if not chunk:
                 raise HttpError(_INCOMPLETE)
             chunks.append(chunk)
@@ -228,10 +270,12 @@ class _Exchange:
         return body
 
     def _read_to_end(self, connection: socket.socket) -> bytes:
-        while self._receive(connection):
-            self._bounded(len(self._buffer))
-        body, self._buffer = self._buffer, b""
-        return body
+        chunks, received = [self._buffer], len(self._buffer)
+        while chunk := self._part(connection, 1 << 20):
+            chunks.append(chunk)
+            received = self._bounded(received + len(chunk))
+        self._buffer = b""
+        return b"".join(chunks)
 
     def _bounded(self, size: int) -> int:
         if size > self._max_body_bytes:
@@ -240,13 +284,10 @@ class _Exchange:
 
 
 def _size(text: str, base: int) -> int:
-    try:
-        size = int(text, base)
-    except ValueError:
-        size = -1
-    if size < 0:
+    text = text.strip()
+    if not (is_number(text) if base == 10 else is_number(text, _HEXADECIMAL)):
         raise HttpError("the answer's length is not a number", retryable=False)
-    return size
+    return int(text, base)
 
 
 def _is_quiet(connection: socket.socket) -> bool:
@@ -257,12 +298,3 @@ def _is_quiet(connection: socket.socket) -> bool:
     except (BlockingIOError, OSError) as error:
         return isinstance(error, BlockingIOError) or type(error).__name__ == "SSLWantReadError"
     return False
-
-
-def _as_http_error(error: OSError, doing: str) -> HttpError:
-    if isinstance(error, TimeoutError):
-        return DeadlineExceeded(doing)
-    if type(error).__name__ == "SSLCertVerificationError":  # by name: plain HTTP must not import ssl
-        reason = getattr(error, "verify_message", "")
-        return HttpError(f"the certificate cannot be trusted while {doing}: {reason}", retryable=False)
-    return HttpError(f"{error.strerror or type(error).__name__} while {doing}")

@@ -9,13 +9,25 @@ import hashlib
 import hmac
 import time
 
+from lambda_tasks.value import Value
+
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lambda_tasks.aws.credentials import Credentials
-
 _ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+class Credentials(Value):
+    """An access key, with the session token that temporary credentials have and when they expire (epoch seconds)."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+    expires_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key_id={self.access_key_id!r}, ...)"
 
 
 def digest(body: bytes) -> str:
@@ -51,7 +63,7 @@ def sign(
 
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
     to_sign = f"{_ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = f"AWS4{credentials.secret_access_key}".encode()
+    key = f"AWS4{credentials.secret_access_key}".encode("utf-8", "surrogatepass")  # a variable may hold any bytes
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
     signature = hmac.digest(key, to_sign.encode(), "sha256").hex()

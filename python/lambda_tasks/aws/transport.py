@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 
-from lambda_tasks.aws import endpoints, signing
+from lambda_tasks.aws import endpoints, retry, signing
 from lambda_tasks.aws.connection import Connector
 from lambda_tasks.aws.http import MAX_BODY_BYTES as MAX_ANSWER_BYTES
-from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError
+from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, NoAnswer
+from lambda_tasks.aws.retry import backoff as backoff
 from lambda_tasks.errors import LambdaTasksError
+from lambda_tasks.value import Value
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
@@ -25,33 +26,18 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 # Codes of AWS's "try again later" answers that come with status 400: botocore's list.
-_THROTTLING_CODES = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "EC2ThrottledException",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "SlowDown",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        "TransactionInProgressException",
-    }
-)
+_THROTTLING_CODES = frozenset({
+    "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException",
+    "SlowDown", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException",
+    "TransactionInProgressException",
+})  # fmt: skip
 _JSON_VERSIONS = {"secretsmanager": "1.1", "ssm": "1.1", "sqs": "1.0", "dynamodb": "1.0"}
 _TARGETS = {"ssm": "AmazonSSM", "sqs": "AmazonSQS", "dynamodb": "DynamoDB_20120810"}
 
 _SKEW_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"}
 _SIGNATURE_CODES = {"SignatureDoesNotMatch", "InvalidSignatureException"}
 _SKEW_SECONDS = 60
-
-_BACKOFF_BASE_SECONDS = 0.05
-_BACKOFF_MAX_SECONDS = 2.0
 
 
 class CallFailed(LambdaTasksError):
@@ -68,8 +54,9 @@ class CallFailed(LambdaTasksError):
         detail: str = "",
         retryable: bool = False,
         content: Mapping[str, Any] | None = None,
+        variable: str | None = None,
     ) -> None:
-        super().__init__(problem)
+        super().__init__(problem, variable=variable)
         self.code = code
         self.detail = detail
         self.retryable = retryable
@@ -80,14 +67,31 @@ class ClockSkew(CallFailed):
     """The request was refused for its time; the clock is corrected, so that another try may succeed at once."""
 
 
+class NotAnswered(CallFailed):
+    """One try stayed without an answer; it has taken its part of the time, so that the next one need not wait."""
+
+
 class CallTimeout(CallFailed):
     """The deadline passed while an answer was still awaited."""
+
+
+class _Request(Value):
+    """One request before it is signed."""
+
+    method: str
+    url: Url
+    headers: Mapping[str, str]
+    body: bytes
+    service: str
+    region: str
+    max_answer_bytes: int = MAX_ANSWER_BYTES
 
 
 class Transport:
     """Call AWS's APIs with signed requests. Usable from several threads.
 
-    `credentials` is asked once for each request, so that temporary ones can be renewed.
+    `credentials` is asked once for each request, so that temporary ones can be renewed; where it has a method `before`,
+    that one, with the deadline. Clocks are corrected for each server by itself.
     """
 
     def __init__(
@@ -97,13 +101,15 @@ class Transport:
         *,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        connect: Connector | None = None,
     ) -> None:
-        self._credentials = credentials
+        self._credentials: Callable[[float], Credentials]
+        self._credentials = getattr(credentials, "before", None) or (lambda _: credentials())
         self._environ = environ
         self._wall_clock = wall_clock
         self._sleep = sleep
-        self._clock_offset_seconds = 0.0
-        self._client = Client(Connector(environ))
+        self._clock_offsets: dict[str, float] = {}  # seconds, by the server's authority
+        self._client = Client(connect or Connector(environ))
 
     def call(
         self, service: str, operation: str, request: Mapping[str, Any], *, region: str, partition: str, deadline: float
@@ -111,16 +117,22 @@ class Transport:
         """Return the JSON object that `operation` answers `request` with, trying again until `deadline`.
 
         Throttling, 5xx and broken connections are tried again, after a backoff with full jitter
-        (https://docs.aws.amazon.com/general/latest/gr/api-retries.html).
+        (https://docs.aws.amazon.com/general/latest/gr/api-retries.html). A try that stays without an answer ends after
+        a third of the time, and the next one begins.
 
         Raises:
             CallTimeout: the deadline (a reading of ``time.monotonic``) passed while waiting for an answer.
             CallFailed: AWS refused the call, or could not be reached until the deadline.
 
         """
-        return self._retried(
-            lambda: self._call_once(service, operation, request, region, partition, deadline), deadline
-        )
+        url = endpoints.resolve(service, region, partition, self._environ)
+        headers = {
+            "Host": url.authority,
+            "Content-Type": f"application/x-amz-json-{_JSON_VERSIONS[service]}",
+            "X-Amz-Target": f"{_TARGETS.get(service, service)}.{operation}",
+        }
+        signable = _Request("POST", url, headers, json.dumps(request).encode(), service, region)
+        return self._retried(lambda patience: _answer(self._send_once(signable, deadline, patience), url), deadline)
 
     def send(
         self,
@@ -144,93 +156,85 @@ class Transport:
             CallFailed: as `call`.
 
         """
+        url = endpoints.resolve(service, region, partition, self._environ)
+        content = {"Host": url.authority, "X-Amz-Content-Sha256": signing.digest(body), **(headers or {})}
+        url = url.replace(path=url.path.rstrip("/") + path)
+        request = _Request(method, url, content, body, service, region, max_answer_bytes)
+        return self._retried(lambda patience: self._send_once(request, deadline, patience).body, deadline)
 
-        def once() -> bytes:
-            url = endpoints.resolve(service, region, partition, self._environ)
-            full_path = url.path.rstrip("/") + path
-            content = {"Host": url.authority, "X-Amz-Content-Sha256": signing.digest(body), **(headers or {})}
-            response = self._send_once(
-                method, url.replace(path=full_path), content, body, service, region, deadline, max_answer_bytes
-            )
-            return response.body
-
-        return self._retried(once, deadline)
-
-    def _retried(self, once: Callable[[], T], deadline: float) -> T:
+    def _retried(self, once: Callable[[float], T], deadline: float) -> T:
+        budget_seconds = deadline - time.monotonic()
+        patience_seconds = retry.patience_seconds(budget_seconds)
         failure: CallFailed | None = None
         corrected = False
         for attempt in itertools.count(1):
             try:
-                return once()
+                return once(patience_seconds)
             except ClockSkew as error:
                 if corrected:
                     raise
                 failure, corrected = error, True
-                continue
             except CallTimeout as error:
                 raise failure or error from error  # what an earlier try met says more than that this one had no time
+            except NotAnswered:
+                self._sleep(retry.backoff(1))
             except CallFailed as error:
                 failure = error
-                backoff_seconds = backoff(attempt)
-                if not error.retryable or time.monotonic() + backoff_seconds >= deadline:
+                if not error.retryable:
                     raise
-            self._sleep(backoff_seconds)
+                wanted_seconds = retry.backoff(attempt)
+                pause_seconds = retry.pause(wanted_seconds, deadline - time.monotonic(), budget_seconds)
+                if pause_seconds is None:
+                    raise
+                self._sleep(pause_seconds)
         raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Close the connections that were kept for further calls, and keep none from now on."""
         self._client.close()
 
-    def _call_once(
-        self, service: str, operation: str, request: Mapping[str, Any], region: str, partition: str, deadline: float
-    ) -> dict[str, Any]:
-        url = endpoints.resolve(service, region, partition, self._environ)
-        body = json.dumps(request).encode()
-        headers = {
-            "Host": url.authority,
-            "Content-Type": f"application/x-amz-json-{_JSON_VERSIONS[service]}",
-            "X-Amz-Target": f"{_TARGETS.get(service, service)}.{operation}",
-        }
-        response = self._send_once("POST", url, headers, body, service, region, deadline, MAX_ANSWER_BYTES)
-        return _answer(response, url.authority)
-
-    def _send_once(
-        self,
-        method: str,
-        url: Url,
-        headers: Mapping[str, str],
-        body: bytes,
-        service: str,
-        region: str,
-        deadline: float,
-        max_answer_bytes: int,
-    ) -> Response:
+    def _send_once(self, request: _Request, deadline: float, patience_seconds: float) -> Response:
+        server = request.url.authority
+        clock_offset_seconds = self._clock_offsets.get(server, 0.0)
         signed = signing.sign(
-            headers,
-            body,
-            credentials=self._credentials(),
-            service=service,
-            region=region,
-            method=method,
-            path=url.path,
-            epoch_seconds=self._wall_clock() + self._clock_offset_seconds,
+            request.headers,
+            request.body,
+            credentials=self._credentials(deadline),
+            service=request.service,
+            region=request.region,
+            method=request.method,
+            path=request.url.path,
+            epoch_seconds=self._wall_clock() + clock_offset_seconds,
         )
         try:
             response = self._client.request(
-                method, url, signed, body, deadline=deadline, max_body_bytes=max_answer_bytes
+                request.method,
+                request.url,
+                signed,
+                request.body,
+                deadline=deadline,
+                patience_seconds=patience_seconds,
+                max_body_bytes=request.max_answer_bytes,
             )
-        except DeadlineExceeded as error:
-            raise CallTimeout(str(error)) from error
         except HttpError as error:
-            raise CallFailed(str(error), retryable=error.retryable) from error
+            raise self._failure(error, request.service) from error
         if response.status >= 300:
-            refusal = _refusal(response, url.authority)
-            self._correct_clock(refusal, response.headers.get("date", ""))
+            refusal = _refusal(response, server)
+            self._correct_clock(refusal, server, response.headers.get("date", ""), clock_offset_seconds)
             raise refusal
         return response
 
-    def _correct_clock(self, error: CallFailed, date: str) -> None:
-        """Take over the server's clock where the request was refused for its time.
+    def _failure(self, error: HttpError, service: str) -> CallFailed:
+        named_by = endpoints.override_variable(service, self._environ)
+        problem = str(error) + (f" (endpoint of {named_by})" if named_by and not error.variable else "")
+        if isinstance(error, DeadlineExceeded):
+            return CallTimeout(problem)
+        if isinstance(error, NoAnswer):
+            return NotAnswered(problem, retryable=True)
+        return CallFailed(problem, retryable=error.retryable, variable=error.variable)
+
+    def _correct_clock(self, error: CallFailed, server: str, date: str, clock_offset_seconds: float) -> None:
+        """Take over the server's clock where the request, signed with `clock_offset_seconds`, was refused for its time.
 
         Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html
         """
@@ -240,22 +244,17 @@ class Transport:
         if server_epoch is None:
             return
         offset_seconds = server_epoch - self._wall_clock()
-        # A wrong signature is mostly one of a wrong key: then the clocks agree, and another try is no use.
-        if error.code in _SKEW_CODES or abs(offset_seconds - self._clock_offset_seconds) > _SKEW_SECONDS:
-            self._clock_offset_seconds = offset_seconds
+        # A wrong signature is mostly one of a wrong key: then the clocks agree, and another try is no use. They are
+        # compared as they were when this request was signed: another thread may have corrected the clock meanwhile.
+        if error.code in _SKEW_CODES or abs(offset_seconds - clock_offset_seconds) > _SKEW_SECONDS:
+            self._clock_offsets[server] = offset_seconds
             raise ClockSkew(error.problem, code=error.code, detail=error.detail) from error
 
 
-def backoff(attempt: int) -> float:
-    """Return the seconds to wait before the try after `attempt` (1 for the first): exponential, with full jitter."""
-    ceiling = min(_BACKOFF_MAX_SECONDS, _BACKOFF_BASE_SECONDS * (1 << min(attempt, 16)))
-    return ceiling * int.from_bytes(os.urandom(4), "big") / 2**32  # importing random would cost 3 ms
-
-
-def _answer(response: Response, server: str) -> dict[str, Any]:
+def _answer(response: Response, url: Url) -> dict[str, Any]:
     content = _json_object(response.body)
     if content is None:
-        raise CallFailed(f"{server} answered with something else than a JSON object")
+        raise CallFailed(f"{url.authority} answered with something else than a JSON object")
     return content
 
 

@@ -195,4 +195,4 @@ def _explain(error: CallFailed, source: Source) -> LambdaTasksError:
         remedy = "correct the reference"
         return InvalidReference(f"AWS refused the reference ({error.code})", source=str(source), remedy=remedy)
     remedy = "check the endpoint, the network and the service's health, then try again"
-    return ServiceUnavailable(error.problem, source=str(source), remedy=remedy)
+    return ServiceUnavailable(error.problem, variable=error.variable, source=str(source), remedy=remedy)
