@@ -2,8 +2,8 @@
 
 Its API is not imported here, since that costs every cold start milliseconds
 (``python -X importtime -c "import opentelemetry.trace"``). Unless an instrumentation, or the code that sets up the SDK,
-has imported it, there is no SDK, and a span would go nowhere. The one exception is an SDK that the API sets up by itself,
-as ``OTEL_PYTHON_TRACER_PROVIDER`` asks for.
+has imported it, there is no SDK, and a span would go nowhere. The one exception is an SDK that the API sets up
+by itself, as ``OTEL_PYTHON_TRACER_PROVIDER`` asks for.
 
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
