@@ -1,4 +1,4 @@
-"""What runs together: async tasks in the loop, ordinary ones in threads, batches in one call, and what does not."""
+"""Concurrency: async tasks together in the loop, ordinary ones in threads, batches in one call, FIFO groups in order."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_batch_task_gets_all_its_messages_and_may_fail_single_ones(aws: FakeAw
 
 
 def test_a_batch_task_that_raises_fails_the_messages_without_an_outcome_of_their_own() -> None:
-    """What the task raises counts for every message that it did not fail itself."""
+    """An error of the task counts for every message that it did not fail itself."""
     dispatched = Dispatched(worker(), *[record_of("index", product_id=number) for number in (13, 0, 12)])
     assert dispatched.outcomes == ["failed", "retrying", "retrying"]
 

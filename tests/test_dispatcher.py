@@ -84,7 +84,7 @@ def test_modules_outside_of_the_list_are_refused(
 
 
 def test_listed_modules_are_imported_before_the_first_message() -> None:
-    """What the allow-list names in full is imported in the init phase; one that is not there is an error then."""
+    """Modules that the allow-list names in full are imported in the init phase; one that is not there is an error then."""
     Lookup(Settings(modules=("catalogue.tasks", "nothing.*"))).import_modules()
     with pytest.raises(ModuleNotFoundError):
         Lookup(Settings(modules=("nothing.tasks",))).import_modules()

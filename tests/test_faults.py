@@ -174,7 +174,7 @@ def test_a_good_certificate_is_trusted(aws: FakeAws, authority: Authority) -> No
 
 
 def test_a_runtime_api_that_is_not_there_changes_nothing(aws: FakeAws) -> None:
-    """Where the init error cannot be posted, the line on stderr and the exit status are the same."""
+    """If the init error cannot be posted, the line on stderr and the exit status are the same."""
     environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_DB=ARN, AWS_LAMBDA_RUNTIME_API="127.0.0.1:9")
     run = run_wrapper(environ)
     assert (run.status, run.was_launched) == (1, False)

@@ -203,7 +203,7 @@ class TwoEnvironments(RuleBasedStateMachine):
 
     @invariant()
     def no_message_is_lost(self) -> None:
-        """What SQS deleted has succeeded, or is a dead letter."""
+        """A message that SQS deleted has succeeded, or is a dead letter."""
         for message_id, sent in self.sqs.messages.items():
             record = self.state.record(message_id, deadline=0)
             succeeded = record is not None and record.status is Status.SUCCEEDED
