@@ -75,7 +75,7 @@ def test_ordinary_tasks_run_in_the_main_thread_otherwise() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_fifo_groups_stay_sequential_inside(concurrency: int) -> None:
-    """Whatever the concurrency, messages of one group run in order, async ones among ordinary ones included."""
+    """Messages of one group run in order at any concurrency, async ones among ordinary ones included."""
     names = ["add", "unreliable_async", "add"]
     in_order = [record_of("add", "a", number=number) for number in range(20)]
     mixed = [record_of(name, "b", number=100 + number) for number, name in enumerate(names)]

@@ -154,7 +154,7 @@ ATTRIBUTES = st.builds(text, st.text() | JSON.map(json.dumps) | st.just(TRACEPAR
 
 @given(JSON | st.dictionaries(NAMES, ATTRIBUTES, max_size=5))
 def test_no_attributes_fail_a_message(attributes: object) -> None:
-    """Whatever the attributes are, there is a context, and it can be carried on."""
+    """Any attributes give a context, and it can be carried on."""
     with activated(received(attributes)):
         sent, _ = outgoing_attributes()
     assert len(sent) <= 3

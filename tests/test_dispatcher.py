@@ -158,7 +158,7 @@ BODIES = st.one_of(
 
 @given(st.lists(BODIES, max_size=4))
 def test_no_body_raises_out_of_the_dispatcher(bodies: list[object]) -> None:
-    """Whatever the bodies are, the answer names each message whose task did not return, and no other."""
+    """For any bodies the answer names each message whose task did not return, and no other."""
     records = [sqs_record(body) for body in bodies]
     dispatched = Dispatched(WORKER, *records)
     assert dispatched.kept == [

@@ -263,7 +263,7 @@ RESULTS = st.uuids().map(str) | st.text(max_size=5) | st.text(max_size=5).map(En
 
 @given(st.lists(RESULTS, max_size=20), st.randoms())
 def test_a_result_holds_what_was_recorded(results: list[str | LambdaTasksError], random: Any) -> None:
-    """Whatever the ids look like, and in whatever order they come, each entry has its own."""
+    """Each entry has its own id, for ids of any form and in any order."""
     enqueued = Enqueued()
     order = list(enumerate(results))
     random.shuffle(order)

@@ -83,7 +83,7 @@ FAULTS: list[tuple[str, Script, str, str]] = [
     ("script", "error", "message"), [fault[1:] for fault in FAULTS], ids=[one[0] for one in FAULTS]
 )
 def test_a_fault_ends_in_the_right_error(aws: FakeAws, script: Script, error: str, message: str) -> None:
-    """Whatever a server does, the wrapper ends within its budget, with one error, and COMMAND is not run."""
+    """For any fault of a server the wrapper ends within its budget, with one error, and COMMAND is not run."""
     with serve(script) as server:
         started = time.monotonic()
         run = resolve(aws, server.url)

@@ -55,7 +55,7 @@ def test_values_arrive_in_the_command_and_nothing_else_does(aws: FakeAws) -> Non
 @settings(max_examples=40)
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_any_flat_object_of_strings_arrives_byte_for_byte(variables: dict[str, str]) -> None:
-    """Whatever names and values an environment secret holds, COMMAND sees exactly them."""
+    """COMMAND sees exactly the names and values of an environment secret."""
     arn = secret_arn("env-AbCdEf")
     with serve() as aws:
         aws.secrets[arn] = json.dumps(variables)

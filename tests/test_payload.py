@@ -111,7 +111,7 @@ def test_a_bucket_that_takes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", [payload.POINTER, "com.amazon.sqs.javamessaging.MessageS3Pointer"])
 @pytest.mark.parametrize("key", ["plain", "folder/a b+c%2F~é"])
 def test_pointers_of_other_producers_are_resolved(producer: EmbeddedAws, bucket: str, name: str, key: str) -> None:
-    """Whatever key another producer chose, and by the name that older ones give the pointer, the object is found."""
+    """The object is found by any key of another producer, and by the name that older ones give the pointer."""
     body = message.encode(tasks.note.name, tasks.note.definition.encode_kwargs({"text": "hello"}))
     producer.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
     assert delivered(pointer(bucket, key, name)).kwargs == {"text": "hello"}

@@ -1,7 +1,7 @@
 """Two execution environments, one queue and one table, in every order that Hypothesis comes up with.
 
 The dispatchers are real, and so is the store of leases; SQS and the clock are the test's own. An environment that
-crashes does nothing from then on: no call of it arrives, and nobody reads its answer.
+crashes does nothing from then on: no call of it arrives, and its answer is not read.
 """
 
 from __future__ import annotations
