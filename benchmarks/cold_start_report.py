@@ -65,7 +65,7 @@ def table(samples: Samples, part: float, goal: float) -> str:
             "|---|---|---|---|",
             *rows,
             "",
-            f"What (b) adds is {part:.2f} of what (c) adds; the goal is {goal:.2f} at most. Medians of",
+            f"(b) adds {part:.2f} of what (c) adds; the goal is {goal:.2f} at most. Medians of",
             f"{len(samples[bare])} cold starts each, in turn: {machine()},",
             f"Python {platform.python_version()}, {today()}.",
             "",

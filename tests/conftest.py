@@ -21,7 +21,7 @@ pytest_plugins = ["fixtures_aws", "fixtures_producers"]
 settings.register_profile("processes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("processes")
 
-# What finds no credentials asks this machine alone, and no address of a cloud.
+# Code that finds no credentials asks this machine alone, and no address of a cloud.
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 INTERPRETERS = installed(os.environ)
@@ -58,7 +58,7 @@ def layer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def layer_files(layer_folder: Path) -> Files:
-    """What lies in the layer."""
+    """The files of the layer."""
     paths = [path for path in layer_folder.rglob("*") if path.is_file()]
     return {
         path.relative_to(layer_folder).as_posix(): File(path.read_bytes(), path.stat().st_mode & 0o777)

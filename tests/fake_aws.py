@@ -24,7 +24,7 @@ class Request:
 
 @dataclass
 class FakeAws:
-    """What the server holds and what it was asked.
+    """A server's secrets and parameters, and the requests that it got.
 
     `secrets` and `parameters` map an ARN (or a parameter's name) to text, `redrive_policies` a queue's name to the ARN
     of its dead-letter queue; `answers` are given first, one a request.

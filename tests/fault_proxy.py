@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Fault(enum.Enum):
-    """What happens to one request, and whether the service saw it. The last two are not tried again by the client."""
+    """A fault of one request, and whether the service saw it. The last two are not tried again by the client."""
 
     REQUEST_LOST = enum.auto()
     ANSWER_LOST = enum.auto()
@@ -36,7 +36,7 @@ class Fault(enum.Enum):
 
 @dataclass
 class FaultProxy:
-    """Where it answers, and the faults of the next requests, one each; without one a request is passed on."""
+    """The proxy's address, and the faults of the next requests, one each. Without one a request is passed on."""
 
     url: str
     faults: list[Fault] = field(default_factory=list)

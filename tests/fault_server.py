@@ -15,7 +15,7 @@ RequestScript = Callable[[socket.socket, bytes, bytes], None]
 
 @dataclass
 class FaultServer:
-    """The address, and the heads and bodies of the requests that arrived."""
+    """A server's address, and the heads and bodies of the requests that arrived."""
 
     port: int
     heads: list[bytes] = field(default_factory=list)

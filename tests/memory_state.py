@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Lease:
-    """Who holds, or held last, and until when; None for a lease that was given back."""
+    """A lease: its last holder and its end, which is None where it was given back."""
 
     owner: str
     until: float | None

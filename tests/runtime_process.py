@@ -19,7 +19,7 @@ from wrapper import ROOT
 
 @dataclass(frozen=True)
 class Finished:
-    """What the function answered, event by event, and what it printed."""
+    """The function's answers, event by event, and its output."""
 
     answers: list[Any]
     output: str

@@ -54,7 +54,7 @@ MIX = (
 
 @dataclass
 class Accounts:
-    """What was sent, and what became of it."""
+    """The accounts of a soak: the messages that were sent, and the outcome of each."""
 
     sent: dict[str, str]
     succeeded: set[str]
@@ -234,7 +234,7 @@ class _Run:
             return self._invoke(number, wanted)
         self.duplicates += 1
         other = (number + 1) % len(self._runtimes)
-        again = threading.Thread(target=self._invoke, args=(other, wanted))  # its answer is nobody's
+        again = threading.Thread(target=self._invoke, args=(other, wanted))  # its answer is not read
         is_meanwhile = self._chance.random() < 0.5
         if is_meanwhile:
             again.start()

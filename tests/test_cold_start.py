@@ -43,7 +43,7 @@ def test_side_that_does_not_do_the_job_is_not_measured(
 
 
 def test_cost_is_a_ratio_of_what_is_added() -> None:
-    """What ours adds to a bare handler is divided by what the usual way adds; medians count."""
+    """The addition of ours to a bare handler is divided by that of the usual way; medians count."""
     assert cold_start_report.cost(SAMPLES) == (150 - 100) / (300 - 100)
 
 
@@ -69,7 +69,7 @@ def test_table_goes_between_the_marks() -> None:
 
 
 def test_readme_without_marks_is_refused() -> None:
-    """Where there is no place for the table, nothing is overwritten."""
+    """If there is no place for the table, nothing is overwritten."""
     with pytest.raises(ValueError, match="cold start: begin"):
         cold_start_report.with_table("no marks", "table")
 

@@ -1,4 +1,4 @@
-"""`lambda-tasks`, command by command: what it prints, for people and for programs, and how it exits."""
+"""`lambda-tasks`, command by command: its output, for people and for programs, and its exit status."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, embedded_aws: EmbeddedAws) -> None
 
 
 class Result:
-    """What a command did."""
+    """The result of a command."""
 
     def __init__(self, status: int, stdout: str, stderr: str) -> None:
         self.status = status
@@ -114,7 +114,7 @@ def test_help_lists_the_commands(run: Run) -> None:
     ],
 )  # fmt: skip
 def test_bad_input_gets_one_line_and_status_2(arguments: list[str], complaint: str, run: Run) -> None:
-    """Whatever cannot be used is one line on standard error that says what to do."""
+    """Any input that cannot be used is one line on standard error that says what to do."""
     assert run(*arguments).complaint.startswith(complaint)
 
 
@@ -277,7 +277,7 @@ def test_deleting_is_a_dry_run_first(run: Run, letters: tuple[Queue, Queue]) -> 
 
 
 def test_a_queue_without_a_source_needs_one_to_be_named(run: Run, make_queue: MakeQueue) -> None:
-    """Where no queue, or more than one, has this dead-letter queue, the target has to be given."""
+    """If no queue, or more than one, has this dead-letter queue, the target has to be given."""
     dead = make_queue()
     complaint = run("dead-letters", "redrive", "--all", "--queue", dead.url).complaint
     assert complaint == f"0 queues have this dead-letter queue ({dead.url}): name the queue with --to"

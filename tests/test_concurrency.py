@@ -1,4 +1,4 @@
-"""What runs together: async tasks in the loop, ordinary ones in threads, batches in one call, and what does not."""
+"""Concurrency: async tasks together in the loop, ordinary ones in threads, batches in one call, FIFO groups in order."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_ordinary_tasks_run_in_the_main_thread_otherwise() -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 def test_fifo_groups_stay_sequential_inside(concurrency: int) -> None:
-    """Whatever the concurrency, messages of one group run in order, async ones among ordinary ones included."""
+    """Messages of one group run in order at any concurrency, async ones among ordinary ones included."""
     names = ["add", "unreliable_async", "add"]
     in_order = [record_of("add", "a", number=number) for number in range(20)]
     mixed = [record_of(name, "b", number=100 + number) for number, name in enumerate(names)]
@@ -115,7 +115,7 @@ def test_a_batch_task_gets_all_its_messages_and_may_fail_single_ones(aws: FakeAw
 
 
 def test_a_batch_task_that_raises_fails_the_messages_without_an_outcome_of_their_own() -> None:
-    """What the task raises counts for every message that it did not fail itself."""
+    """An error of the task counts for every message that it did not fail itself."""
     dispatched = Dispatched(worker(), *[record_of("index", product_id=number) for number in (13, 0, 12)])
     assert dispatched.outcomes == ["failed", "retrying", "retrying"]
 

@@ -69,7 +69,7 @@ def test_amazons_roots_are_enough(server: FaultServer, authority: Authority, mon
 def test_another_issuer_makes_the_systems_store_count(
     server: FaultServer, authority: Authority, other_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where Amazon's roots do not know the issuer, as with a proxy that inspects TLS, the system's store is asked."""
+    """If Amazon's roots do not know the issuer, as with a proxy that inspects TLS, the system's store is asked."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.bundle))
     trust = TrustStore({}, str(other_root))
     narrow = trust.context()

@@ -1,4 +1,4 @@
-"""What a secret's content must be like."""
+"""The content of secrets: a flat object, or a key of one."""
 
 from __future__ import annotations
 

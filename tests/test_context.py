@@ -1,4 +1,4 @@
-"""What travels beside the kwargs: from the producer to the task, and on to what the task enqueues."""
+"""The context: it travels beside the kwargs from the producer to the task, and on to the messages of the task."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_plain_attributes_of_another_producer_count() -> None:
 def test_malformed_attributes_are_ignored_with_a_warning(
     attributes: Any, named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What cannot be read, or could not be carried on, is left out and named in a warning without its value."""
+    """An attribute that cannot be read, or could not be carried on, is left out, with a warning that shows no value."""
     with caplog.at_level(logging.WARNING, "lambda_tasks"):
         result = received(attributes)
     assert (result.values, result.traceparent, result.correlation_id) == ({}, None, "m-1")
@@ -131,7 +131,7 @@ def test_malformed_attributes_are_ignored_with_a_warning(
 
 
 def test_no_depth_of_values_fails_a_message() -> None:
-    """How deep JSON may be differs from Python to Python; what is too deep for this one is left out."""
+    """The possible depth of JSON differs from Python to Python; a value too deep for this one is left out."""
     nested = received({ATTRIBUTE: text('{"a":' + "[" * 7000 + "]" * 7000 + "}")})
     with activated(nested):
         assert outgoing_attributes()[0][ATTRIBUTE]["StringValue"].startswith('{"correlation_id":"m-1"')
@@ -154,7 +154,7 @@ ATTRIBUTES = st.builds(text, st.text() | JSON.map(json.dumps) | st.just(TRACEPAR
 
 @given(JSON | st.dictionaries(NAMES, ATTRIBUTES, max_size=5))
 def test_no_attributes_fail_a_message(attributes: object) -> None:
-    """Whatever the attributes are, there is a context, and it can be carried on."""
+    """Any attributes give a context, and it can be carried on."""
     with activated(received(attributes)):
         sent, _ = outgoing_attributes()
     assert len(sent) <= 3
@@ -163,7 +163,7 @@ def test_no_attributes_fail_a_message(attributes: object) -> None:
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8).filter(str.isidentifier), JSON, max_size=4))
 def test_every_value_that_can_be_bound_arrives_as_it_was(values: dict[str, Any]) -> None:
-    """What can be bound is the same on the other side."""
+    """Every value that can be bound is the same on the other side."""
     try:
         with context.bind(**values):
             sent, _ = outgoing_attributes()
@@ -212,7 +212,7 @@ def test_threads_and_coroutines_see_the_context_of_their_own_message() -> None:
 
 
 def test_an_active_span_is_the_parent_of_what_is_enqueued() -> None:
-    """Where OpenTelemetry has a span here, that is what a message carries, and not the one that arrived."""
+    """A message carries the span that OpenTelemetry has here, and not the one that arrived."""
     span = trace.NonRecordingSpan(
         trace.SpanContext(0xA, 0xB, is_remote=False, trace_flags=trace.TraceFlags(1), trace_state=trace.TraceState())
     )

@@ -1,4 +1,4 @@
-"""Where credentials come from."""
+"""The sources of credentials, and their order."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ def test_a_machine_without_credentials_is_said(environ: dict[str, str], setup: s
 
 
 class Found:
-    """What boto3 gives: credentials that renew themselves, or cannot."""
+    """The credentials that boto3 gives, which renew themselves, or cannot."""
 
     def __init__(self, *answers: Callable[[], Any]) -> None:
         self.answers = list(answers)
@@ -321,7 +321,7 @@ class Found:
 
 
 def test_boto3_renews_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3 is asked at every request, since it renews what expires; what it cannot renew is an error."""
+    """boto3 is asked at every request, since it renews its credentials; those that it cannot renew are an error."""
 
     class Keys:
         access_key, secret_key, token = "id", "key", "token"

@@ -1,4 +1,4 @@
-"""What a dead letter says, whatever the message and the error were like."""
+"""The content of a dead letter, for any message and any error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_messages_own_attributes_are_kept_and_the_reason_gives_way(own: int)
 
 
 def test_binary_and_number_attributes_are_sent_as_they_came() -> None:
-    """Attributes keep their types; what has no value that could be sent is left out."""
+    """Attributes keep their types; one without a value that could be sent is left out."""
     record = sqs_record("{}")
     attributes: Any = {
         "b": {"dataType": "Binary.gif", "binaryValue": "AA==", "stringListValues": []},

@@ -84,7 +84,7 @@ def test_modules_outside_of_the_list_are_refused(
 
 
 def test_listed_modules_are_imported_before_the_first_message() -> None:
-    """What the allow-list names in full is imported in the init phase; one that is not there is an error then."""
+    """Modules that the allow-list names in full are imported in the init phase; one that is not there is an error then."""
     Lookup(Settings(modules=("catalogue.tasks", "nothing.*"))).import_modules()
     with pytest.raises(ModuleNotFoundError):
         Lookup(Settings(modules=("nothing.tasks",))).import_modules()
@@ -158,7 +158,7 @@ BODIES = st.one_of(
 
 @given(st.lists(BODIES, max_size=4))
 def test_no_body_raises_out_of_the_dispatcher(bodies: list[object]) -> None:
-    """Whatever the bodies are, the answer names each message whose task did not return, and no other."""
+    """For any bodies the answer names each message whose task did not return, and no other."""
     records = [sqs_record(body) for body in bodies]
     dispatched = Dispatched(WORKER, *records)
     assert dispatched.kept == [

@@ -126,7 +126,7 @@ def test_a_passing_fault_is_not_seen(state: DynamoDbState, proxy: FaultProxy, ca
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_refusal_is_an_error_that_names_the_permission(state: DynamoDbState, proxy: FaultProxy, call: str) -> None:
-    """What DynamoDB refuses is not tried again; the error says which table, and what to allow."""
+    """A refusal of DynamoDB is not tried again; the error says which table, and what to allow."""
     proxy.faults = [Fault.REFUSED]
     with pytest.raises(StateUnavailable, match=r"answered 400 AccessDeniedException \(table tasks-.*dynamodb:"):
         every_call(attempt(), lease())[call](state, soon())
@@ -136,7 +136,7 @@ def test_a_refusal_is_an_error_that_names_the_permission(state: DynamoDbState, p
 @pytest.mark.parametrize("call", ["start", "finish", "release", "acquire", "surrender", "record"])
 @pytest.mark.parametrize("script", [hang, reset, answer(b"{}", status="503 Slow Down"), answer(b"[]")])
 def test_no_answer_is_an_error_in_time(call: str, script: Script | Callable[[threading.Event], Script]) -> None:
-    """Where DynamoDB is silent, down or strange until the deadline, the caller gets one of our errors."""
+    """If DynamoDB is silent, down or strange until the deadline, the caller gets one of our errors."""
     stop = threading.Event()
     with fault_server.serve(hang(stop) if script is hang else script) as server:  # type: ignore[arg-type]
         with stores.transport(base_environ(server.url)) as transport:
@@ -185,7 +185,7 @@ def item(**attributes: str | float) -> dict[str, Any]:
     ],
 )
 def test_an_emulation_without_the_item_is_asked_for_it(found: dict[str, Any], expected: object) -> None:
-    """Where the refusal does not hold the item, it is read; one that is free again by then is busy until now."""
+    """If the refusal does not hold the item, it is read; one that is free again by then is busy until now."""
     read = answer(json.dumps({"Item": found} if found else {}).encode())
     with fault_server.serve(FAILED_CONDITION, read) as server, stores.transport(base_environ(server.url)) as transport:
         one = Attempt("m-1", TASK, 60, owner="us")

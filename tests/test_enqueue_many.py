@@ -138,7 +138,7 @@ def test_entries_that_do_not_fit_are_errors_of_their_own(
 
 
 def test_refused_entries_are_sent_again(sqs: Sqs) -> None:
-    """What SQS could not take for the moment is sent once more, alone; every message is accepted once."""
+    """An entry that SQS could not take for the moment is sent once more, alone; every message is accepted once."""
     sqs.refuse = lambda number, call: {"SenderFault": False} if number % 3 == 0 and call <= 4 else None
 
     enqueued = tasks.add.enqueue_many(numbers(40))
@@ -170,7 +170,7 @@ def test_entries_that_are_refused_for_good_are_errors(sqs: Sqs) -> None:
 def test_a_queue_that_is_not_there_fails_every_entry_soon(
     aws: fake_aws.FakeAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no call succeeds any more the rest is not tried, and every entry has an error."""
+    """If no call succeeds any more the rest is not tried, and every entry has an error."""
     asked: list[fake_aws.Request] = []
 
     def refuse(request: fake_aws.Request) -> fake_aws.Answer:
@@ -186,7 +186,7 @@ def test_a_queue_that_is_not_there_fails_every_entry_soon(
 
 
 def test_an_iterable_that_breaks_loses_nothing_before(sqs: Sqs) -> None:
-    """What came before the error of the iterable itself is sent, and the error is the caller's."""
+    """Messages before an error of the iterable itself are sent, and the error is the caller's."""
 
     def breaking() -> Iterator[dict[str, int]]:
         yield from numbers(25)
@@ -236,7 +236,7 @@ def test_one_deduplication_id_for_many_is_an_error() -> None:
 
 @pytest.mark.usefixtures("calls_of_its_own")
 def test_options_that_suit_no_message_are_raised_before_any_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong with all of them is the call's error, and not each entry's."""
+    """An error of all messages is the call's, and not each entry's."""
     monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/q.fifo")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(InvalidTask, match="a FIFO queue needs a group"):
@@ -264,7 +264,7 @@ RESULTS = st.uuids().map(str) | st.text(max_size=5) | st.text(max_size=5).map(En
 
 @given(st.lists(RESULTS, max_size=20), st.randoms())
 def test_a_result_holds_what_was_recorded(results: list[str | LambdaTasksError], random: Any) -> None:
-    """Whatever the ids look like, and in whatever order they come, each entry has its own."""
+    """Each entry has its own id, for ids of any form and in any order."""
     enqueued = Enqueued()
     order = list(enumerate(results))
     random.shuffle(order)

@@ -82,7 +82,7 @@ FAULTS: list[tuple[str, Script, str, str]] = [
     ("script", "error", "message"), [fault[1:] for fault in FAULTS], ids=[one[0] for one in FAULTS]
 )
 def test_a_fault_ends_in_the_right_error(aws: FakeAws, script: Script, error: str, message: str) -> None:
-    """Whatever a server does, the wrapper ends within its budget, with one error, and COMMAND is not run."""
+    """For any fault of a server the wrapper ends within its budget, with one error, and COMMAND is not run."""
     with serve(script) as server:
         started = time.monotonic()
         run = resolve(aws, server.url)
@@ -167,7 +167,7 @@ def test_a_good_certificate_is_trusted(aws: FakeAws, authority: Authority) -> No
 
 
 def test_a_runtime_api_that_is_not_there_changes_nothing(aws: FakeAws) -> None:
-    """Where the init error cannot be posted, the line on stderr and the exit status are the same."""
+    """If the init error cannot be posted, the line on stderr and the exit status are the same."""
     environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_DB=ARN, AWS_LAMBDA_RUNTIME_API="127.0.0.1:9")
     run = run_wrapper(environ)
     assert (run.status, run.was_launched) == (1, False)

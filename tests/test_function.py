@@ -1,4 +1,4 @@
-"""What a whole function shows of its messages: awslambdaric's process with the handler, and a table."""
+"""A whole function and its messages: awslambdaric's process with the handler, and a table."""
 
 from __future__ import annotations
 

@@ -47,14 +47,14 @@ def test_the_handler_resolves_in_process_and_dispatches(aws: FakeAws) -> None:
 
 
 def test_nothing_to_resolve_is_no_request(aws: FakeAws) -> None:
-    """Without references the handler asks nobody."""
+    """Without references the handler sends no request."""
     finished = call({"task_name": "catalogue.tasks.add", "kwargs": {"number": 1}}, base_environ(aws.url))
     assert json.loads(finished.stdout) == [2, None, None]
     assert aws.requests == []
 
 
 def test_a_failed_resolution_is_an_init_error(aws: FakeAws) -> None:
-    """What cannot be resolved raises while the handler is imported, with the cause and not the value."""
+    """A reference that cannot be resolved raises while the handler is imported, with the cause and not the value."""
     finished = call({}, base_environ(aws.url, LAMBDA_TASKS_SECRET_A="hunter2"))
     assert finished.returncode == 1
     assert (

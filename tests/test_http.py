@@ -157,7 +157,7 @@ def test_a_fork_opens_connections_of_its_own(client: Client) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_answer_breaks_the_client_otherwise(data: bytes) -> None:
-    """Whatever bytes a server sends, the client returns a response or raises its own error."""
+    """The client returns a response or raises its own error, for any bytes of a server."""
     client = Client(Connector({}))
     with serve(respond(data)) as server, contextlib.closing(client), contextlib.suppress(HttpError):
         post(client, server.url)

@@ -55,7 +55,7 @@ def test_values_arrive_in_the_command_and_nothing_else_does(aws: FakeAws) -> Non
 @settings(max_examples=40)
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_any_flat_object_of_strings_arrives_byte_for_byte(variables: dict[str, str]) -> None:
-    """Whatever names and values an environment secret holds, COMMAND sees exactly them."""
+    """COMMAND sees exactly the names and values of an environment secret."""
     arn = secret_arn("env-AbCdEf")
     with serve() as aws:
         aws.secrets[arn] = json.dumps(variables)
@@ -106,7 +106,7 @@ def test_the_python_of_the_command_runs_the_resolver(aws: FakeAws, tmp_path: Pat
 
 
 def test_a_python_that_is_not_there_is_said(aws: FakeAws) -> None:
-    """Where no Python can be started the wrapper says which and how to name another, with exit status 1."""
+    """If no Python can be started the wrapper says which and how to name another, with exit status 1."""
     environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"), LAMBDA_TASKS_PYTHON="/nowhere/python")
     run = run_wrapper(environ)
     assert (run.status, run.was_launched) == (1, False)
@@ -224,7 +224,7 @@ def test_success_is_one_line_of_names_and_counts(aws: FakeAws) -> None:
 
 
 def test_an_unexpected_error_shows_its_place_and_not_its_message(aws: FakeAws) -> None:
-    """Where the resolver itself breaks, the report gives class and place, since the message might hold a value."""
+    """If the resolver itself breaks, the report gives class and place, since the message might hold a value."""
     aws.answers = [lambda _: (200, {"Parameters": [{"Name": "/canary"}]})]
     environ = base_environ(aws.url, LAMBDA_TASKS_SSM_ENVIRONMENT="/app/db")
     run = run_wrapper(environ)

@@ -59,7 +59,7 @@ def test_write_into_the_layer_is_found(unpacked: Path, *, mount: bool) -> None:
 
 
 def test_change_by_another_process_is_found(unpacked: Path) -> None:
-    """Whoever wrote below the layer's folder changed the tree."""
+    """A write of another process below the layer's folder is a change of the tree."""
     code = "import os, subprocess\nsubprocess.run(['touch', os.path.dirname(__file__) + '/cache'])\n"
     (unpacked / "python/lambda_tasks/writes.py").write_text(code)
     recompile(unpacked)

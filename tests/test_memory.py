@@ -65,7 +65,7 @@ def test_a_task_that_wants_too_much_gets_a_memory_error() -> None:
 
 
 def test_what_failed_can_be_reported_while_the_memory_stays_used() -> None:
-    """Where tasks leave everything used, each outcome has room that tasks do not have."""
+    """If tasks leave everything used, each outcome has room that tasks do not have."""
     printed = run("""
         left = []
         def leak():
@@ -101,7 +101,7 @@ def test_what_takes_no_memory_does_not_count() -> None:
 
 
 def test_without_a_size_there_is_no_limit(caplog: pytest.LogCaptureFixture) -> None:
-    """Where Lambda does not say how much memory there is, a warning says that nothing is guarded."""
+    """If Lambda does not say how much memory there is, a warning says that nothing is guarded."""
     assert MemoryGuard.from_environ({}) is None
     assert caplog.record_tuples == [
         (

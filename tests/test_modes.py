@@ -1,4 +1,4 @@
-"""Where messages go in each mode of a producer; and enqueueing when a transaction is committed."""
+"""The modes of a producer; and enqueueing when a transaction is committed."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_django_enqueues_when_a_transaction_is_committed() -> None:
 
 
 def test_without_django_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Django is not installed the error says what to use."""
+    """If Django is not installed the error says what to use."""
     monkeypatch.setitem(sys.modules, "django.db", None)
     with pytest.raises(InvalidTask, match=r"there is no Django \(task .*\): install it, or use enqueue\(\)"):
         tasks.add.enqueue_on_commit(number=1)

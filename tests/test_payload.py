@@ -90,7 +90,7 @@ def test_a_message_of_just_the_limit_stays_one(default_queue: Queue, bucket: str
 
 @pytest.mark.usefixtures("default_queue")
 def test_without_a_bucket_the_error_gives_the_size() -> None:
-    """Where payloads have nowhere to go the error says how large the message is, and what to do."""
+    """If payloads have nowhere to go the error says how large the message is, and what to do."""
     with pytest.raises(MessageTooLarge) as caught:
         tasks.note.enqueue(text=LARGE)
     assert str(caught.value) == (
@@ -102,7 +102,7 @@ def test_without_a_bucket_the_error_gives_the_size() -> None:
 
 @pytest.mark.usefixtures("default_queue")
 def test_a_bucket_that_takes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where S3 refuses the payload no message is sent."""
+    """If S3 refuses the payload no message is sent."""
     monkeypatch.setenv("LAMBDA_TASKS_PAYLOAD_BUCKET", "no-such-bucket")
     with pytest.raises(EnqueueFailed, match=r"NoSuchBucket .*check the bucket's name, the role's s3:PutObject"):
         tasks.note.enqueue(text=LARGE)
@@ -111,14 +111,14 @@ def test_a_bucket_that_takes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", [payload.POINTER, "com.amazon.sqs.javamessaging.MessageS3Pointer"])
 @pytest.mark.parametrize("key", ["plain", "folder/a b+c%2F~é"])
 def test_pointers_of_other_producers_are_resolved(producer: EmbeddedAws, bucket: str, name: str, key: str) -> None:
-    """Whatever key another producer chose, and by the name that older ones give the pointer, the object is found."""
+    """The object is found by any key of another producer, and by the name that older ones give the pointer."""
     body = message.encode(tasks.note.name, tasks.note.definition.encode_kwargs({"text": "hello"}))
     producer.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
     assert delivered(pointer(bucket, key, name)).kwargs == {"text": "hello"}
 
 
 def test_a_pointer_to_a_pointer_is_malformed(producer: EmbeddedAws, bucket: str) -> None:
-    """What lies in S3 is the message: a pointer that points to itself is not followed round and round."""
+    """The object in S3 is the message: a pointer that points to itself is not followed round and round."""
     body = pointer(bucket, "itself")
     producer.client("s3").put_object(Bucket=bucket, Key="itself", Body=body)
     with pytest.raises(MalformedMessage, match="the body is malformed"):
@@ -135,7 +135,7 @@ def test_a_message_whose_payload_is_gone_is_rejected(bucket: str) -> None:
 
 @pytest.mark.usefixtures("calls_of_its_own")
 def test_a_message_whose_payload_is_out_of_reach_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where S3 does not give the payload the message is deferred: nothing says that it is bad."""
+    """If S3 does not give the payload the message is deferred: nothing says that it is bad."""
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     body = pointer("bucket", "key")

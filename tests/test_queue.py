@@ -93,7 +93,7 @@ def test_a_time_within_fifteen_minutes_is_a_delay(default_queue: Queue) -> None:
 
 
 def test_context_travels_in_attributes(default_queue: Queue) -> None:
-    """What is given as context is added to what is bound, and travels beside the body."""
+    """The context of the options is added to the bound values, and travels beside the body."""
     with lambda_tasks.context.bind(tenant="acme", user="ann"):
         tasks.add.options(context={"user": "bob", "correlation_id": "c-1"}).enqueue(number=1)
     (received,) = default_queue.receive()
@@ -124,7 +124,7 @@ def test_a_queue_without_url_is_an_error() -> None:
 @pytest.mark.usefixtures("calls_of_its_own")
 @pytest.mark.parametrize("inside_lambda", [True, False])
 def test_a_message_that_sqs_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch, *, inside_lambda: bool) -> None:
-    """Where SQS does not take the message the error names the queue and what to check."""
+    """If SQS does not take the message the error names the queue and what to check."""
     refusal = json.dumps({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}).encode()
     with serve(answer(refusal, status="400 Bad Request")) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
@@ -188,7 +188,7 @@ def test_delay_and_time_exclude_each_other() -> None:
 
 
 def test_options_of_messages_are_no_options_of_tasks() -> None:
-    """What concerns one message cannot be said where the task is defined."""
+    """An option of one message is no option where the task is defined."""
     with pytest.raises(InvalidTask, match="there is no option group"):
         lambda_tasks.task(group="a")(tasks.undecorated)  # type: ignore[call-overload]
 

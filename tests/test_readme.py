@@ -1,4 +1,4 @@
-"""The README is what people copy from: every command of it is executed, and every example is at least well-formed."""
+"""People copy from the README: every command of it is executed, and every example is at least well-formed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_every_command_is_accounted_for() -> None:
 
 @pytest.mark.parametrize("command", sorted(NOT_HERE))
 def test_command_is_well_formed(command: str) -> None:
-    """What is not executed is at least sound shell."""
+    """A command that is not executed is at least sound shell."""
     script = f"OWNER=somebody\necho $OWNER >/dev/null\n{command}\n"
     process = subprocess.run([TOOLS / "shellcheck", "--shell=bash", "-"], input=script, capture_output=True, text=True)
 
@@ -180,7 +180,7 @@ def test_sam_knows_the_options(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("command", "output"), consoles())
 def test_console_shows_what_is_printed(command: str, output: str) -> None:
-    """What a console block shows is what its command prints, to the letter."""
+    """A console block shows the output of its command, to the letter."""
     process = run(command)
 
     assert process.stdout + process.stderr == output

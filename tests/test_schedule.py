@@ -98,7 +98,7 @@ def test_without_a_role_the_error_names_the_setting(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("producer")
 def test_a_scheduler_that_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no schedule could be made the error says what to check."""
+    """If no schedule could be made the error says what to check."""
     refusal = answer(
         b'{"Message": "the role cannot be assumed"}', "x-amzn-errortype: ValidationException", status="400 No"
     )

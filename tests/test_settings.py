@@ -120,7 +120,7 @@ def test_times_are_bounded(value: str) -> None:
     ],
 )
 def test_a_value_that_aws_would_refuse_is_refused(setting: str, value: str) -> None:
-    """What DynamoDB and CloudWatch could not use is an error where the settings are read."""
+    """A value that DynamoDB or CloudWatch could not use is an error where the settings are read."""
     with pytest.raises(InvalidSetting, match=f"LAMBDA_TASKS_{setting}"):
         Settings.from_environ({f"LAMBDA_TASKS_{setting}": value})
 

@@ -40,7 +40,7 @@ def test_signature_is_that_of_botocore(
     path: str,
     epoch_seconds: int,
 ) -> None:
-    """Whatever is signed with whatever credentials, the Authorization header is the one that botocore makes."""
+    """The Authorization header of any request, with any credentials, is the one that botocore makes."""
     headers = {"Host": "example.com", "Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
     ours = sign(
         headers,

@@ -71,7 +71,7 @@ def test_an_odd_redrive_policy_is_none(aws: FakeAws, policy: str) -> None:
 
 
 def test_entries_that_fail_are_logged(aws: FakeAws, caplog: pytest.LogCaptureFixture) -> None:
-    """What SQS did not change of a batch is in the log, with the reason."""
+    """Entries of a batch that SQS did not change are in the log, with the reason."""
     failed: Any = [{"Id": "0", "Code": "ReceiptHandleIsInvalid", "SenderFault": True}]
     aws.answers = [lambda _: (200, {"Successful": [], "Failed": failed})]
     sqs = sqs_at(aws.url)

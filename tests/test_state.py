@@ -112,7 +112,7 @@ def test_a_success_never_starts_again(state: State, clock: Clock) -> None:
 
 @pytest.mark.parametrize("status", [Status.RETRYING, Status.DEFERRED, Status.FAILED])
 def test_a_released_message_starts_again_at_once(state: State, status: Status) -> None:
-    """What gave its lease back without a success runs again at the next delivery, and attempts are counted."""
+    """A message that gave its lease back without a success runs again at the next delivery; attempts are counted."""
     first = attempt()
     state.start(first, deadline=soon())
     state.release(first, Ending(status), deadline=soon())

@@ -40,7 +40,7 @@ class Take:
 
 @dataclass
 class Takes:
-    """All that the model knows of one lease."""
+    """The model of one lease."""
 
     clock: Clock
     all: list[Take] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Takes:
 
 @dataclass
 class Message:
-    """What the model knows of a message: still queued, succeeded or perhaps, and who took it."""
+    """The model of a message: still queued, succeeded or perhaps, and who took it."""
 
     id: str
     takes: Takes
@@ -189,7 +189,7 @@ class Interleavings(RuleBasedStateMachine):
         assert all(message.queued or message.may_have_succeeded for message in self.messages)
 
     def teardown(self) -> None:
-        """Whatever happened, every message that is still queued can run once all leases are over."""
+        """Every message that is still queued can run once all leases are over."""
         if self.proxy is not None:
             self.proxy.faults = []
         self.running = [None, None]

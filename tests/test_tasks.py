@@ -83,7 +83,7 @@ def test_a_task_is_called_as_the_function_that_it_is() -> None:
 
 
 def test_kwargs_are_converted_as_the_annotations_say() -> None:
-    """What is encoded at the producer arrives at the task in the annotated types, without the defaults."""
+    """Kwargs that the producer encodes arrive at the task in the annotated types, without the defaults."""
     assert everything.definition.decode_kwargs(everything.definition.encode_kwargs(KWARGS)) == KWARGS
 
 

@@ -1,4 +1,4 @@
-"""What became of each message: log records, hooks, metrics and spans."""
+"""The telemetry of messages: log records, hooks and metrics."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_each_outcome_is_one_log_record(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_kwargs_are_logged_at_debug_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """What a task is called with is shown only where DEBUG was asked for."""
+    """Kwargs are shown only where DEBUG was asked for."""
     with caplog.at_level(logging.INFO, "lambda_tasks"):
         announce_start(Context("m-1", TASK), {"order": "canary"})
     assert caplog.records == []
@@ -126,7 +126,7 @@ def test_hooks_hear_of_every_start_and_outcome() -> None:
 @pytest.mark.usefixtures("hooks")
 @pytest.mark.parametrize("number", [1, "bad"])
 def test_hooks_are_called_in_the_context_of_the_message(number: object) -> None:
-    """What a hook logs, or enqueues, belongs to the message that it is told of: also of one that was rejected."""
+    """Log records and messages of a hook belong to its message, also where that was rejected."""
     seen: list[str] = []
     lambda_tasks.on_outcome(lambda _: seen.append(lambda_tasks.context["tenant"]))
     record = sqs_record(message_body("catalogue.tasks.add", number=number))
@@ -138,7 +138,7 @@ def test_hooks_are_called_in_the_context_of_the_message(number: object) -> None:
 @pytest.mark.usefixtures("hooks")
 @pytest.mark.parametrize("error", [ValueError("canary"), SystemExit(3)])
 def test_a_hook_that_raises_changes_nothing(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
-    """What a hook raises is logged with its name, and the next one is called."""
+    """An error of a hook is logged with its name, and the next one is called."""
     heard: list[Report] = []
 
     @lambda_tasks.on_outcome
@@ -278,7 +278,7 @@ def test_text_logs_say_the_same_in_words() -> None:
 
 @pytest.mark.parametrize("level", ["WARN", "ERROR"])
 def test_a_level_that_was_set_is_kept(level: str) -> None:
-    """Whoever asks for warnings or errors gets no successes."""
+    """A log level of warnings or errors shows no successes."""
     lines = runtime_output(AWS_LAMBDA_LOG_LEVEL=level).splitlines()
     assert lines[0].startswith('{"_aws"')
     assert lines[1].startswith("[ERROR]\t")

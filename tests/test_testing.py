@@ -1,4 +1,4 @@
-"""What an application's own tests use: as a pytest plugin in a project of its own, and by hand."""
+"""The means for an application's tests: as a pytest plugin in a project of its own, and by hand."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_bad_kwargs_are_errors_where_they_are_enqueued(task_queue: TaskQueue) ->
 
 
 def test_running_goes_on_until_nothing_is_left(task_queue: TaskQueue) -> None:
-    """What a task enqueues runs too, each message once."""
+    """Messages of a task run too, each once."""
     tasks.chain.enqueue(number=7)
     assert [ran.message.task_name for ran in task_queue.run()] == ["catalogue.tasks.chain", "catalogue.tasks.add"]
     assert tasks.ran == [7]

@@ -72,7 +72,7 @@ def test_limits_are_the_tasks_own_within_what_is_left(
 def test_only_an_explicit_hard_timeout_keeps_a_task_from_starting(
     options: dict[str, float], left: float, *, starts: bool
 ) -> None:
-    """Where a fresh invocation gives 58 s, a task waits for what it says it needs of them, and no longer."""
+    """If a fresh invocation gives 58 s, a task waits for what it says it needs of them, and no longer."""
     assert timeouts.may_start(Options.check(options), left, 58) is starts
 
 
@@ -136,7 +136,7 @@ def test_limits_hold_after_an_async_task_of_the_same_group() -> None:
 
 
 def test_limits_hold_in_an_async_task_after_an_ordinary_one_of_its_group() -> None:
-    """What is left of the ordinary task's timer is not taken for that of the event loop."""
+    """The rest of the ordinary task's timer is not taken for that of the event loop."""
     fifo = {"MessageGroupId": "g", "SequenceNumber": "1"}
     records = [sqs_record(message_body(f"catalogue.tasks.{name}"), **fifo) for name in ("be_quick", "block_the_loop")]
     assert Dispatched(worker(), *records, seconds=5).outcomes == ["succeeded", "failed"]
@@ -177,7 +177,7 @@ def test_a_soft_timeout_alone_needs_no_end_of_the_invocation(concurrency: int) -
 
 
 def test_a_limit_of_one_task_is_not_that_of_the_next() -> None:
-    """What is left of a timer between calls stops nobody: each call has its own."""
+    """The rest of a timer between calls stops no task: each call has its own."""
     records = [
         record_of("overrun"),
         record_of("hold_time", seconds=0.3),

@@ -91,13 +91,13 @@ def test_a_failure_is_an_error(spans: InMemorySpanExporter, outcome: str) -> Non
 
 
 def test_a_failure_without_an_error_is_one_too(spans: InMemorySpanExporter) -> None:
-    """Where there is no exception the outcome is the type of the error."""
+    """If there is no exception the outcome is the type of the error."""
     process(CONTEXT, "failed")
     assert (only(spans).attributes or {})["error.type"] == "failed"
 
 
 def test_an_ignored_error_is_no_failure(spans: InMemorySpanExporter) -> None:
-    """What the task was told to ignore is an event of a span without an error."""
+    """An error that the task ignores is an event of a span without an error."""
     process(CONTEXT, "succeeded", FileNotFoundError("x"))
     span = only(spans)
     assert span.status.is_unset
@@ -124,14 +124,14 @@ class Broken:
 def test_a_broken_opentelemetry_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What OpenTelemetry raises is logged, and the task runs without a span."""
+    """An error of OpenTelemetry is logged, and the task runs without a span."""
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", Broken())
     process(CONTEXT)
     assert caplog.messages == ["no span could be started"]
 
 
 def test_a_span_that_breaks_changes_nothing(spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
-    """An error that has no text, such as an SDK stumbles over, is logged and raised to nobody."""
+    """An error that has no text, such as an SDK stumbles over, is logged and not raised."""
 
     class Wordless(Exception):
         def __str__(self) -> str:

@@ -64,7 +64,7 @@ def test_a_clock_that_stays_wrong_is_an_error() -> None:
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 2026 00:00:30 GMT", "tomorrow", ""])
 def test_a_wrong_key_is_not_a_wrong_clock(date: str) -> None:
-    """Where the clocks agree, or the server tells no time, a wrong signature is final."""
+    """If the clocks agree, or the server tells no time, a wrong signature is final."""
     with serve(refusal("SignatureDoesNotMatch", date)) as server, pytest.raises(CallFailed):
         call(server.url, wall_clock=lambda: 1_767_225_600.0)
     assert len(server.heads) == 1
@@ -170,7 +170,7 @@ def test_a_broken_connection_is_tried_again() -> None:
 
 
 def test_what_an_earlier_try_met_is_what_is_told() -> None:
-    """Where a first try was answered and the next one ran out of time, the answer is the error."""
+    """If a first try was answered and the next one ran out of time, the answer is the error."""
     stop = threading.Event()
     with serve(answer(b"", status="503 Busy"), hang(stop)) as server:
         with pytest.raises(CallFailed, match="answered 503"):

@@ -1,7 +1,7 @@
 """Two execution environments, one queue and one table, in every order that Hypothesis comes up with.
 
 The dispatchers are real, and so is the store of leases; SQS and the clock are the test's own. An environment that
-crashes does nothing from then on: no call of it arrives, and nobody reads its answer.
+crashes does nothing from then on: no call of it arrives, and its answer is not read.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class TwoEnvironments(RuleBasedStateMachine):
 
     @invariant()
     def no_message_is_lost(self) -> None:
-        """What SQS deleted has succeeded, or is a dead letter."""
+        """A message that SQS deleted has succeeded, or is a dead letter."""
         for message_id, sent in self.sqs.messages.items():
             record = self.state.record(message_id, deadline=0)
             succeeded = record is not None and record.status is Status.SUCCEEDED

@@ -11,7 +11,7 @@ import pytest
 from lambda_tasks.value import Value
 from wrapper import ROOT
 
-# What the exec wrapper must not load: each costs a cold start milliseconds.
+# Modules that the exec wrapper must not load: each costs a cold start milliseconds.
 HEAVY = {
     "typing",
     "dataclasses",
@@ -46,7 +46,7 @@ def test_a_value_cannot_be_changed() -> None:
 
 
 def test_fields_that_are_missing_twice_there_or_unknown_are_errors() -> None:
-    """What a dataclass would refuse is refused."""
+    """Arguments that a dataclass would refuse are refused."""
     with pytest.raises(TypeError, match="Point takes x, y"):
         Point()  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="Point takes x, y"):

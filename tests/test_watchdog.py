@@ -78,7 +78,7 @@ def test_the_watchdog_waits_for_calls_that_are_not_stuck(phase: str) -> None:
 
 
 def test_the_watchdog_stands_back_while_the_stuck_are_left_behind() -> None:
-    """Where other threads take the place of stuck ones, it waits for the invocation's end."""
+    """If other threads take the place of stuck ones, it waits for the invocation's end."""
     rescued = threading.Event()
     watchdog: Watchdog[str] = Watchdog(Timer(), time.monotonic() + 0.3, rescued.set)
     watchdog.stands_back = True
@@ -102,7 +102,7 @@ def test_no_task_begins_once_the_watchdog_answers() -> None:
 
 
 def test_what_took_effect_is_reported_though_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the watchdog answers while the messages of a finished call are settled, they are finished, not deferred."""
+    """If the watchdog answers while the messages of a finished call are settled, they are finished, not deferred."""
     state, answers = _SlowToFinish(), list[Any]()
 
     def answer(given_up: Invocation) -> None:
@@ -128,7 +128,7 @@ def test_what_took_effect_is_reported_though_time_is_up(monkeypatch: pytest.Monk
 
 
 def test_a_call_that_ends_as_it_is_given_up_keeps_its_result() -> None:
-    """What returned in the last moment took effect: it is not recorded as stopped."""
+    """A call that returned in the last moment took effect: it is not recorded as stopped."""
     made = workers.worker()
     one = workers.invocation_of(made, *[sqs_record(message_body("catalogue.tasks.add", number=1))] * 2)
     returned, stuck = deliver(one)

@@ -135,7 +135,7 @@ def test_a_thread_stuck_in_c_code_is_left_behind_and_ended_with_the_runtime(
 def test_memory_that_stays_used_does_not_fail_the_others(
     start: Callable[..., Any], make_queue: Callable[..., Queue]
 ) -> None:
-    """Where a task keeps all memory it alone has failed; the rest runs in a new runtime, which has memory again."""
+    """If a task keeps all memory it alone has failed; the rest runs in a new runtime, which has memory again."""
     queue = make_queue(VisibilityTimeout="30", RedrivePolicy=redrive_policy(make_queue(), 10))
     sent = [queue.send(message_body("catalogue.tasks.leak"))]
     sent += [queue.send(message_body(f"catalogue.tasks.{name}", number=1, of=1)) for name in ("take", "meet", "take")]
@@ -152,7 +152,7 @@ def test_memory_that_stays_used_does_not_fail_the_others(
 def test_messages_of_a_fifo_queue_keep_their_order_through_retries(
     start: Callable[..., Any], make_queue: Callable[..., Queue]
 ) -> None:
-    """What is behind a message that is tried again runs after it, though it is visible at once."""
+    """Messages behind one that is tried again run after it, though they are visible at once."""
     queue = make_queue(FifoQueue="true", VisibilityTimeout="30")
     for number, name in enumerate(["add", "flaky", "add", "add"]):
         body = message_body(f"catalogue.tasks.{name}", number=number)

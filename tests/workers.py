@@ -1,4 +1,4 @@
-"""Workers for tests: the real one, with an SQS on this machine, and a look at what became of each message."""
+"""Workers for tests: the real one, with an SQS on this machine, and a look at the outcome of each message."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def reports() -> Iterator[list[Report]]:
 
 
 class Dispatched:
-    """What one invocation did: the ids of the messages that SQS keeps, and the report of each message."""
+    """The result of one invocation: the ids of the messages that SQS keeps, and the report of each message."""
 
     def __init__(self, made: Worker, *records: Record, seconds: float = 60) -> None:
         with reports() as collected:

@@ -16,7 +16,7 @@ WRAPPER = ROOT / "bin" / "lambda-tasks-exec"
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 
-# Prints its own arguments and environment, byte for byte; what a command of the wrapper sees.
+# Prints its own arguments and environment, byte for byte, as a command of the wrapper sees them.
 SHOW = "import json,os,sys;print(json.dumps([sys.argv[1:],[[k.decode('latin-1'),v.decode('latin-1')] for k,v in os.environb.items()]]))"
 
 

@@ -11,7 +11,7 @@ from lambda_tasks import task
 
 @dataclass
 class Control:
-    """What the test hears of the task of one thread, and what it tells it."""
+    """The control of a test over the task of one thread: it learns the start, and says how the task ends."""
 
     events: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     orders: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)

@@ -52,7 +52,7 @@ class MemoryGuard:
     def from_environ(cls, environ: Mapping[str, str]) -> MemoryGuard | None:
         """Set the limit of tasks, also for the processes that this one starts, each by itself.
 
-        Where Lambda does not say how much memory there is, log that nothing is guarded, and return None.
+        If Lambda does not say how much memory there is, log that nothing is guarded, and return None.
         """
         wanted = limit_bytes(environ)
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)

@@ -110,7 +110,7 @@ UNLIMITED = Limits()
 def limits(options: Options, settings: Settings, available_seconds: float) -> Limits:
     """Return a task's limits where it has `available_seconds`: its own, else the settings', within that time.
 
-    Where there is less than the hard timeout, the soft one shrinks in proportion (or to nine tenths, where there is no
+    If there is less than the hard timeout, the soft one shrinks in proportion (or to nine tenths, where there is no
     hard one), so that time to clean up is left.
     """
     has_own = options.hard_timeout is not None or options.soft_timeout is not None

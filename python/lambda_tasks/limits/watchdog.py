@@ -70,7 +70,7 @@ class Watchdog(Generic[C]):
             return {call: thread_id for call, (stuck_at, thread_id) in self._calls.items() if stuck_at <= now}
 
     def dismiss(self) -> None:
-        """Stop watching: the handler answers. Where the watchdog is about to, wait for the end of the process."""
+        """Stop watching: the handler answers. If the watchdog is about to, wait for the end of the process."""
         with self._lock:
             if not self._is_rescuing:
                 self._rescue = None

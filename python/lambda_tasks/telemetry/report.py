@@ -117,7 +117,7 @@ def announce_outcome(report: Report) -> None:
 def show_outcomes(environ: Mapping[str, str]) -> None:
     """Let the log records of outcomes through, unless a level was set for the function or for this logger.
 
-    Where the log format is text, Lambda sets none, and the standard library's own (WARNING) shows no success.
+    With the log format text Lambda sets none, and the standard library's own (WARNING) shows no success.
     """
     if logger.level == logging.NOTSET and not environ.get("AWS_LAMBDA_LOG_LEVEL"):
         logger.setLevel(logging.INFO)
