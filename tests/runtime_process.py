@@ -25,11 +25,11 @@ class Finished:
     output: str
 
 
-def run(events: Sequence[Any], environ: Mapping[str, str]) -> Finished:
-    """Have a new process handle `events` with `lambda_tasks.handler.handler`, and end it."""
+def run(events: Sequence[Any], environ: Mapping[str, str], *, seconds: float = 60) -> Finished:
+    """Have a new process handle `events` with `lambda_tasks.handler.handler`, each within `seconds`, and end it."""
     measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     with contextlib.ExitStack() as stack:
-        address, answers, complete = stack.enter_context(_runtime_api(events))
+        address, answers, complete = stack.enter_context(_runtime_api(events, seconds))
         process = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "awslambdaric", "lambda_tasks.handler.handler"],
@@ -45,7 +45,7 @@ def run(events: Sequence[Any], environ: Mapping[str, str]) -> Finished:
 
 
 @contextlib.contextmanager
-def _runtime_api(events: Sequence[Any]) -> Iterator[tuple[str, list[Any], threading.Event]]:
+def _runtime_api(events: Sequence[Any], seconds: float) -> Iterator[tuple[str, list[Any], threading.Event]]:
     """Serve the Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html."""
     remaining, answers, complete = list(events), list[Any](), threading.Event()
 
@@ -60,7 +60,7 @@ def _runtime_api(events: Sequence[Any]) -> Iterator[tuple[str, list[Any], thread
             headers = {
                 "Content-Type": "application/json",  # awslambdaric's client ends in a segmentation fault without it
                 "Lambda-Runtime-Aws-Request-Id": "11111111-2222-3333-4444-555555555555",
-                "Lambda-Runtime-Deadline-Ms": str(round(time.time() * 1000) + 60_000),
+                "Lambda-Runtime-Deadline-Ms": str(round((time.time() + seconds) * 1000)),
                 "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:worker",
             }
             self.answer(200, json.dumps(remaining.pop(0)).encode(), headers)

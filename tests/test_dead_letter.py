@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import message_body, sqs_record
-from lambda_tasks.dispatch.dead_letter import MAX_ATTRIBUTES, dead_letter
+from lambda_tasks.messages.dead_letter import MAX_ATTRIBUTES, dead_letter
 from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 from lambda_tasks.messages.sqs_event import Record
-from workers import jobs_of
 
 ORDER = ["error_type", "error_message", "task", "outcome", "receive_count", "request_id", "first_failure", "message_id"]
 
@@ -22,8 +22,7 @@ def letter(
     record: Record, error: BaseException | None = None, *, first: float | None = None, fifo: bool = False
 ) -> Any:
     result = Result(Outcome.FAILED, "shop.tasks.pay", error or ValueError("no"))
-    (job,) = jobs_of(record)
-    return dead_letter(job, result, request_id="request", first_failed_at=first, is_fifo=fifo)
+    return dead_letter(record, result, request_id="request", first_failed_at=first, is_fifo=fifo)
 
 
 def with_attributes(count: int) -> Record:
@@ -115,3 +114,26 @@ def test_any_error_text_becomes_what_sqs_takes(text: str) -> None:
     assert all(
         ch in "\t\n\r" or 0x20 <= ord(ch) <= 0xD7FF or 0xE000 <= ord(ch) <= 0xFFFD or ord(ch) > 0xFFFF for ch in value
     )
+
+
+def test_a_letter_that_is_too_large_has_shorter_reasons_then_a_pointer() -> None:
+    """The reasons are shortened first; then the body goes elsewhere, or there is no letter."""
+    places: list[str] = []
+
+    def offload(body: str) -> str:
+        places.append(body)
+        return "pointer"
+
+    def made(spare_bytes: int, **options: Any) -> Any:
+        record = sqs_record("x" * (MAX_MESSAGE_BYTES - spare_bytes))
+        result = Result(Outcome.FAILED, "shop.tasks.pay", ValueError("no" * 600))
+        return dead_letter(record, result, request_id="r", first_failed_at=None, is_fifo=False, **options)
+
+    assert len(made(4096)["MessageAttributes"]) == 8
+    assert len(made(1100)["MessageAttributes"]["lambda_tasks_error_message"]["StringValue"]) == 64
+    assert list(made(60)["MessageAttributes"]) == ["lambda_tasks_error_type"]
+    assert made(10) is None
+    letter = made(10, offload=offload)
+    assert (letter["MessageBody"], len(places[0])) == ("pointer", MAX_MESSAGE_BYTES - 10)
+    assert letter["MessageAttributes"]["ExtendedPayloadSize"]["StringValue"] == str(MAX_MESSAGE_BYTES - 10)
+    assert len(letter["MessageAttributes"]) == 9

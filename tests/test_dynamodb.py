@@ -23,7 +23,7 @@ from fault_server import Script, answer, hang, reset
 from lambda_tasks.errors import InvalidSetting, LambdaTasksError, StateUnavailable
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.settings import Settings
-from lambda_tasks.state import dynamodb, opening, table
+from lambda_tasks.state import dynamodb_items, opening, table
 from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
 from lambda_tasks.state.record import Ending, Status
@@ -195,7 +195,7 @@ def test_an_emulation_without_the_item_is_asked_for_it(found: dict[str, Any], ex
 
 def test_readers_page(state: DynamoDbState, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records are found beyond the first page of each partition, and no page is read before it is needed."""
-    monkeypatch.setattr(dynamodb, "_KEYS_PER_READ", 2)
+    monkeypatch.setattr(dynamodb_items, "_KEYS_PER_READ", 2)
     task = f"shop.tasks.t{uuid.uuid4().hex}"
     ids = {str(uuid.uuid4()) for _ in range(60)}
     for message_id in ids:

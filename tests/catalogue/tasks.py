@@ -224,6 +224,12 @@ def meet_in_threads(*, barrier: str) -> None:
 
 
 @task
+def note_remaining() -> None:
+    """Note the milliseconds that are left."""
+    seen.append(context.remaining_time_ms)
+
+
+@task
 def note_context() -> None:
     seen.append((context.message_id, context.receive_count, dict(context), context.remaining_time_ms))
 
@@ -256,6 +262,12 @@ def index(items: list[Item[Product]]) -> None:
             item.retry(delay=7)
         if item.kwargs.product_id == 0:
             raise ConnectionError("the index is down")
+
+
+@task(batch=True, singleton=True)
+def index_alone(items: list[Item[Product]]) -> None:
+    """Note the batch, while nobody else does."""
+    seen.append([item.kwargs.product_id for item in items])
 
 
 @task(batch=True)

@@ -18,8 +18,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import errors
-from lambda_tasks.dispatch import dead_letter, leases, source_queue
+from lambda_tasks.dispatch import leases, source_queue
 from lambda_tasks.dispatch.call import Call
+from lambda_tasks.messages import dead_letter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence

@@ -7,8 +7,8 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from lambda_tasks.dispatch.patience import Patience
 from lambda_tasks.dispatch.settlement import Settlement
+from lambda_tasks.limits.patience import Patience
 from lambda_tasks.limits.watchdog import Watchdog
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lambda_tasks.dispatch import retry
-from lambda_tasks.dispatch.patience import Patience
 from lambda_tasks.errors import DeliveriesExhausted, LambdaTasksError, LeaseLost
+from lambda_tasks.limits.patience import Patience
 from lambda_tasks.messages.outcome import NO_STATE, OUT_OF_ORDER, Outcome, Result
 from lambda_tasks.messages.sqs_event import queue_arn
 from lambda_tasks.telemetry import report
@@ -178,7 +178,7 @@ class Settlement:
         """Send a message that failed to its dead-letter queue, where one is known; tell whether it is there now."""
         if job.receipt_handle is None or not isinstance(job.record.get("body"), str):
             return False  # whoever invoked the function reads the error
-        from lambda_tasks.dispatch.dead_letter import dead_letter  # noqa: PLC0415 - for a message that failed
+        from lambda_tasks.messages.dead_letter import dead_letter  # noqa: PLC0415 - for a message that failed
 
         deadline, queues = self._time.settle_deadline(time.monotonic()), self._worker.queues
         try:
@@ -186,7 +186,7 @@ class Settlement:
             if queue is None:
                 return False
             letter = dead_letter(
-                job,
+                job.record,
                 result,
                 request_id=self._request_id,
                 first_failed_at=first_failed_at,

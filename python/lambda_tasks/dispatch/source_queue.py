@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lambda_tasks.aws.queue_address import QueueAddress
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.dispatch import retry
-from lambda_tasks.dispatch.patience import Patience
 from lambda_tasks.errors import LambdaTasksError
+from lambda_tasks.limits.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

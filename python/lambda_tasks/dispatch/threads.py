@@ -11,9 +11,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from lambda_tasks.definition import batch
-from lambda_tasks.dispatch import dead_letter, lanes, leases, source_queue
+from lambda_tasks.dispatch import lanes, leases, source_queue
 from lambda_tasks.limits.thread_interrupter import ThreadInterrupter
 from lambda_tasks.limits.watchdog import Watchdog
+from lambda_tasks.messages import dead_letter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

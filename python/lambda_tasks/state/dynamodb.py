@@ -1,8 +1,7 @@
 """Leases and records in a DynamoDB table, by conditional writes; `lambda_tasks.state.table` describes it.
 
-Every write is one UpdateItem whose condition says who may make it. A condition that does not hold is answered with the
-item as it is (``ReturnValuesOnConditionCheckFailure``). The item is read in a second call where an emulation leaves it
-out. A write whose answer was lost can be made again: the item says whether the same attempt made it before.
+Every write is one UpdateItem whose condition says who may make it. A write whose answer was lost can be made again: the
+item says whether the same attempt made it before.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lambda_tasks.aws.transport import CallFailed
-from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state import table
+from lambda_tasks.state.dynamodb_items import Items
 from lambda_tasks.state.protocol import (
     LETTER_SECONDS,
     AlreadyEnded,
@@ -38,9 +35,7 @@ if TYPE_CHECKING:
     from lambda_tasks.state.record import Ending
     from lambda_tasks.state.table import Item
 
-_READ_TIMEOUT_SECONDS = 10.0
 _RECORDS_PER_READ = 25  # with the longest results and tracebacks still below what one answer may hold
-_KEYS_PER_READ = 100
 _TRIES_OF_A_TURN = 4
 
 _LEASE_IS_FREE = "(attribute_not_exists(#lease_until) OR #lease_until <= :now)"
@@ -63,9 +58,7 @@ class DynamoDbState:
         record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._table_name = table_name
-        self._transport = transport
-        self._where = {"region": region, "partition": partition}
+        self._items = Items(table_name, transport, region=region, partition=partition)
         self._record_ttl_seconds = record_ttl_seconds
         self._clock = clock
 
@@ -74,7 +67,7 @@ class DynamoDbState:
         now = self._clock()
         until = now + attempt.lease_seconds
         received = now if attempt.first_received_at is None else attempt.first_received_at
-        written, item = self._update(
+        written, item = self._items.update(
             table.message_key(attempt.message_id),
             condition=_MAY_START,
             values={
@@ -106,7 +99,7 @@ class DynamoDbState:
         """Return how a message ended. Where its letter is to be sent, only one attempt at a time is told so."""
         status, has_letter = Status(table.text(item, "status")), table.number(item, "letter_sent_at") is not None
         if status is not Status.SKIPPED and not has_letter:
-            written, item = self._update(
+            written, item = self._items.update(
                 table.message_key(attempt.message_id),
                 condition="attribute_not_exists(#letter_until) OR #letter_until <= :now",
                 values={"letter_until": now + LETTER_SECONDS},
@@ -145,7 +138,7 @@ class DynamoDbState:
 
     def letter(self, attempt: Attempt, *, was_sent: bool, deadline: float) -> None:
         """See `State.letter`."""
-        self._update(
+        self._items.update(
             table.message_key(attempt.message_id),
             condition="attribute_exists(#final)",
             values={"letter_sent_at": self._clock()} if was_sent else {},
@@ -171,7 +164,7 @@ class DynamoDbState:
             "traceback": ending.traceback,
         }
         failed = ending.error_type is not None and ending.status is not Status.SUCCEEDED
-        written, item = self._update(
+        written, item = self._items.update(
             table.message_key(attempt.message_id),
             condition=_LEASE_IS_OURS,
             values={
@@ -195,7 +188,7 @@ class DynamoDbState:
         """See `State.acquire`."""
         now = self._clock()
         until = now + lease.lease_seconds
-        written, item = self._update(
+        written, item = self._items.update(
             table.singleton_key(lease.key),
             condition=_MAY_ACQUIRE,
             values={
@@ -215,7 +208,7 @@ class DynamoDbState:
 
     def surrender(self, lease: SingletonLease, *, seconds: float | None = None, deadline: float) -> None:
         """See `State.surrender`."""
-        written, item = self._update(
+        written, item = self._items.update(
             table.singleton_key(lease.key),
             condition=_LEASE_IS_OURS,
             values={} if seconds is None else {"seconds": seconds},
@@ -231,7 +224,7 @@ class DynamoDbState:
         for _ in range(_TRIES_OF_A_TURN):
             next_at = table.number(item, "next_at") or 0.0
             turn_at, then = turn_after(next_at, table.number(item, "seconds"), lease.spacing_seconds, now)
-            written, item = self._update(
+            written, item = self._items.update(
                 table.singleton_key(lease.key),
                 condition="attribute_not_exists(#next_at) OR #next_at = :seen",
                 values={"next_at": then},
@@ -244,7 +237,7 @@ class DynamoDbState:
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:
         """See `State.record`."""
-        return self._as_record(self._get(table.message_key(message_id), deadline))
+        return self._as_record(self._items.get(table.message_key(message_id), deadline))
 
     def records_of_task(self, task: str) -> Iterator[StoredRecord]:
         """See `State.records_of_task`."""
@@ -257,106 +250,14 @@ class DynamoDbState:
     def _expiry(self, now: float, lease_until: float = 0) -> int:
         return math.ceil(max(now + self._record_ttl_seconds, lease_until))
 
-    def _update(
-        self,
-        key: str,
-        *,
-        condition: str,
-        values: Mapping[str, str | float],
-        operands: Mapping[str, str | float],
-        deadline: float,
-        defaults: Mapping[str, str | float] | None = None,
-        increments: Mapping[str, int] | None = None,
-        removals: list[str] | None = None,
-    ) -> tuple[bool, Item]:
-        """Write where `condition` holds. Return whether it did, and the item as it is after that."""
-        defaults, increments, removals = defaults or {}, increments or {}, removals or []
-        clauses = {
-            "SET": [f"#{name} = :{name}" for name in values]
-            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults],
-            "REMOVE": [f"#{name}" for name in removals],
-            "ADD": [f"#{name} :{name}" for name in increments],
-        }
-        expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
-        given = {**operands, **values, **defaults, **increments}
-        operands_of_all = {f":{name}": table.encode(value) for name, value in given.items()}
-        request = {
-            "Key": {table.KEY: table.encode(key)},
-            "ConditionExpression": condition,
-            "UpdateExpression": expression,
-            "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", condition + expression)},
-            **({"ExpressionAttributeValues": operands_of_all} if operands_of_all else {}),
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        try:
-            return True, self._call("UpdateItem", request, deadline).get("Attributes", {})
-        except StateUnavailable as error:
-            refusal = error.__cause__
-            if not isinstance(refusal, CallFailed) or refusal.code != "ConditionalCheckFailedException":
-                raise
-            item = refusal.content.get("Item")
-        return False, item if isinstance(item, dict) and item else self._get(key, deadline)
-
-    def _get(self, key: str, deadline: float) -> Item:
-        request = {"Key": {table.KEY: table.encode(key)}, "ConsistentRead": True}
-        item: Item = self._call("GetItem", request, deadline).get("Item", {})
-        return item
-
     def _records(self, index: str, name: str) -> Iterator[StoredRecord]:
         """Yield the records below `name`, the latest first; each page is read when it is needed."""
-        latest_first = heapq.merge(*(self._keys(index, one) for one in table.shards(name)), reverse=True)
+        latest_first = heapq.merge(*(self._items.keys(index, one) for one in table.shards(name)), reverse=True)
         while keys := [key for _, key in itertools.islice(latest_first, _RECORDS_PER_READ)]:
-            records = self._items(keys)
+            records = self._items.of(keys)
             yield from (record for key in keys if (record := self._as_record(records.get(key, {}))))
-
-    def _keys(self, index: str, shard: str) -> Iterator[tuple[float, str]]:
-        request: dict[str, Any] = {
-            "IndexName": index,
-            "KeyConditionExpression": "#shard = :shard",
-            "ExpressionAttributeNames": {"#shard": table.INDEXES[index]},
-            "ExpressionAttributeValues": {":shard": table.encode(shard)},
-            "ScanIndexForward": False,
-            "Limit": _KEYS_PER_READ,
-        }
-        while True:
-            page = self._call("Query", request, time.monotonic() + _READ_TIMEOUT_SECONDS)
-            for item in page.get("Items", []):
-                yield table.number(item, table.SORT_KEY) or 0, table.text(item, table.KEY) or ""
-            if not page.get("LastEvaluatedKey"):
-                return
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-    def _items(self, keys: list[str]) -> dict[str, Item]:
-        items: dict[str, Item] = {}
-        deadline = time.monotonic() + _READ_TIMEOUT_SECONDS
-        wanted: Any = {
-            self._table_name: {"Keys": [{table.KEY: table.encode(key)} for key in keys], "ConsistentRead": True}
-        }
-        while wanted:
-            answer = self._call("BatchGetItem", {"RequestItems": wanted}, deadline, of_table=False)
-            for item in next(iter(answer.get("Responses", {}).values()), []):
-                items[table.text(item, table.KEY) or ""] = item
-            wanted = answer.get("UnprocessedKeys")
-        return items
 
     def _as_record(self, item: Item) -> StoredRecord | None:
         if (table.number(item, "expires_at") or 0) <= self._clock():
             return None
         return table.as_record(item)
-
-    def _call(
-        self, operation: str, request: Mapping[str, Any], deadline: float, *, of_table: bool = True
-    ) -> dict[str, Any]:
-        request = {"TableName": self._table_name, **request} if of_table else request
-        try:
-            return self._transport.call("dynamodb", operation, request, deadline=deadline, **self._where)
-        except CallFailed as error:
-            remedy = _REMEDIES.get(error.code, f"check the network, and that the role allows dynamodb:{operation}")
-            raise StateUnavailable(error.problem, source=f"table {self._table_name}", remedy=remedy) from error
-
-
-_REMEDIES = {
-    "ResourceNotFoundException": "create the table, or correct LAMBDA_TASKS_TABLE",
-    "ValidationException": "create the table with the keys and indexes that lambda_tasks.state.table says",
-}

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.errors import text_of, type_name_of
 from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES, SIZE_ATTRIBUTE, size_bytes
-from lambda_tasks.messages.sqs_event import attribute, first_received_at
+from lambda_tasks.messages.sqs_event import attribute, first_received_at, receive_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lambda_tasks.dispatch.job import Job
     from lambda_tasks.messages.outcome import Result
     from lambda_tasks.messages.sqs_event import Record
 
@@ -42,7 +41,7 @@ _NOT_ALLOWED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def dead_letter(
-    job: Job,
+    record: Record,
     result: Result,
     *,
     request_id: str,
@@ -57,8 +56,8 @@ def dead_letter(
     more than SQS takes, the error's message is shortened, then the reason is left out but for the error's type, then
     the body goes where `offload` puts it, which returns the pointer to it. None where nothing is small enough.
     """
-    own, body = _own_attributes(job.record), str(job.record.get("body"))
-    reason = list(_reason(job, result, request_id, first_failed_at).items())
+    own, body = _own_attributes(record), str(record.get("body"))
+    reason = list(_reason(record, result, request_id, first_failed_at).items())
     reason = [(PREFIX + name, value) for name, value in reason[: max(0, MAX_ATTRIBUTES - len(own))]]
     short = [(name, _string(value["StringValue"], _SHORT_CHARACTERS)) for name, value in reason[:2]]
     for some in (reason, [*short, *reason[2:]], short, short[:1]):
@@ -76,24 +75,27 @@ def dead_letter(
     if attributes:
         request["MessageAttributes"] = attributes
     if is_fifo:
-        request["MessageGroupId"] = attribute(job.record, "MessageGroupId") or job.message_id
-        request["MessageDeduplicationId"] = job.message_id
+        request["MessageGroupId"] = attribute(record, "MessageGroupId") or record["messageId"]
+        request["MessageDeduplicationId"] = record["messageId"]
     return request
 
 
-def _reason(job: Job, result: Result, request_id: str, first_failed_at: float | None) -> dict[str, dict[str, str]]:
+def _reason(
+    record: Record, result: Result, request_id: str, first_failed_at: float | None
+) -> dict[str, dict[str, str]]:
     error = result.error
     message = text_of(error) if error is not None else ""
-    first = first_failed_at or (first_received_at(job.record) if job.receive_count > 1 else None) or time.time()
+    received = receive_count(record)
+    first = first_failed_at or (first_received_at(record) if received > 1 else None) or time.time()
     return {
         "error_type": _string(type_name_of(error) if error is not None else "none", _MAX_NAME_CHARACTERS),
         "error_message": _string(message, MAX_ERROR_MESSAGE_CHARACTERS),
         "task": _string(result.task_name or "unknown", _MAX_NAME_CHARACTERS),
         "outcome": _string(result.outcome.value, _MAX_NAME_CHARACTERS),
-        "receive_count": {"DataType": "Number", "StringValue": str(job.receive_count)},
+        "receive_count": {"DataType": "Number", "StringValue": str(received)},
         "request_id": _string(request_id or "unknown", _MAX_NAME_CHARACTERS),
-        "first_failure": _earlier(job.record) or _string(_utc(first), _MAX_NAME_CHARACTERS),
-        "message_id": _string(job.message_id, _MAX_NAME_CHARACTERS),
+        "first_failure": _earlier(record) or _string(_utc(first), _MAX_NAME_CHARACTERS),
+        "message_id": _string(record["messageId"], _MAX_NAME_CHARACTERS),
     }
 
 

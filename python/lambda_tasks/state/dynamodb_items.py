@@ -1,0 +1,128 @@
+"""The items of a DynamoDB table: conditional writes, and reads.
+
+A condition that does not hold is answered with the item as it is (``ReturnValuesOnConditionCheckFailure``). The item is
+read in a second call where an emulation leaves it out.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from lambda_tasks.aws.transport import CallFailed
+from lambda_tasks.errors import StateUnavailable
+from lambda_tasks.state import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lambda_tasks.aws.transport import Transport
+    from lambda_tasks.state.table import Item
+
+_READ_TIMEOUT_SECONDS = 10.0
+_KEYS_PER_READ = 100
+
+
+class Items:
+    """The items of one table. Each call raises `StateUnavailable` where the table does not answer."""
+
+    def __init__(self, table_name: str, transport: Transport, *, region: str, partition: str) -> None:
+        self._table_name = table_name
+        self._transport = transport
+        self._where = {"region": region, "partition": partition}
+
+    def update(
+        self,
+        key: str,
+        *,
+        condition: str,
+        values: Mapping[str, str | float],
+        operands: Mapping[str, str | float],
+        deadline: float,
+        defaults: Mapping[str, str | float] | None = None,
+        increments: Mapping[str, int] | None = None,
+        removals: list[str] | None = None,
+    ) -> tuple[bool, Item]:
+        """Write where `condition` holds. Return whether it did, and the item as it is after that."""
+        defaults, increments, removals = defaults or {}, increments or {}, removals or []
+        clauses = {
+            "SET": [f"#{name} = :{name}" for name in values]
+            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults],
+            "REMOVE": [f"#{name}" for name in removals],
+            "ADD": [f"#{name} :{name}" for name in increments],
+        }
+        expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+        given = {**operands, **values, **defaults, **increments}
+        operands_of_all = {f":{name}": table.encode(value) for name, value in given.items()}
+        request = {
+            "Key": {table.KEY: table.encode(key)},
+            "ConditionExpression": condition,
+            "UpdateExpression": expression,
+            "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", condition + expression)},
+            **({"ExpressionAttributeValues": operands_of_all} if operands_of_all else {}),
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            return True, self._call("UpdateItem", request, deadline).get("Attributes", {})
+        except StateUnavailable as error:
+            refusal = error.__cause__
+            if not isinstance(refusal, CallFailed) or refusal.code != "ConditionalCheckFailedException":
+                raise
+            item = refusal.content.get("Item")
+        return False, item if isinstance(item, dict) and item else self.get(key, deadline)
+
+    def get(self, key: str, deadline: float) -> Item:
+        """Return the item with this key; an empty one where there is none."""
+        request = {"Key": {table.KEY: table.encode(key)}, "ConsistentRead": True}
+        item: Item = self._call("GetItem", request, deadline).get("Item", {})
+        return item
+
+    def keys(self, index: str, shard: str) -> Iterator[tuple[float, str]]:
+        """Yield sort key and key of the items in one partition of an index, the latest first."""
+        request: dict[str, Any] = {
+            "IndexName": index,
+            "KeyConditionExpression": "#shard = :shard",
+            "ExpressionAttributeNames": {"#shard": table.INDEXES[index]},
+            "ExpressionAttributeValues": {":shard": table.encode(shard)},
+            "ScanIndexForward": False,
+            "Limit": _KEYS_PER_READ,
+        }
+        while True:
+            page = self._call("Query", request, time.monotonic() + _READ_TIMEOUT_SECONDS)
+            for item in page.get("Items", []):
+                yield table.number(item, table.SORT_KEY) or 0, table.text(item, table.KEY) or ""
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def of(self, keys: list[str]) -> dict[str, Item]:
+        """Return the items with these keys, by key."""
+        items: dict[str, Item] = {}
+        deadline = time.monotonic() + _READ_TIMEOUT_SECONDS
+        wanted: Any = {
+            self._table_name: {"Keys": [{table.KEY: table.encode(key)} for key in keys], "ConsistentRead": True}
+        }
+        while wanted:
+            answer = self._call("BatchGetItem", {"RequestItems": wanted}, deadline, of_table=False)
+            for item in next(iter(answer.get("Responses", {}).values()), []):
+                items[table.text(item, table.KEY) or ""] = item
+            wanted = answer.get("UnprocessedKeys")
+        return items
+
+    def _call(
+        self, operation: str, request: Mapping[str, Any], deadline: float, *, of_table: bool = True
+    ) -> dict[str, Any]:
+        request = {"TableName": self._table_name, **request} if of_table else request
+        try:
+            return self._transport.call("dynamodb", operation, request, deadline=deadline, **self._where)
+        except CallFailed as error:
+            remedy = _REMEDIES.get(error.code, f"check the network, and that the role allows dynamodb:{operation}")
+            raise StateUnavailable(error.problem, source=f"table {self._table_name}", remedy=remedy) from error
+
+
+_REMEDIES = {
+    "ResourceNotFoundException": "create the table, or correct LAMBDA_TASKS_TABLE",
+    "ValidationException": "create the table with the keys and indexes that lambda_tasks.state.table says",
+}
