@@ -14,7 +14,8 @@ import pytest
 
 from conftest import INTERPRETERS
 from copies import ROOT
-from layer import build
+from layer import build, sbom, wheels
+from layer.comments import without_comments
 from layer.interpreters import VERSIONS
 
 # Imports every module of an unpacked layer; prints which of its sources were read or compiled, and what was imported.
@@ -35,6 +36,28 @@ for name in names:
     importlib.import_module(name)
 cached = [sys.modules[name].__cached__ for name in names]
 print(json.dumps({"touched": touched, "cached": cached}))
+"""
+
+# Compiles sources as the build does, compares the line of each instruction, and prints how long the tables are.
+COMPARE_LINES = """
+import json, pathlib, sys, types
+sys.path.insert(0, sys.argv[1])
+import compile as compiler
+def lines(code):
+    return [line for start, end, line in code.co_lines() for _ in range(start, end, 2)]
+def compare(before, after):
+    assert lines(before) == lines(after)
+    if sys.version_info >= (3, 11):
+        assert list(before.co_positions()) == list(after.co_positions())
+    sizes.append((len(before.co_linetable), len(after.co_linetable)))
+    for pair in zip(before.co_consts, after.co_consts):
+        if isinstance(pair[0], types.CodeType):
+            compare(*pair)
+sizes = []
+for path in pathlib.Path(sys.argv[2]).rglob("*.py"):
+    code = compile(path.read_bytes(), str(path), "exec")
+    compare(code, compiler.with_short_line_tables(code))
+print(json.dumps([sum(column) for column in zip(*sizes)]))
 """
 
 
@@ -98,6 +121,47 @@ def test_sources_are_those_of_the_package(layer_zip: Path) -> None:
         "py.typed",
         "sbom.cdx.json",
     }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_instruction_is_on_its_line(version: str) -> None:
+    """The shorter tables of the byte code tell the same line of each instruction as the compiler's own."""
+    interpreter = INTERPRETERS[version]
+    if interpreter is None:
+        pytest.skip(f"Python {version} is not installed")
+    options = ["-s", "-S", "-X", "no_debug_ranges"]
+    process = subprocess.run(
+        [interpreter, *options, "-c", COMPARE_LINES, ROOT / "layer", ROOT / "python"], capture_output=True, text=True
+    )
+
+    assert process.returncode == 0, process.stderr
+    before, after = json.loads(process.stdout)
+    assert after < before or (version == "3.10" and after == before)
+
+
+def test_sources_are_whole_but_for_what_nobody_runs(layer_folder: Path) -> None:
+    """Each source has the lines of the package's without comments; the first one says where to read them whole."""
+    for path in (layer_folder / "python" / "lambda_tasks").rglob("*.py"):
+        source = (ROOT / path.relative_to(layer_folder)).read_bytes()
+        lines = path.read_bytes().splitlines()
+        if path.name == "__init__.py" and path.parent.name == "lambda_tasks":
+            assert lines[0] == f"# Comments are left out here; lines are those of {sbom.source(ROOT)}".encode()
+            lines[0] = b""
+
+        assert lines == without_comments(source).splitlines()
+
+
+def test_compiled_modules_are_those_of_the_wheels(layer_folder: Path) -> None:
+    """Each compiled module is that of its wheel, less the symbols and sections at the end, which nothing loads."""
+    modules: dict[str, bytes] = {}
+    for wheel in wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache"):
+        with zipfile.ZipFile(wheel) as archive:
+            modules |= {name: archive.read(name) for name in archive.namelist() if name.endswith(".so")}
+
+    for name, data in modules.items():
+        shipped = (layer_folder / "python" / name).read_bytes()
+        assert len(shipped) < len(data)
+        assert shipped[64:] == data[64 : len(shipped)]  # behind the ELF header
 
 
 def test_layer_shadows_nothing(layer_zip: Path) -> None:
@@ -170,7 +234,7 @@ def test_tracebacks_name_the_place_on_lambda(version: str, layer_folder: Path) -
 
 
 def test_limit_leaves_room_for_a_release(layer_zip: Path) -> None:
-    """With the byte code of every Python that a release has, those absent here counted in, the zip still fits."""
+    """With the byte code of every Python that a release has, those absent here counted in, a twentieth is to spare."""
     with zipfile.ZipFile(layer_zip) as layer:
         compiled = [entry for entry in layer.infolist() if entry.filename.endswith(".pyc")]
     sizes = Counter[str]()
@@ -183,4 +247,4 @@ def test_limit_leaves_room_for_a_release(layer_zip: Path) -> None:
     largest = max(sizes.values())
     byte_code = sum(sizes.get(tag, largest) for tag in released)
 
-    assert layer_zip.stat().st_size - sum(sizes.values()) + byte_code <= build.MAX_ZIPPED_BYTES
+    assert layer_zip.stat().st_size - sum(sizes.values()) + byte_code <= 0.95 * build.MAX_ZIPPED_BYTES
