@@ -1,7 +1,9 @@
 """Compile every source in a folder: the build runs `python compile.py FOLDER PLACE` with each interpreter.
 
-`PLACE` is the folder's path on Lambda, for tracebacks. The byte code carries the hash of its source and is never
-checked against it, so the file times that an unpacked archive happens to have do not matter (PEP 552).
+`PLACE` is the folder's path on Lambda, for tracebacks. The byte code carries the hash of its source, so the file times
+that an unpacked archive happens to have do not matter (PEP 552). Our own is never checked against its source. That of
+what is bundled is, since another layer may bring the same package: its sources then lie in the place of ours, and our
+byte code beside them.
 
 Text that only people and type checkers read is left out, since every cold start would read it too. Annotations of
 classes stay: dataclasses and message types are made of them.
@@ -14,7 +16,8 @@ import os
 import sys
 import types
 
-_UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+_UNCHECKED_HASH, _CHECKED_HASH = (0b01).to_bytes(4, "little"), (0b11).to_bytes(4, "little")
+_OURS = os.path.join("python", "lambda_tasks", "")
 
 # Kinds of entries in a line table since Python 3.11, of which `-X no_debug_ranges` leaves these two: a line, as its
 # distance from the one before, and none at all. Each stands for up to 8 units of code.
@@ -29,11 +32,13 @@ def main(folder: str, place: str) -> None:
     for source in sorted(source for source in sources if source.endswith(".py")):
         with open(source, "rb") as file:
             text = file.read()
-        byte_code = compiled(text, os.path.join(place, os.path.relpath(source, folder)))
+        name = os.path.relpath(source, folder)
+        flags = _UNCHECKED_HASH if name.startswith(_OURS) else _CHECKED_HASH
+        byte_code = compiled(text, os.path.join(place, name))
         target = importlib.util.cache_from_source(source, optimization="")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "wb") as file:
-            file.write(importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + importlib.util.source_hash(text) + byte_code)
+            file.write(importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(text) + byte_code)
 
 
 def compiled(text: bytes, path: str) -> bytes:

@@ -92,6 +92,10 @@ class CredentialsNotFound(ConfigurationError):
     """No usable AWS credentials are at hand."""
 
 
+class UnusableMsgspec(ConfigurationError):
+    """The msgspec of a function, or of two layers together, cannot be imported or is too old."""
+
+
 class InvalidNextWrapper(ConfigurationError):
     """``LAMBDA_TASKS_NEXT_WRAPPER`` does not name an executable file."""
 
