@@ -98,6 +98,8 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) pyproject.toml --output-file layer/requirements.txt
 	$(LOCK) --group layer --output-file layer/requirements-build.txt
 	$(LOCK) pyproject.toml --extra boto3 --extra cli --extra local --group dev --output-file tests/requirements.txt
+	$(LOCK) --group msgspec-oldest --output-file tests/requirements-msgspec-oldest.txt
+	$(LOCK) --group msgspec-older --output-file tests/requirements-msgspec-older.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt

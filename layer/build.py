@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from layer import sbom, trust, wheels
+from layer import elf, sbom, trust, wheels
 from layer.archive import File, Files, write_tree, zipped
+from layer.comments import without_comments
 from layer.interpreters import VERSIONS, installed, release
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,23 +90,41 @@ def sources(root: Path) -> Files:
 
 
 def own_files(root: Path, left_out: frozenset[str] = LEFT_OUT) -> Files:
-    """Collect the package, without what is left out, the exec wrapper and the licence."""
+    """Collect the package, without what is left out, the exec wrapper and the licence.
+
+    The package's first line says what is missing in its sources, and where to read them whole.
+
+    Raises:
+        BuildError: a source is no Python.
+    """
     package = root / "python" / "lambda_tasks"
     files: dict[str, File] = {"python/lambda_tasks/LICENSE": File((root / "LICENSE").read_bytes())}
     for path in [*package.rglob("*.py"), package / "py.typed"]:
         inside = path.relative_to(package)
         if left_out.isdisjoint(map(str, (inside, *inside.parents))):
-            files[path.relative_to(root).as_posix()] = File(path.read_bytes())
+            files[path.relative_to(root).as_posix()] = File(_shipped(path))
+    face = "python/lambda_tasks/__init__.py"
+    files[face] = File(
+        f"# Comments are left out here; lines are those of {sbom.source(root)}".encode() + files[face].data
+    )
     for path in (root / "bin").iterdir():
         files[f"bin/{path.name}"] = File(path.read_bytes(), mode=0o755)
     return files
+
+
+def _shipped(path: Path) -> bytes:
+    data = path.read_bytes()
+    try:
+        return without_comments(data) if path.suffix == ".py" else data
+    except SyntaxError as error:
+        raise BuildError(f"this Python cannot compile the layer: {path}: {type(error).__name__}: {error}") from error
 
 
 def bundled_files(paths: list[Path]) -> Files:
     """Lay the wheels side by side: their Python files are the same, their compiled modules differ in name.
 
     Of the metadata, what scanners and people read stays: name, version and licences. `RECORD` and `WHEEL` describe one
-    wheel, and type stubs serve no runtime.
+    wheel, and type stubs serve no runtime. Nor do the symbol tables at the end of compiled modules.
 
     Raises:
         BuildError: two wheels hold different files of one name.
@@ -116,7 +135,8 @@ def bundled_files(paths: list[Path]) -> Files:
             for name in wheel.namelist():
                 if not _is_bundled(PurePosixPath(name)) or name.endswith("/"):
                     continue
-                file = File(wheel.read(name))
+                data = wheel.read(name)
+                file = File(elf.loaded_part(data) if name.endswith(".so") else data)
                 if files.setdefault(f"python/{name}", file) != file:
                     raise BuildError(f"{name} in {path.name} differs from that of another wheel: they cannot be merged")
     return files

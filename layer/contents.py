@@ -16,8 +16,10 @@ from layer.archive import File, Files
 from layer.wheels import TARGETS
 
 _BYTE_CODE = re.compile(r"(?P<folder>.+)/__pycache__/(?P<module>[^/]+)\.cpython-3(?P<minor>\d+)\.pyc")
-# PEP 552: the byte code goes by the hash of its source, and is not checked against it.
-_UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+# PEP 552: the byte code goes by the hash of its source. Our own is not checked against it; what another layer may bring
+# too is.
+_UNCHECKED_HASH, _CHECKED_HASH = (0b01).to_bytes(4, "little"), (0b11).to_bytes(4, "little")
+_OURS = "python/lambda_tasks/"
 
 
 def read(archive: Path) -> tuple[Files, list[str]]:
@@ -86,8 +88,11 @@ def _misplaced_byte_code(files: Files, byte_code: Mapping[str, re.Match[str]]) -
     for name, found in sorted(byte_code.items()):
         if f"{found['folder']}/{found['module']}.py" not in files:
             yield f"{name}: byte code without a source"
-        if files[name].data[4:8] != _UNCHECKED_HASH:
+        flags = files[name].data[4:8]
+        if name.startswith(_OURS) and flags != _UNCHECKED_HASH:
             yield f"{name}: byte code that is checked against its source, or goes by file times"
+        elif not name.startswith(_OURS) and flags != _CHECKED_HASH:
+            yield f"{name}: byte code that would outlive its source where another layer replaces that"
 
 
 def _different_byte_code(files: Files, byte_code: Mapping[str, re.Match[str]], compiled: Files) -> Iterator[str]:

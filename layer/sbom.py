@@ -35,8 +35,18 @@ class Package:
 
 
 def version(root: Path) -> str:
-    """Return the project's version. A pattern will do: Python 3.10 cannot read TOML by itself."""
-    (found,) = re.findall(r'^version = "([^"]+)"$', (root / "pyproject.toml").read_text(), re.MULTILINE)
+    """Return the project's version."""
+    return _project(root, "version")
+
+
+def source(root: Path) -> str:
+    """Return the address of the project's repository."""
+    return _project(root, "Source")
+
+
+def _project(root: Path, key: str) -> str:
+    # A pattern will do: Python 3.10 cannot read TOML by itself.
+    (found,) = re.findall(rf'^{key} = "([^"]+)"$', (root / "pyproject.toml").read_text(), re.MULTILINE)
     return str(found)
 
 

@@ -35,14 +35,18 @@ def main(layer: str, task_root: str, event: str) -> None:
 
 
 def watch(layer: str) -> list[str]:
-    """Return a list that grows by each source of the layer that is read or compiled, and each file opened to write."""
+    """Return a list that grows by each source that is compiled, or ours and read, and each file opened to write.
+
+    Sources of what is bundled are read, since their byte code is checked against them.
+    """
     touched: list[str] = []
+    ours = os.path.join(layer, "lambda_tasks", "")
 
     def audit(event: str, arguments: tuple[object, ...]) -> None:
         if event == "compile" and str(arguments[1]).startswith(layer):
             touched.append(f"{arguments[1]} was compiled")
         elif event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(layer):
-            if arguments[0].endswith(".py"):
+            if arguments[0].startswith(ours) and arguments[0].endswith(".py"):
                 touched.append(f"{arguments[0]} was read")
             elif isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 touched.append(f"{arguments[0]} was opened for writing")
@@ -59,10 +63,11 @@ def find_sources(layer: str) -> list[str]:
 def is_stale(source: str) -> bool:
     """Tell whether the byte code of this interpreter is not that of its source. Nothing else would ever notice."""
     with open(source, "rb") as file:
-        expected = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + importlib.util.source_hash(file.read())
+        expected = importlib.util.source_hash(file.read())
     try:
         with open(importlib.util.cache_from_source(source), "rb") as file:
-            return file.read(16) != expected
+            magic, _flags, found = file.read(4), file.read(4), file.read(8)
+            return (magic, found) != (importlib.util.MAGIC_NUMBER, expected)
     except FileNotFoundError:
         return True
 

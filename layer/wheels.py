@@ -56,6 +56,15 @@ def fetch(requirements: Path, cache: Path) -> list[Path]:
         return list(pool.map(lambda target: _fetch_one(requirements, cache, target), TARGETS))
 
 
+def fetch_one(requirements: Path, cache: Path, target: Target) -> Path:
+    """Return the one wheel for a target.
+
+    Raises:
+        WheelError: pip could not download a wheel of a pinned hash.
+    """
+    return _fetch_one(requirements, cache, target)
+
+
 def fetch_pure(requirements: Path, cache: Path) -> Path:
     """Return the one wheel that `requirements` pins, which holds Python and data alone.
 

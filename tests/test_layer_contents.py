@@ -14,10 +14,12 @@ import pytest
 
 from conftest import INTERPRETERS
 from copies import ROOT
-from layer import build
+from layer import build, sbom, wheels
+from layer.comments import without_comments
 from layer.interpreters import VERSIONS
 
-# Imports every module of an unpacked layer; prints which of its sources were read or compiled, and what was imported.
+# Imports every module of an unpacked layer; prints which of its sources were compiled, or ours and read, and what was
+# imported.
 IMPORT_ALL = """
 import importlib, json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
@@ -25,7 +27,8 @@ touched = []
 def audit(event, arguments):
     if event in ("open", "compile"):
         name = arguments[0] if event == "open" else arguments[1]
-        if isinstance(name, str) and name.startswith(str(folder)) and name.endswith(".py"):
+        watched = folder if event == "compile" else folder / "lambda_tasks"
+        if isinstance(name, str) and name.startswith(str(watched)) and name.endswith(".py"):
             touched.append(event + " " + name)
 sys.addaudithook(audit)
 sys.path.insert(0, str(folder))
@@ -35,6 +38,28 @@ for name in names:
     importlib.import_module(name)
 cached = [sys.modules[name].__cached__ for name in names]
 print(json.dumps({"touched": touched, "cached": cached}))
+"""
+
+# Compiles sources as the build does, compares the line of each instruction, and prints how long the tables are.
+COMPARE_LINES = """
+import json, pathlib, sys, types
+sys.path.insert(0, sys.argv[1])
+import compile as compiler
+def lines(code):
+    return [line for start, end, line in code.co_lines() for _ in range(start, end, 2)]
+def compare(before, after):
+    assert lines(before) == lines(after)
+    if sys.version_info >= (3, 11):
+        assert list(before.co_positions()) == list(after.co_positions())
+    sizes.append((len(before.co_linetable), len(after.co_linetable)))
+    for pair in zip(before.co_consts, after.co_consts):
+        if isinstance(pair[0], types.CodeType):
+            compare(*pair)
+sizes = []
+for path in pathlib.Path(sys.argv[2]).rglob("*.py"):
+    code = compile(path.read_bytes(), str(path), "exec")
+    compare(code, compiler.with_short_line_tables(code))
+print(json.dumps([sum(column) for column in zip(*sizes)]))
 """
 
 
@@ -100,6 +125,47 @@ def test_sources_are_those_of_the_package(layer_zip: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_instruction_is_on_its_line(version: str) -> None:
+    """The shorter tables of the byte code tell the same line of each instruction as the compiler's own."""
+    interpreter = INTERPRETERS[version]
+    if interpreter is None:
+        pytest.skip(f"Python {version} is not installed")
+    options = ["-s", "-S", "-X", "no_debug_ranges"]
+    process = subprocess.run(
+        [interpreter, *options, "-c", COMPARE_LINES, ROOT / "layer", ROOT / "python"], capture_output=True, text=True
+    )
+
+    assert process.returncode == 0, process.stderr
+    before, after = json.loads(process.stdout)
+    assert after < before or (version == "3.10" and after == before)
+
+
+def test_sources_are_whole_but_for_what_nobody_runs(layer_folder: Path) -> None:
+    """Each source has the lines of the package's without comments; the first one says where to read them whole."""
+    for path in (layer_folder / "python" / "lambda_tasks").rglob("*.py"):
+        source = (ROOT / path.relative_to(layer_folder)).read_bytes()
+        lines = path.read_bytes().splitlines()
+        if path.name == "__init__.py" and path.parent.name == "lambda_tasks":
+            assert lines[0] == f"# Comments are left out here; lines are those of {sbom.source(ROOT)}".encode()
+            lines[0] = b""
+
+        assert lines == without_comments(source).splitlines()
+
+
+def test_compiled_modules_are_those_of_the_wheels(layer_folder: Path) -> None:
+    """Each compiled module is that of its wheel, less the symbols and sections at the end, which nothing loads."""
+    modules: dict[str, bytes] = {}
+    for wheel in wheels.fetch(ROOT / "layer" / "requirements.txt", ROOT / "layer" / "cache"):
+        with zipfile.ZipFile(wheel) as archive:
+            modules |= {name: archive.read(name) for name in archive.namelist() if name.endswith(".so")}
+
+    for name, data in modules.items():
+        shipped = (layer_folder / "python" / name).read_bytes()
+        assert len(shipped) < len(data)
+        assert shipped[64:] == data[64 : len(shipped)]  # behind the ELF header
+
+
 def test_layer_shadows_nothing(layer_zip: Path) -> None:
     """Only our own package and msgspec appear on the import path; the layer's root holds `bin` and `python` alone."""
     names = names_in(layer_zip)
@@ -123,20 +189,20 @@ def test_licences_are_inside(layer_zip: Path) -> None:
 
 
 def test_byte_code_is_for_the_interpreters_found(layer_zip: Path) -> None:
-    """Every source has byte code for every interpreter of this machine, with an unchecked hash (PEP 552)."""
+    """Every source has byte code for every interpreter of this machine; what others may bring too is checked (PEP 552)."""
     with zipfile.ZipFile(layer_zip) as layer:
         compiled = [name for name in layer.namelist() if name.endswith(".pyc")]
         sources = [name for name in layer.namelist() if name.endswith(".py")]
-        flags = {layer.read(name)[4:8] for name in compiled}
+        flags = {(name.split("/")[1], int.from_bytes(layer.read(name)[4:8], "little")) for name in compiled}
 
     assert byte_code_tags(compiled) == tags(version for version, path in INTERPRETERS.items() if path)
     assert len(compiled) == len(sources) * len(byte_code_tags(compiled))
-    assert flags == {(0b01).to_bytes(4, "little")}
+    assert flags == {("lambda_tasks", 0b01), ("msgspec", 0b11)}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_import_compiles_nothing(version: str, layer_folder: Path) -> None:
-    """A cold start imports every module from its byte code: no source is read or compiled, no file written."""
+    """A cold start imports every module from its byte code: no source is compiled, none of ours read, no file written."""
     interpreter = INTERPRETERS[version]
     if interpreter is None:
         pytest.skip(f"Python {version} is not installed")
@@ -170,7 +236,7 @@ def test_tracebacks_name_the_place_on_lambda(version: str, layer_folder: Path) -
 
 
 def test_limit_leaves_room_for_a_release(layer_zip: Path) -> None:
-    """With the byte code of every Python that a release has, those absent here counted in, the zip still fits."""
+    """With the byte code of every Python that a release has, those absent here counted in, a twentieth is to spare."""
     with zipfile.ZipFile(layer_zip) as layer:
         compiled = [entry for entry in layer.infolist() if entry.filename.endswith(".pyc")]
     sizes = Counter[str]()
@@ -183,4 +249,4 @@ def test_limit_leaves_room_for_a_release(layer_zip: Path) -> None:
     largest = max(sizes.values())
     byte_code = sum(sizes.get(tag, largest) for tag in released)
 
-    assert layer_zip.stat().st_size - sum(sizes.values()) + byte_code <= build.MAX_ZIPPED_BYTES
+    assert layer_zip.stat().st_size - sum(sizes.values()) + byte_code <= 0.95 * build.MAX_ZIPPED_BYTES

@@ -19,6 +19,8 @@ from layer.archive import File, Files, zipped
 PYTHON = next(path for path in reversed(INTERPRETERS.values()) if path)
 TAG = next(version.replace(".", "") for version, path in INTERPRETERS.items() if path == PYTHON)
 
+UNCHECKED = b"\0" * 4 + (0b01).to_bytes(4, "little") + b"\0" * 8
+
 
 def core(version: str, machine: str) -> str:
     return f"python/msgspec/_core.cpython-{version.replace('.', '')}-{machine}-linux-gnu.so"
@@ -77,6 +79,7 @@ def test_what_the_build_makes_is_verified(layer_zip: Path) -> None:
         (f"python/lambda_tasks/__pycache__/errors.cpython-{TAG}.pyc", None, "every cold start would compile"),
         (f"python/lambda_tasks/__pycache__/old.cpython-{TAG}.pyc", File(b"\0" * 16), "byte code without a source"),
         (f"python/lambda_tasks/__pycache__/errors.cpython-{TAG}.pyc", File(b"\0" * 16), "or goes by file times"),
+        (f"python/msgspec/__pycache__/json.cpython-{TAG}.pyc", File(UNCHECKED), "would outlive its source"),
         (core("3.14", "aarch64"), None, "no compiled module for Python 3.14 on aarch64"),
         (core("3.9", "x86_64"), File(b""), "belongs to nothing that is bundled"),
         ("python/msgspec/_core.so", File(b""), "its name says no Python and processor"),

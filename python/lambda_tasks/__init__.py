@@ -59,6 +59,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be a
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib  # noqa: PLC0415 - not at a cold start
 
+    if _MODULES[name] != "lambda_tasks.errors":
+        importlib.import_module("lambda_tasks.requirements")
     value = getattr(importlib.import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

@@ -110,6 +110,10 @@ class CredentialsNotFound(ConfigurationError):
     """The error of a process without usable AWS credentials."""
 
 
+class UnusableMsgspec(ConfigurationError):
+    """The msgspec of a function, or of two layers together, cannot be imported or is too old."""
+
+
 class InvalidNextWrapper(ConfigurationError):
     """The error of a ``LAMBDA_TASKS_NEXT_WRAPPER`` that is no executable file, or the wrapper itself."""
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambda_tasks import settings
+from lambda_tasks import (
+    requirements,  # noqa: F401 - first: without msgspec nothing below can be imported
+    settings,
+)
 from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.dispatch.worker import Worker
 
