@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from benchmarks.measure import Command as Program
 from benchmarks.measure import Figure, Times, cpu_figure, in_turn
 from events import Context, message_body, sqs_event, sqs_record
-from lambda_tasks.local.file_system import make_runtime
+from lambda_tasks.local.runtime.file_system import make_runtime
 from lambda_tasks.settings import Settings
 from lambda_tasks.tasks.dispatcher import dispatch
 from lambda_tasks.tasks.worker import Worker

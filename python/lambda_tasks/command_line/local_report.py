@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.table import Table
@@ -13,8 +13,9 @@ from rich.text import Text
 
 from lambda_tasks.command_line.letters import Letter, dead_letter_of
 from lambda_tasks.command_line.output import Column, Output, outcome_text
+from lambda_tasks.local.events import Event, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import GOOD, MessageReport
-from lambda_tasks.local.log_lines import InitReport, LogLine, outcome_of
+from lambda_tasks.local.runtime.process import EXITED, TIMED_OUT
 from lambda_tasks.local.session import Session
 from lambda_tasks.settings import queue_url_variable
 
@@ -50,16 +51,21 @@ class LocalReport:
         if self._output.as_json:
             self._output.json({"event": "sent", "message_id": message_id})
 
-    def hear(self, line: LogLine | InitReport) -> None:
-        """Print a line of a function's log, or how long it took to start."""
+    def hear(self, event: Event) -> None:
+        """Print what happens: a line of a function's log, an init phase, an outcome, a failure, a wait."""
         with self._lock:
-            if isinstance(line, InitReport):
-                self._init(line)
-            elif self._output.as_json:
-                event = {"event": "log", "function": line.function, "message_id": line.message_id, "line": line.text}
-                self._output.json(event)
-            else:
-                self._line(line)
+            if self._output.as_json:
+                self._output.json(_as_json(event))
+            elif isinstance(event, LogLine):
+                self._line(event)
+            elif isinstance(event, InitReport):
+                self._output.line(f"{event.function} started in {event.duration_ms:.0f} ms", style="dim")
+            elif isinstance(event, Waiting):
+                self._output.line(waiting_text(event), style="dim")
+            elif isinstance(event, FunctionFailure) and (event.in_init or event.error_type in (EXITED, TIMED_OUT)):
+                # Of an error that the handler raised the runtime has just logged the traceback.
+                message_id = event.message_ids[0] if len(event.message_ids) == 1 else None
+                self._head_and_text(message_id, event.function, Text(failure_text(event), style="red"))
 
     def summary(self, session: Session, *, left: int) -> bool:
         """Print what became of each message, and tell whether all went well. `left` messages were not done with."""
@@ -85,23 +91,22 @@ class LocalReport:
         self, reports: Sequence[MessageReport], letters: Sequence[Letter], errors: Sequence[str], left: int
     ) -> None:
         good = sum(one.outcome in GOOD for one in reports)
-        self._output.line(f"\n{good} of {len(reports)} messages succeeded; {len(letters)} dead letters.")
+        self._output.line(
+            f"\n{good} of {counted(len(reports), 'message')} succeeded; {counted(len(letters), 'dead letter')}."
+        )
         for error in dict.fromkeys(errors):
-            self._output.line(f"The function failed {errors.count(error)} times: {error}", style="red")
+            self._output.line(f"The function failed {counted(errors.count(error), 'time')}: {error}", style="red")
         if left:
-            self._output.line(f"It ended before the queues were empty: {left} messages are left.", style="red")
-
-    def _init(self, line: InitReport) -> None:
-        if self._output.as_json:
-            self._output.json({"event": "init", **dataclasses.asdict(line)})
-        else:
-            self._output.line(f"{line.function} started in {line.duration_ms:.0f} ms", style="dim")
+            messages = f"{counted(left, 'message')} {'is' if left == 1 else 'are'} left"
+            self._output.line(f"It ended before the queues were empty: {messages}.", style="red")
 
     def _line(self, line: LogLine) -> None:
-        head = f"{datetime.now():%H:%M:%S} {(line.message_id or '-')[:_ID_CHARACTERS]:<{_ID_CHARACTERS}}"
+        self._head_and_text(line.message_id, line.function, log_text(line))
+
+    def _head_and_text(self, message_id: str | None, function: str, text: Text) -> None:
+        head = f"{datetime.now():%H:%M:%S} {(message_id or '-')[:_ID_CHARACTERS]:<{_ID_CHARACTERS}}"
         if self._names_functions:
-            head += f" {line.function}"
-        text = log_text(line)
+            head += f" {function}"
         if not self._output.is_terminal:
             self._output.line(Text.assemble(head, " ", text))
             return
@@ -112,19 +117,46 @@ class LocalReport:
         self._output.console.print(grid)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def failure_text(failure: FunctionFailure) -> str:
+    """Return a failed invocation as a sentence."""
+    reason = failure.reason if failure.error_type == TIMED_OUT else f"failed: {failure.reason}"
+    messages = f" ({counted(len(failure.message_ids), 'message')})" if len(failure.message_ids) > 1 else ""
+    return f"{failure.function} {reason}{' in its init phase' if failure.in_init else ''}{messages}"
+
+
+def waiting_text(waiting: Waiting) -> str:
+    """Return a wait as a sentence."""
+    verb = "waits" if waiting.count == 1 else "wait"
+    until = datetime.now() + timedelta(seconds=waiting.seconds)
+    messages = f"{counted(waiting.count, 'message')} of {waiting.queue}"
+    return f"{messages} {verb}, until {until:%H:%M:%S} ({waiting.seconds:.0f} s)"
+
+
+def _as_json(event: Event) -> dict[str, Any]:
+    if isinstance(event, LogLine):
+        return {"event": "log", "function": event.function, "message_id": event.message_id, "line": event.text}
+    names = {InitReport: "init", MessageOutcome: "outcome", FunctionFailure: "failure", Waiting: "waiting"}
+    return {"event": names[type(event)], **dataclasses.asdict(event)}
+
+
 def log_text(line: LogLine) -> Text:
     """Return a line as a person reads it: of a JSON record the message, and a traceback where there is one."""
     record = line.record
     if record is None or "message" not in record:
-        return Text(line.text)
+        level = line.text[1:].partition("]")[0] if line.text.startswith("[") else ""
+        return Text(line.text, style=_LEVEL_STYLES.get(level, ""))
     text = str(record["message"])
     trace = record.get("stackTrace") or record.get("stack_trace")
     if isinstance(trace, list):
         text += "\n" + "".join(str(one) if str(one).endswith("\n") else f"{one}\n" for one in trace).rstrip()
         text += f"\n{record.get('errorType')}: {record.get('errorMessage')}"
-    outcome = outcome_of(line)
-    if outcome is not None:
-        return Text(text, style=outcome_text(outcome.outcome).style)
+    if "outcome" in record:
+        return Text(text, style=outcome_text(str(record["outcome"])).style)
     return Text(text, style=_LEVEL_STYLES.get(str(record.get("level", "")), ""))
 
 

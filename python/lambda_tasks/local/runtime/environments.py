@@ -7,35 +7,39 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.log_lines import LogFollower
-from lambda_tasks.local.preparation import Function
-from lambda_tasks.local.runtime import Invocation, RunningFunction
+from lambda_tasks.local.runtime.function import Function
+from lambda_tasks.local.runtime.process import Invocation
 
-Start = Callable[[Function], AbstractContextManager[RunningFunction]]
+
+class Invocable(Protocol):
+    """A running function that takes one event at a time."""
+
+    def invoke(self, event: dict[str, Any], /) -> Invocation:
+        """Invoke it, and wait for its answer."""
+        ...
+
+
+Start = Callable[[Function], AbstractContextManager[Invocable]]
 
 
 @dataclass
 class Environment:
-    """One execution environment: `running` it is, and what it logs is followed."""
+    """One execution environment. `generation` counts the changes of code before it."""
 
     generation: int
-    running: RunningFunction
-    follower: LogFollower
+    running: Invocable
     closing: ExitStack
 
 
 class Environments:
     """At most `limit` environments of a function, each started by `start`. Usable from several threads."""
 
-    def __init__(
-        self, function: Function, start: Start, limit: int, follow: Callable[[Function, RunningFunction], LogFollower]
-    ) -> None:
+    def __init__(self, function: Function, start: Start, limit: int) -> None:
         self.function = function
         self._start = start
-        self._follow = follow
         self._slots = threading.Semaphore(limit)
         self._idle: list[Environment] = []
         self._all: list[Environment] = []
@@ -53,7 +57,6 @@ class Environments:
         with self._slots:
             environment = self._take()
             try:
-                environment.follower.begin(event)
                 return environment.running.invoke(event)
             finally:
                 self._give_back(environment)
@@ -82,9 +85,7 @@ class Environments:
             generation = self._generation
         with ExitStack() as closing:
             running = closing.enter_context(self._start(self.function))
-            follower = self._follow(self.function, running)
-            closing.callback(follower.close)
-            environment = Environment(generation, running, follower, closing)
+            environment = Environment(generation, running, closing)
             with self._lock:
                 self._check_open()  # it may have been closed while this one was started
                 environment.closing = closing.pop_all()
