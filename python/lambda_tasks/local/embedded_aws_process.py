@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from moto.core.utils import unix_time_millis
@@ -57,9 +59,10 @@ class OneAtATime(SQSBackend):
         ends_at = time.monotonic() + int(wait_seconds_timeout or 0)
         with self._turn:
             while True:
-                found: list[Any] = super().receive_message(
-                    queue_name, count, 0, visibility_timeout, message_attribute_names
-                )
+                with _in_flight_hidden(self.get_queue(queue_name)):
+                    found: list[Any] = super().receive_message(
+                        queue_name, count, 0, visibility_timeout, message_attribute_names
+                    )
                 left = ends_at - time.monotonic()
                 if found or left <= 0:
                     return found
@@ -72,6 +75,27 @@ class OneAtATime(SQSBackend):
             messages = self.get_queue(queue_name)._messages
             times = [(one, max(one.visible_at, one.delayed_until) - now) for one in messages]
         return [(one.id, left / 1000, one.approximate_receive_count) for one, left in times if left > 0]
+
+
+@contextmanager
+def _in_flight_hidden(queue: Any) -> Iterator[None]:  # noqa: ANN401 - moto's
+    """Hide what is in flight for the length of a request, so that nothing becomes visible in the middle of it.
+
+    Of a FIFO queue a whole group is in flight while one of its messages is. moto shows the second of two messages whose
+    time is over before the first.
+    """
+    now = unix_time_millis()
+    pending = queue.pending_messages
+    groups = {one.group_id for one in pending if one.visible_at > now} if queue.fifo_queue else set()
+    hidden = [(one, one.visible_at) for one in pending if one.visible_at > now or one.group_id in groups]
+    pending.intersection_update(one for one, _ in hidden)
+    for message, _ in hidden:
+        message.visible_at = math.inf
+    try:
+        yield
+    finally:
+        for message, visible_at in hidden:
+            message.visible_at = visible_at
 
 
 def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -31,9 +31,10 @@ class MessageGroups:
         with self._changed:
             self._changed.wait_for(lambda: not groups & self._in_hand)
             self._in_hand |= groups
-            left = [message for message in messages if message["MessageId"] not in self._finished]
+            # One that was shown again while its batch was gathered is in it twice; the last receipt counts.
+            left = {one["MessageId"]: one for one in messages if one["MessageId"] not in self._finished}
         try:
-            yield left
+            yield list(left.values())
         finally:
             with self._changed:
                 self._in_hand -= groups
