@@ -201,6 +201,75 @@ def test_a_function_starts_again_when_its_code_changes(project: Path) -> None:
         assert reader.until(logs("changed for two"))["message_id"] == sent["MessageId"]
 
 
+def test_what_failed_comes_back_when_the_code_is_mended(project: Path) -> None:
+    """A broken import is said with its wait; once it is mended its messages come back at once, and not after an hour."""
+    template = (project / "template.yaml").read_text().replace("VisibilityTimeout: 1", "VisibilityTimeout: 3600")
+    (project / "template.yaml").write_text(template)
+    (project / "code" / "app.py").write_text("import nothere\n")
+    with session(project, "--messages", messages(project, "one", "two")) as reader:
+        failure = reader.until(lambda event: event["event"] == "failure")
+        assert (failure["in_init"], failure["error_type"]) == (True, "Runtime.ImportModuleError")
+        waiting = reader.until(lambda event: event["event"] == "waiting" and event["count"] == 2)
+        assert 3500 < waiting["seconds"] <= 3600
+        (project / "code" / "app.py").write_text(textwrap.dedent(CODE))
+        changed = reader.until(logs("changed:"))["line"]
+        assert changed == "app.py changed: the function starts again, and the 2 messages that wait come back now"
+        reader.until(logs("working on"))
+        reader.until(logs("working on"))
+
+
+def test_what_our_handler_holds_back_comes_back_too(shop: tuple[Path, list[str]]) -> None:
+    """A message that waits for its retry comes back at once when the code has changed, and is told with its outcomes."""
+    project, layer = shop
+    broken = "\n@task(retry_on=(ConnectionError,), retry_delay=3600)\ndef call() -> None:\n    raise ConnectionError('not yet')\n"
+    (project / "code" / "shop.py").write_text(textwrap.dedent(TASKS) + broken)
+    body = json.dumps({"task_name": "shop.call", "kwargs": {}, "n_retries": 0})
+    with session(project, "--messages", messages(project, body), *layer) as reader:
+        outcome = reader.until(lambda event: event["event"] == "outcome")
+        assert (outcome["outcome"], outcome["error"]) == ("retrying", "ConnectionError: not yet")
+        reader.until(lambda event: event["event"] == "waiting" and event["count"] == 1)
+        (project / "code" / "shop.py").write_text(textwrap.dedent(TASKS) + broken.replace("raise", "return; raise"))
+        outcome = reader.until(lambda event: event["event"] == "outcome")
+        assert (outcome["outcome"], outcome["error"], outcome["task"]) == ("succeeded", None, "shop.call")
+
+
+@pytest.mark.parametrize("broken", ["import nothere", "def handler(", "raise SystemExit(1)"])
+def test_a_failed_init_phase_ends_what_waits_for_an_end(project: Path, broken: str) -> None:
+    """Nothing but new code would help: --once and invoke end with the error, and not when their time is over."""
+    (project / "code" / "app.py").write_text(broken + "\n")
+    template = (project / "template.yaml").read_text().replace("VisibilityTimeout: 1", "VisibilityTimeout: 3600")
+    (project / "template.yaml").write_text(template)
+    options = ("--timeout", "3600", "--json")
+    once = run("local", project, "--once", *options, "--messages", messages(project, "one"))
+    invoked = run("invoke", project, "app.task", *options)
+
+    summary, found = json.loads(once.stdout.splitlines()[-1]), json.loads(invoked.stdout)
+    assert (once.returncode, invoked.returncode, summary["drained"]) == (1, 1, False)
+    [message] = summary["messages"]
+    assert (message["outcome"], found["outcome"], found["deliveries"]) == ("failed", "failed", 1)
+    assert message["error"] == found["error"] == found["function_errors"][0]
+    assert message["error"].startswith("Runtime.")
+    assert any("Worker failed in its init phase: Runtime." in line for line in found["log"])
+
+
+def test_a_timeout_is_said_each_time(project: Path) -> None:
+    """A function that takes too long says so once a delivery, in the log and as the reason of its message."""
+    template = (project / "template.yaml").read_text().replace("Timeout: 20", "Timeout: 1")
+    (project / "template.yaml").write_text(template)
+    said = run("local", project, "--once", "--messages", messages(project, "slow"))
+    result = run("local", project, "--once", "--json", "--messages", messages(project, "slow"))
+    assert (said.returncode, result.returncode) == (1, 1)
+    assert said.stdout.count(" Worker timed out after 1 s\n") == 2
+    assert "The function failed 2 times: timed out after 1 s\n" in said.stdout
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    [message] = events[-1]["messages"]
+    failures = [event for event in events if event["event"] == "failure"]
+    assert [(one["reason"], one["message_ids"]) for one in failures] == [
+        ("timed out after 1 s", [message["message_id"]])
+    ] * 2
+    assert (message["outcome"], message["error"], message["duration_ms"]) == ("failed", "timed out after 1 s", 1000.0)
+
+
 @pytest.fixture
 def _interruptible() -> Iterator[None]:
     """Children that SIGINT ends, even where it is ignored here: a shell starts its background jobs so."""

@@ -21,6 +21,7 @@ from lambda_tasks.settings import queue_url_variable
 
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "WARN": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _ID_CHARACTERS = 8
+_WIDTH_FOR_REASONS = 120
 
 
 class LocalReport:
@@ -124,9 +125,12 @@ def counted(count: int, noun: str) -> str:
 
 def failure_text(failure: FunctionFailure) -> str:
     """Return a failed invocation as a sentence."""
-    reason = failure.reason if failure.error_type == TIMED_OUT else f"failed: {failure.reason}"
-    messages = f" ({counted(len(failure.message_ids), 'message')})" if len(failure.message_ids) > 1 else ""
-    return f"{failure.function} {reason}{' in its init phase' if failure.in_init else ''}{messages}"
+    where = " in its init phase" if failure.in_init else ""
+    count = len(failure.message_ids)
+    messages = f" ({counted(count, 'message')})" if count > 1 else ""
+    if failure.error_type == TIMED_OUT:
+        return f"{failure.function} {failure.reason}{where}{messages}"
+    return f"{failure.function} failed{where}: {failure.reason}{messages}"
 
 
 def waiting_text(waiting: Waiting) -> str:
@@ -161,14 +165,20 @@ def log_text(line: LogLine) -> Text:
 
 
 def print_reports(output: Output, reports: Sequence[MessageReport]) -> None:
-    """Print one line a message."""
+    """Print one line a message; where the terminal is narrow the reasons come below."""
     columns = [Column("message"), Column("task"), Column("outcome"), Column("deliveries", is_number=True)]
     columns += [Column("time", is_number=True), Column("why", folds=True)]
+    has_room = output.console.width >= _WIDTH_FOR_REASONS
+    rows = [_row(one, output) for one in reports]
     output.line()
-    output.table(columns, [_row(one, output) for one in reports])
+    output.table(columns if has_room else columns[:-1], rows if has_room else [row[:-1] for row in rows])
+    for row in [] if has_room else rows:
+        if row[-1]:
+            output.line(f"{row[0]}: {row[-1]}", style="red")
 
 
 def _row(report: MessageReport, output: Output) -> list[Any]:
     took = "" if report.duration_ms is None else f"{report.duration_ms:.1f} ms"
     message_id = report.message_id[:_ID_CHARACTERS] if output.is_terminal else report.message_id
-    return [message_id, report.task or "-", outcome_text(report.outcome), report.deliveries, took, report.error]
+    reason = " ".join((report.error or "").split())
+    return [message_id, report.task or "-", outcome_text(report.outcome), report.deliveries, took, reason]

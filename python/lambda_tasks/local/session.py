@@ -95,19 +95,24 @@ class Session:
             self._tell_what_waits()
 
     def wait_until_drained(self, timeout_seconds: float, progress: Callable[[int], None]) -> bool:
-        """Wait until the queues are empty; tell whether they are. `progress` hears how many messages are left.
+        """Wait until the queues are empty and nothing runs; tell whether they are.
 
+        `progress` hears how many messages are left.
         A function whose init phase fails ends the wait: nothing but a change of its code would help.
         """
         deadline = time.monotonic() + timeout_seconds
         # Twice, since a message that becomes visible between the counts of one look is in neither.
-        while (left := self.depth()) or (left := self.depth()):
+        while (left := self.depth()) or (left := self.depth()) or not self._is_idle:
             progress(left)
             if self.ledger.init_error or time.monotonic() > deadline or self.pollers.stop.wait(_IDLE_SECONDS):
                 return False
             self._tell_what_waits()
         progress(0)
         return True
+
+    @property
+    def _is_idle(self) -> bool:
+        return all(pool.environments.is_idle for pool in self.pools)
 
     def _tell_what_waits(self) -> None:
         """Tell once of each wait of a queue how long it takes. Messages in flight do not wait."""

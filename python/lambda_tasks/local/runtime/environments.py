@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,6 +45,7 @@ class Environments:
         self._all: list[Environment] = []
         self._generation = 0
         self._is_closed = False
+        self._running = 0
         self._lock = threading.Lock()
 
     def invoke(self, event: dict[str, Any]) -> Invocation:
@@ -54,12 +55,18 @@ class Environments:
             LocalError: it could not be started, or did not answer.
 
         """
-        with self._slots:
+        with self._slots, self._counted():
             environment = self._take()
             try:
                 return environment.running.invoke(event)
             finally:
                 self._give_back(environment)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is invoked now."""
+        with self._lock:
+            return not self._running
 
     def replace(self) -> None:
         """End every environment as soon as it is free: the code has changed."""
@@ -76,6 +83,16 @@ class Environments:
             left, self._all = self._all, []
         for environment in left:
             self._end(environment)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def _take(self) -> Environment:
         with self._lock:

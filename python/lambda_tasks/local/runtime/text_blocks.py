@@ -9,8 +9,9 @@ _CHAINS = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
-# The head of a record in Lambda's text format, which awslambdaric writes in one piece.
+# The heads of what awslambdaric writes in one piece in Lambda's text format: a record, and the error of an invocation.
 _LEVELS = ("[DEBUG]", "[INFO]", "[WARNING]", "[ERROR]", "[CRITICAL]")
+_RECORDS = tuple(f"{level}\t" for level in _LEVELS)
 _NO_BREAK_SPACE = "\u00a0"  # awslambdaric indents tracebacks with it
 
 
@@ -26,7 +27,8 @@ class TextBlocks:
         """Take a piece of text, and return the blocks that it completes."""
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace(_NO_BREAK_SPACE, " ")
         if _is_event(text):
-            return [*self.flush(), text.rstrip("\n")]
+            # The runtime ends with the head of a traceback where there is none, as of a module that is not there.
+            return [*self.flush(), text.rstrip("\n").removesuffix(f"\n{_TRACEBACK}")]
         if self._wants_message and not self._line and text.endswith("\n") and not text.startswith((" ", "\n")):
             self._block.append(text.rstrip("\n"))  # in one piece, however many lines it has
             self._has_message = True
@@ -73,6 +75,8 @@ class TextBlocks:
 
 def _is_event(text: str) -> bool:
     """Tell whether a piece of text is one event: a record of the runtime's, or a whole traceback."""
+    if text.startswith(_RECORDS):
+        return True  # with a traceback it has no end of line
     if not text.endswith("\n"):
         return False
     is_json = text.startswith("{") and text.endswith("}\n")
