@@ -6,6 +6,7 @@ keeps out this machine's site-packages, and with them this package's own source.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -83,10 +84,12 @@ def open_channel(path: str) -> None:
     sys.stdout = ToldStream(sys.stdout, channel)
     sys.stderr = ToldStream(sys.stderr, channel)
     try:
-        from lambda_tasks import context, on_outcome  # noqa: F401, PLC0415 - found only now; the first for `message_id`
-    except Exception:  # noqa: BLE001 - without our layer there is nothing to hear; a handler that needs it says why
+        # The function's own, of its layer or its packages; the attribute `context` is for `message_id`.
+        package = importlib.import_module("lambda_tasks")
+        package.on_outcome(channel.outcome)
+        _ = package.context
+    except Exception:  # noqa: BLE001 - without it there is nothing to hear; a handler that needs it says why it fails
         return
-    on_outcome(channel.outcome)
 
 
 def search_path(task_root: str, opt: str, runtime: str) -> list[str]:
