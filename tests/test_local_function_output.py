@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import textwrap
 import traceback
 from collections.abc import Iterator, Mapping
@@ -323,3 +325,41 @@ def test_a_function_that_is_heard_is_as_lambda_has_it(code: Path, emulator_path:
         environ = environ_of(running.invoke(event("x")))
     assert (environ["ENCODING"].lower(), environ["NUMBER"]) == ("utf-8", "2")
     assert not [name for name in environ if "CHANNEL" in name or "TELEMETRY" in name]
+
+
+CHANNEL = """
+import asyncio, sys
+from lambda_tasks.local.runtime import runtime_bootstrap
+from lambda_tasks.testing import message_body, sqs_event, sqs_record
+
+runtime_bootstrap.open_channel(sys.argv[1])
+print("before", file=sys.stderr)
+from lambda_tasks import handler, task
+
+@task
+def tell(*, fails: bool) -> None:
+    sys.stdout.writelines(["a", "", "b"])
+    if fails:
+        raise ValueError
+
+try:
+    sys.stdout.write(b"bytes")
+except TypeError as error:
+    print(error)
+handler.handler(sqs_event(*(sqs_record(message_body("__main__.tell", fails=fails), message_id=str(fails)) for fails in (False, True))), None)
+"""
+
+
+def test_the_channel_tells_writes_and_outcomes(tmp_path: Path) -> None:
+    """Each write is one event with the message whose task made it, and each outcome is one with its error."""
+    path = tmp_path / "channel"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(CHANNEL), str(path)], check=True, capture_output=True)
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    texts = [(one["message_id"], one["text"]) for one in events if one["kind"] == "text" and one["text"] != "\n"]
+    assert texts[:2] == [(None, "before"), (None, "write() argument must be str, not bytes")]
+    assert [one for one in texts if one[1] in "ab"] == [("False", "a"), ("False", "b"), ("True", "a"), ("True", "b")]
+    told = [one for one in events if one["kind"] == "outcome"]
+    assert [(one["message_id"], one["outcome"], one["error"]) for one in told] == [
+        ("False", "succeeded", None),
+        ("True", "failed", "ValueError"),
+    ]
