@@ -73,6 +73,17 @@ def test_an_environment_is_used_again() -> None:
         pool.invoke({})
 
 
+def test_an_environment_is_prepared_before_it_is_needed() -> None:
+    """The first invocation has the one that was prepared."""
+    started = Started()
+    pool = environments(started)
+    pool.prepare()
+    assert (started.count, started.running) == (1, 1)
+    pool.invoke({})
+    assert started.count == 1
+    pool.close()
+
+
 def test_there_are_as_many_as_run_at_once_up_to_the_limit() -> None:
     """Invocations at the same time have environments of their own; beyond the limit they wait."""
     together = threading.Barrier(2, timeout=10)

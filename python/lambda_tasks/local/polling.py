@@ -57,6 +57,8 @@ class Pollers:
                     for number in range(count)
                 ]
         with ExitStack() as closing:
+            for pool in pools:
+                pool.environments.prepare()
             for thread in threads:
                 thread.start()
                 closing.callback(thread.join)

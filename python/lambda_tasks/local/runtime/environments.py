@@ -48,6 +48,15 @@ class Environments:
         self._running = 0
         self._lock = threading.Lock()
 
+    def prepare(self) -> None:
+        """Start an environment for the first invocation, so that no message is in flight meanwhile.
+
+        Raises:
+            LocalError: it could not be started.
+
+        """
+        self._give_back(self._take())
+
     def invoke(self, event: dict[str, Any]) -> Invocation:
         """Invoke the function in an environment that is free, or in a new one; wait where there may be no more.
 
