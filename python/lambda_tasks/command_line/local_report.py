@@ -66,7 +66,7 @@ class LocalReport:
             elif isinstance(event, FunctionFailure) and (event.in_init or event.error_type in (EXITED, TIMED_OUT)):
                 # Of an error that the handler raised the runtime has just logged the traceback.
                 message_id = event.message_ids[0] if len(event.message_ids) == 1 else None
-                self._head_and_text(message_id, event.function, Text(failure_text(event), style="red"))
+                self._head_and_text(message_id, "", Text(failure_text(event), style="red"))
 
     def summary(self, session: Session, *, left: int) -> bool:
         """Print what became of each message, and tell whether all went well. `left` messages were not done with."""
@@ -106,7 +106,7 @@ class LocalReport:
 
     def _head_and_text(self, message_id: str | None, function: str, text: Text) -> None:
         head = f"{datetime.now():%H:%M:%S} {(message_id or '-')[:_ID_CHARACTERS]:<{_ID_CHARACTERS}}"
-        if self._names_functions:
+        if self._names_functions and function:
             head += f" {function}"
         if not self._output.is_terminal:
             self._output.line(Text.assemble(head, " ", text))
@@ -151,14 +151,16 @@ def _as_json(event: Event) -> dict[str, Any]:
 def log_text(line: LogLine) -> Text:
     """Return a line as a person reads it: of a JSON record the message, and a traceback where there is one."""
     record = line.record
-    if record is None or "message" not in record:
+    if record is None or not record.keys() & {"message", "errorMessage"}:
         level = line.text[1:].partition("]")[0] if line.text.startswith("[") else ""
         return Text(line.text, style=_LEVEL_STYLES.get(level, ""))
-    text = str(record["message"])
     trace = record.get("stackTrace") or record.get("stack_trace")
+    parts = [str(record["message"])] if "message" in record else []
     if isinstance(trace, list):
-        text += "\n" + "".join(str(one) if str(one).endswith("\n") else f"{one}\n" for one in trace).rstrip()
-        text += f"\n{record.get('errorType')}: {record.get('errorMessage')}"
+        parts += [str(one).rstrip("\n") for one in trace]
+    if isinstance(trace, list) or not parts:
+        parts.append(f"{record.get('errorType')}: {record.get('errorMessage')}")
+    text = "\n".join(parts)
     if "outcome" in record:
         return Text(text, style=outcome_text(str(record["outcome"])).style)
     return Text(text, style=_LEVEL_STYLES.get(str(record.get("level", "")), ""))
