@@ -61,10 +61,11 @@ bench: $(VENV)/.installed $(LAYER) ## Measure what the README promises; GROUPS="
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
 
 .PHONY: lint
-lint: $(VENV)/.installed ## Check code, format, types and shell scripts
+lint: $(VENV)/.installed ## Check code, format, types, the arrows between rooms, and shell scripts
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache | tail -n 2
 	$(VENV)/bin/shellcheck $(SHELL_SCRIPTS)
 
 .PHONY: format
@@ -101,18 +102,26 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
 
+LOCKS = $(wildcard layer/requirements*.txt tests/requirements*.txt)
+
 .PHONY: audit
 audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned dependencies, in a public database
-	@failed=; for lock in layer/requirements*.txt tests/requirements*.txt; do \
+	@failed=$(if $(LOCKS),,1); for lock in $(LOCKS); do \
 		echo "$$lock"; \
-		$(VENV)/bin/python -m pip_audit --progress-spinner off --disable-pip --require-hashes $(AUDIT_OPTIONS) \
+		grep -q '^[A-Za-z0-9].*==' "$$lock" || { echo "$$lock pins nothing, so nothing is audited" >&2; failed=1; }; \
+		$(VENV)/bin/python -m pip_audit --strict --progress-spinner off --disable-pip --require-hashes $(AUDIT_OPTIONS) \
 			--requirement "$$lock" || failed=1; \
 	done; test -z "$$failed"
+
+.PHONY: dist
+dist: $(VENV)/.installed ## Build the wheel and the source distribution into dist/
+	@rm -rf dist
+	@$(VENV)/bin/python -m hatchling build
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
 	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	@$(VENV)/bin/python $(PIP_INSTALL) --no-build-isolation --editable .

@@ -1,4 +1,4 @@
-"""What the cold starts were, for people: lines, a plot, and the table of the README."""
+"""Report cold starts to people: as lines, as a plot, and as the table of the README."""
 
 from __future__ import annotations
 

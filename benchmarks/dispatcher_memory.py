@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 from events import Context, message_body, sqs_event, sqs_record
+from lambda_tasks.dispatch.dispatcher import dispatch
+from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.settings import Settings
-from lambda_tasks.tasks.dispatcher import dispatch
-from lambda_tasks.tasks.worker import Worker
 
 BATCH = 10
 EARLY, LATE = 1_000, 100_000
@@ -25,7 +25,7 @@ def resident_kib() -> int:
 def main() -> None:
     """Dispatch and print both sizes, in KiB."""
     environ = {**os.environ, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}  # as on Lambda: with limits and a watchdog
-    worker = Worker.from_environ(Settings(concurrency=1), environ)
+    worker = Worker(Settings(concurrency=1), environ)
     logger = logging.getLogger("lambda_tasks")  # every outcome is logged, as on Lambda, to nowhere
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

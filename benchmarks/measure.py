@@ -1,4 +1,8 @@
-"""Time whole processes in turn, so that a machine that slows down slows every side alike."""
+"""Time whole processes in turn, so that a machine that slows down slows every side alike.
+
+`pyperf` does not serve: its `command` measures wall time alone, and all runs of one command before those of the next.
+These figures are ratios of CPU time as well, and need their sides measured in turn.
+"""
 
 from __future__ import annotations
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from layer.archive import File, write_tree, zipped
 
@@ -34,14 +36,9 @@ def closure(names: Sequence[str]) -> list[metadata.Distribution]:
     """Return the distributions of these names and of all that they require here."""
     pending, found = list(names), dict[str, metadata.Distribution]()
     while pending:
-        name = re.sub(r"[-_.]+", "-", pending.pop()).lower()
+        name = canonicalize_name(pending.pop())
         if name not in found:
-            try:
-                found[name] = metadata.distribution(name)
-            except metadata.PackageNotFoundError:
-                if name in names:
-                    raise
-                continue  # for another platform or Python
-            requirements = [text for text in found[name].requires or () if "extra ==" not in text]
-            pending += [re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in requirements]
+            found[name] = metadata.distribution(name)
+            requirements = map(Requirement, found[name].requires or ())
+            pending += [one.name for one in requirements if not one.marker or one.marker.evaluate({"extra": ""})]
     return list(found.values())

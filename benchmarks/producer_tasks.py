@@ -1,4 +1,4 @@
-"""What the producers' benchmark sends."""
+"""The task that the producers' benchmark sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast `enqueue_many` is: against a loop of boto3's `send_message`, both to a local server, in turn."""
+"""The speed of `enqueue_many` against a loop of boto3's `send_message`, both to a local server, in turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import boto3
 
 from benchmarks.measure import Figure
 from benchmarks.producer_tasks import send_receipt
-from lambda_tasks.tasks import message
+from lambda_tasks.messages import body as message
 
 MESSAGES = 10_000
 ROUNDS = 5
@@ -65,6 +65,6 @@ def enqueue_many(count: int) -> None:
 def send_message_loop(count: int) -> None:
     """Send as one would with boto3 alone: one call a message, with the body encoded beforehand."""
     client = boto3.client("sqs", region_name="eu-west-1")
-    body = message.encode(send_receipt, {"order_id": 1, "total": "9.90"})
+    body = message.encode(send_receipt.name, send_receipt.definition.encode_kwargs({"order_id": 1, "total": "9.90"}))
     for _ in range(count):
         client.send_message(QueueUrl=environ["LAMBDA_TASKS_QUEUE_URL"], MessageBody=body)

@@ -1,4 +1,4 @@
-"""What resolving costs a cold start: against the same job with boto3, and against the least that Python can do.
+"""The cost of resolving in a cold start, against the same job with boto3 and against the least that Python can do.
 
 The layer as it lies in /opt resolves the environment secret and five references over three more secrets from a server
 that answers after 30 ms, and becomes ``true``.

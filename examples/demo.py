@@ -43,7 +43,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a message, as ``lambda-tasks local`` reports it."""
+    """The outcome of a message, as ``lambda-tasks local`` reports it."""
 
     task: str
     outcome: str
@@ -53,7 +53,7 @@ class Result:
 
 @dataclass
 class Session:
-    """What ``lambda-tasks local`` printed: the ids of the messages, log lines, starts, and the summary."""
+    """The output of ``lambda-tasks local``: the ids of the messages, log lines, starts, and the summary."""
 
     exit_status: int = 0
     sent: list[str] = field(default_factory=list)

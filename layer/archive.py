@@ -25,7 +25,7 @@ _LEVEL = 12
 
 @dataclass(frozen=True)
 class File:
-    """What one file of the layer holds, and its permissions."""
+    """A file of the layer is its bytes and its permissions."""
 
     data: bytes
     mode: int = 0o644

@@ -24,7 +24,7 @@ from layer.interpreters import VERSIONS, installed, release
 ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
 
-# What is of use on a developer's machine only; paths below python/lambda_tasks.
+# Of use on a developer's machine only; paths below python/lambda_tasks.
 LEFT_OUT = frozenset(
     {
         "__main__.py",
@@ -32,9 +32,6 @@ LEFT_OUT = frozenset(
         "environment/check.py",
         "local",
         "pytest_plugin.py",
-        "state/memory.py",
-        "tasks/local_worker.py",
-        "tasks/local_workers.py",
         "testing.py",
     }
 )
@@ -87,7 +84,7 @@ def sources(root: Path) -> Files:
     files = {**own_files(root), **bundled_files(paths)}
     files["python/lambda_tasks/aws/amazon_roots.pem"] = File(trust.amazon_roots(certifi))
     contents = {name: file.data for name, file in files.items()}
-    bill = sbom.document(sbom.version(root), sbom.packages(paths), contents)
+    bill = sbom.document(sbom.version(root), sbom.packages(paths), contents, sbom.packages([certifi]))
     return {**files, sbom.NAME: File(bill)}
 
 

@@ -1,10 +1,10 @@
-"""What the build runs with each interpreter, `python compile.py FOLDER PLACE`: byte code for every source in a folder.
+"""Compile every source in a folder: the build runs `python compile.py FOLDER PLACE` with each interpreter.
 
-`PLACE` is where the folder will lie, for tracebacks. The byte code carries the hash of its source and is never checked
-against it, so the file times that an unpacked archive happens to have do not matter (PEP 552).
+`PLACE` is the folder's path on Lambda, for tracebacks. The byte code carries the hash of its source and is never
+checked against it, so the file times that an unpacked archive happens to have do not matter (PEP 552).
 
-What only people and type checkers read is left out, since every cold start would read it too. Classes are left as they
-are: a dataclass lives by its annotations, and would make up for a missing docstring, at a price.
+Text that only people and type checkers read is left out, since every cold start would read it too. Classes are left as
+they are: a dataclass needs its annotations, and makes a docstring where it has none, which takes time.
 """
 
 import ast

@@ -1,4 +1,9 @@
-"""What may lie in the layer's zip, file by file, without running any of it."""
+"""The contents of the layer's zip, judged file by file, without running any of them.
+
+Every file is compared with the one that this checkout, the pinned wheels and the interpreters of this machine give.
+No library does that: `check-wheel-contents` and `auditwheel` judge wheels, and tools that compare archives, such as
+`diffoscope`, know neither what a layer may shadow nor what byte code a cold start needs.
+"""
 
 import re
 import stat
@@ -30,14 +35,18 @@ def read(archive: Path) -> tuple[Files, list[str]]:
     return files, problems
 
 
-def problems(files: Files, expected: Files) -> list[str]:
-    """Say what is wrong with a layer; `expected` is all of it but the byte code."""
+def problems(files: Files, expected: Files, compiled: Files) -> list[str]:
+    """Say what is wrong with a layer.
+
+    `expected` is all of it but the byte code. `compiled` is the byte code of `expected`, by the Pythons found here.
+    """
     byte_code = {name: found for name in files if (found := _BYTE_CODE.fullmatch(name))}
     others = {name: file for name, file in files.items() if name not in byte_code}
     return [
         *_unexpected(others, expected),
         *_different(others, expected),
         *_misplaced_byte_code(files, byte_code),
+        *_different_byte_code(files, byte_code, compiled),
         *_missing_byte_code(expected, byte_code),
         *_unfit_modules(others),
     ]
@@ -79,6 +88,17 @@ def _misplaced_byte_code(files: Files, byte_code: Mapping[str, re.Match[str]]) -
             yield f"{name}: byte code without a source"
         if files[name].data[4:8] != _UNCHECKED_HASH:
             yield f"{name}: byte code that is checked against its source, or goes by file times"
+
+
+def _different_byte_code(files: Files, byte_code: Mapping[str, re.Match[str]], compiled: Files) -> Iterator[str]:
+    """Compare byte code with that of the same sources: Python runs it without a look at its source."""
+    comparable = set(versions(compiled))
+    for version in versions(files):
+        if version not in comparable:
+            yield f"byte code of Python {version}, which is not found here to compile the sources again and compare"
+    for name, found in sorted(byte_code.items()):
+        if f"3.{int(found['minor'])}" in comparable and files[name] != compiled.get(name):
+            yield f"{name}: not the byte code of its source"
 
 
 def _missing_byte_code(expected: Files, byte_code: Mapping[str, re.Match[str]]) -> Iterator[str]:

@@ -1,4 +1,8 @@
-"""What a compiled module is made for: its ELF header says the processor, its file name the Python (PEP 3149)."""
+"""The target of a compiled module: its ELF header says the processor, its file name the Python (PEP 3149).
+
+Two fields of the first twenty bytes are all that is read. `pyelftools` would parse whole files for them, `packaging`
+reads ELF headers in a private module, and `readelf` is not on every machine.
+"""
 
 import re
 import struct

@@ -1,4 +1,8 @@
-"""Find the CPythons of this machine that Lambda also runs, so that the build and the tests use the same ones."""
+"""Find the CPythons of this machine that Lambda also runs, so that the build and the tests use the same ones.
+
+`uv python find` does not serve. It ends at the first name on `PATH` that does not start, as most of pyenv's shims do,
+and it does not look below pyenv's own folder. `sam build` also runs the build with a Python that has no packages.
+"""
 
 import subprocess
 from collections.abc import Iterator, Mapping

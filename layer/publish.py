@@ -1,13 +1,15 @@
 """Publish the layer: `python -m layer.publish --regions eu-west-1,us-east-1`, as `make publish` calls it.
 
-Prints the ARN of one layer version a region, to attach to functions there. A region whose latest version already holds
-the same bytes keeps that version, so a publication that broke off is continued by the same command.
+Prints the ARN of one layer version a region, to attach to functions there, and who may use that version. A region in
+which any version of that name already holds the same bytes keeps that version, so a publication that broke off is
+continued by the same command. `--arns FILE` writes the ARNs as one JSON object by region.
 """
 
 import argparse
 import base64
 import difflib
 import hashlib
+import json
 import os
 import re
 import sys
@@ -43,7 +45,7 @@ class PublishError(Exception):
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be published, and who beside the account itself may use it."""
+    """A publication is one archive under one name, and those who may use it beside the account itself."""
 
     name: str
     archive: bytes
@@ -56,8 +58,22 @@ class Publication:
         return base64.b64encode(hashlib.sha256(self.archive).digest()).decode()
 
     @property
-    def readers(self) -> str:
-        return self.principal.get("OrganizationId") or ("everyone" if self.principal else "this account")
+    def reader(self) -> str | None:
+        """Who may use it beside the account itself."""
+        return self.principal.get("OrganizationId") or ("everyone" if self.principal else None)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A layer version of one region, how it came there, and who may use it beside the account itself."""
+
+    arn: str
+    done: str
+    readers: frozenset[str]
+
+    def __str__(self) -> str:
+        named = "everyone" if "everyone" in self.readers else " and ".join(sorted(self.readers))
+        return f"{self.arn}  {self.done}, for {named or 'this account'}"
 
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> None:
@@ -71,8 +87,16 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
         principal(options.public, options.organization),
     )
     regions = check_regions(options.regions or [environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""])
+    arns: dict[str, str] = {}
     for region in regions:
-        print(announcement(publication, region) if options.dry_run else publish(publication, region), flush=True)
+        if options.dry_run:
+            print(announcement(publication, region), flush=True)
+            continue
+        published = publish(publication, region)
+        print(published, flush=True)
+        arns[region] = published.arn
+        if options.arns:  # after each region, so that a publication that breaks off has told of those before
+            options.arns.write_text(json.dumps(arns, indent=2, sort_keys=True) + "\n")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -80,6 +104,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--regions", type=lambda text: re.findall(r"[^,\s]+", text), help="default: AWS_REGION")
     parser.add_argument("--name", default="lambda-tasks", help="name of the layer (default: lambda-tasks)")
     parser.add_argument("--zip", type=Path, default=build.ZIP, help="default: what `make layer` built")
+    parser.add_argument("--arns", type=Path, metavar="FILE", help="write the ARN of each region there, as JSON")
     parser.add_argument("--dry-run", action="store_true", help="call nobody; say what would be published where")
     readers = parser.add_mutually_exclusive_group()
     readers.add_argument("--public", action="store_true", help="let every AWS account use it")
@@ -116,11 +141,12 @@ def _known_regions(session: boto3.Session, partition: str) -> list[str]:
 
 def announcement(publication: Publication, region: str) -> str:
     size = f"{len(publication.archive):,} bytes, sha256 {hashlib.sha256(publication.archive).hexdigest()}"
-    return f"would publish {publication.name} {publication.version} to {region} for {publication.readers}: {size}"
+    readers = publication.reader or "this account"
+    return f"would publish {publication.name} {publication.version} to {region} for {readers}: {size}"
 
 
-def publish(publication: Publication, region: str) -> str:
-    """Publish to one region; return the line that tells of it.
+def publish(publication: Publication, region: str) -> Published:
+    """Publish to one region, unless a version there holds the same bytes; return that version.
 
     Raises:
         PublishError: AWS refused, or could not be reached.
@@ -128,23 +154,44 @@ def publish(publication: Publication, region: str) -> str:
     try:
         client = boto3.client("lambda", region_name=region, config=Config(retries={"mode": "standard"}))
         arn = same_version(client, publication)
+        readers = version_readers(client, publication.name, arn) if arn else set()
         done = "was there already" if arn else "published"
         arn = arn or new_version(client, publication)
-        permit(client, publication, arn)
+        if publication.reader and publication.reader not in readers:
+            permit(client, publication, arn)
+            readers.add(publication.reader)
     except botocore.exceptions.ClientError as error:
         raise PublishError(f"{region}: {_refusal(error, publication.name, region)}") from error
     except botocore.exceptions.BotoCoreError as error:
         raise PublishError(f"{region}: {_failure(error)}") from error
-    return f"{arn}  {done}, for {publication.readers}"
+    return Published(arn, done, frozenset(readers))
 
 
 def same_version(client: Any, publication: Publication) -> str | None:  # noqa: ANN401 - botocore makes clients at run time
-    """Return the ARN of the latest version where it has the same bytes."""
-    versions = client.list_layer_versions(LayerName=publication.name, MaxItems=1)["LayerVersions"]
-    if not versions:
-        return None
-    latest = client.get_layer_version(LayerName=publication.name, VersionNumber=versions[0]["Version"])
-    return str(latest["LayerVersionArn"]) if latest["Content"]["CodeSha256"] == publication.sha256 else None
+    """Return the ARN of the newest version that has the same bytes."""
+    for page in client.get_paginator("list_layer_versions").paginate(LayerName=publication.name):
+        for listed in page["LayerVersions"]:
+            version = client.get_layer_version(LayerName=publication.name, VersionNumber=listed["Version"])
+            if version["Content"]["CodeSha256"] == publication.sha256:
+                return str(version["LayerVersionArn"])
+    return None
+
+
+def version_readers(client: Any, name: str, arn: str) -> set[str]:  # noqa: ANN401
+    """Return who may use a version by its own policy: "everyone", organizations, accounts."""
+    try:
+        answer = client.get_layer_version_policy(LayerName=name, VersionNumber=int(arn.rpartition(":")[2]))
+    except client.exceptions.ResourceNotFoundException:
+        return set()  # no permission was ever added
+    return {_reader(statement) for statement in json.loads(answer["Policy"])["Statement"]}
+
+
+def _reader(statement: Mapping[str, Any]) -> str:
+    """Return whom a statement of a layer version's policy names: https://docs.aws.amazon.com/lambda/latest/dg/permissions-layer-cross-account.html."""
+    organization = statement.get("Condition", {}).get("StringEquals", {}).get("aws:PrincipalOrgID")
+    principal = statement["Principal"]
+    account = principal if isinstance(principal, str) else principal["AWS"]
+    return str(organization or ("everyone" if account == "*" else account))
 
 
 def new_version(client: Any, publication: Publication) -> str:  # noqa: ANN401

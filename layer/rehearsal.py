@@ -35,7 +35,7 @@ _GREETING, _TOKEN, _NAME = "good $(day)", "t 'o' k\te n", "Ada"
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What one interpreter did with the layer."""
+    """A rehearsal is one cold start with one interpreter: how many modules it imported, and what went wrong."""
 
     modules: int
     problems: tuple[str, ...]

@@ -12,7 +12,7 @@ import sys
 
 
 class Context:
-    """What Lambda hands to a handler beside the event, with a minute left."""
+    """A context as Lambda hands it to a handler beside the event, with a minute left."""
 
     aws_request_id = "11111111-2222-3333-4444-555555555555"
     function_name = "trial"

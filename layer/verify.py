@@ -1,7 +1,9 @@
 """Verify the layer before it leaves the machine: `python -m layer.verify [ZIP]`, as `make verify-layer` calls it.
 
-First each file: those of this commit and of the pinned wheels, and nothing else. Then a cold start with each
-interpreter that is found here. For the others, and for the other processor, names and ELF headers have to do.
+First each file: those of this commit and of the pinned wheels, and nothing else. Byte code is compiled again and
+compared, so a zip passes only where each Python that it has byte code for is found, in the release that built it.
+Then a cold start with each of these. For the other Pythons, and for the other processor, names and ELF headers have to
+do.
 """
 
 import argparse
@@ -12,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from layer import build, contents, rehearsal
-from layer.archive import Files, write_tree
+from layer.archive import Files, write_tree, zipped
 from layer.interpreters import installed, release
 from layer.trust import TrustError
 from layer.wheels import WheelError
@@ -25,13 +27,23 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     archive = parser.parse_args(arguments).zip
 
     files, problems = contents.read(archive)
-    problems += contents.problems(files, build.sources(build.ROOT))
+    problems += contents.problems(files, *expectation(files, environ))
+    if not problems and zipped(files) != archive.read_bytes():
+        problems.append(f"{archive.name}: holds something beside its files, or was packed otherwise")
     print(f"{archive}\n  {'files':<14} {_verdict(problems, f'{len(files)}, each of this commit or of a pinned wheel')}")
     if not problems:  # what is not ours is not executed
         problems = cold_starts(files, environ)
     for problem in problems:
         print(f"layer: {problem}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def expectation(files: Files, environ: Mapping[str, str]) -> tuple[Files, Files]:
+    """Return all files but the byte code, and the byte code of the layer's Pythons that are found here."""
+    sources = build.sources(build.ROOT)
+    found = installed(environ)
+    interpreters = {version: path for version in contents.versions(files) if (path := found.get(version))}
+    return sources, build.byte_code(sources, interpreters)
 
 
 def cold_starts(files: Files, environ: Mapping[str, str]) -> list[str]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lambda_tasks.aws import calls as aws_calls
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.tasks import aws_calls
 
 SettingsVariables = ("MODE", "QUEUE_URL", "PAYLOAD_BUCKET", "SCHEDULER_ROLE_ARN", "MODULES")
 

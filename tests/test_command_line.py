@@ -18,13 +18,13 @@ from catalogue import tasks
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line import app, dead_letters
+from lambda_tasks.dispatch.dead_letter import PREFIX
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue, redrive_policy
+from lambda_tasks.messages.attributes import ATTRIBUTE
 from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.protocol import Attempt
 from lambda_tasks.state.record import Ending, Status
-from lambda_tasks.tasks.carried import ATTRIBUTE
-from lambda_tasks.tasks.dead_letter import PREFIX
 from wrapper import secret_arn
 
 MakeQueue = Callable[..., Queue]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import Any
 
@@ -13,14 +12,13 @@ from hypothesis import strategies as st
 from catalogue import tasks
 from events import message_body, sqs_record
 from fake_aws import FakeAws
+from lambda_tasks.dispatch.plan import plan
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
+from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.memory import MemoryState
-from lambda_tasks.tasks.event import Record
-from lambda_tasks.tasks.job import jobs_of
-from lambda_tasks.tasks.plan import plan
 from lambda_tasks.tasks.task import task
-from workers import Dispatched, worker
+from memory_state import MemoryState
+from workers import Dispatched, jobs_of, worker
 
 FIFO = {"SequenceNumber": "1"}
 
@@ -165,9 +163,9 @@ def test_a_batch_task_is_checked_where_it_is_defined() -> None:
     with pytest.raises(InvalidTask, match="a batch task takes one list of items"):
         task(batch=True)(two)
     with pytest.raises(InvalidTask, match=r"parameter items is no list of items.*list\[Item\[YourDataclass\]\]"):
-        task(batch=True)(no_items).decode_kwargs(b"{}")
+        task(batch=True)(no_items).definition.decode_kwargs(b"{}")
     with pytest.raises(InvalidKwargs, match=r"missing required field `product_id`"):
-        tasks.index.encode_kwargs({})
+        tasks.index.definition.encode_kwargs({})
 
 
 KINDS = st.sampled_from(["add", "meet", "index", "index_async", "nothing"])
@@ -182,7 +180,7 @@ def test_a_plan_has_every_message_once_and_each_group_in_order(kinds: list[tuple
         "index": {"product_id": 1},
     }
     records = [record_of(name, group, tenant, **kwargs.get(name, {})) for name, group, tenant in kinds]
-    jobs = jobs_of(records, Settings(), math.inf, {})
+    jobs = jobs_of(*records)
     order = plan(jobs)
     lanes = [*order.together, *order.ordinary]
     assert sorted(jobs.index(job) for lane in lanes for call in lane for job in call) == list(range(len(jobs)))
@@ -193,5 +191,5 @@ def test_a_plan_has_every_message_once_and_each_group_in_order(kinds: list[tuple
         assert groups == {None} or numbers == sorted(numbers)
         for call in lane:
             assert len({(job.task_name, job.context.group_key) for job in call}) == 1
-            assert len(call) == 1 or all(job.task is not None and job.task.configuration.batch for job in call)
-    assert all(job.task.is_async for lane in order.together for call in lane for job in call if job.task)
+            assert len(call) == 1 or all(job.definition is not None and job.definition.options.batch for job in call)
+    assert all(job.definition.is_async for lane in order.together for call in lane for job in call if job.definition)

@@ -18,8 +18,8 @@ from opentelemetry import trace
 import lambda_tasks
 from events import sqs_record
 from lambda_tasks.errors import InvalidContext
-from lambda_tasks.tasks.carried import ATTRIBUTE, MAX_CONTEXT_BYTES
-from lambda_tasks.tasks.context import (
+from lambda_tasks.messages.attributes import ATTRIBUTE, MAX_CONTEXT_BYTES
+from lambda_tasks.messages.context import (
     Context,
     activated,
     context,

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events import message_body, sqs_record
-from lambda_tasks.settings import Settings
-from lambda_tasks.tasks.dead_letter import MAX_ATTRIBUTES, dead_letter
-from lambda_tasks.tasks.event import Record
-from lambda_tasks.tasks.job import jobs_of
-from lambda_tasks.tasks.outcome import Outcome, Result
+from lambda_tasks.dispatch.dead_letter import MAX_ATTRIBUTES, dead_letter
+from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.messages.sqs_event import Record
+from workers import jobs_of
 
 ORDER = ["error_type", "error_message", "task", "outcome", "receive_count", "request_id", "first_failure", "message_id"]
 
@@ -23,7 +22,7 @@ def letter(
     record: Record, error: BaseException | None = None, *, first: float | None = None, fifo: bool = False
 ) -> Any:
     result = Result(Outcome.FAILED, "shop.tasks.pay", error or ValueError("no"))
-    (job,) = jobs_of([record], Settings(), 0, {})
+    (job,) = jobs_of(record)
     return dead_letter(job, result, request_id="request", first_failed_at=first, is_fifo=fifo)
 
 
@@ -101,7 +100,7 @@ class Unspeakable(Exception):
 def test_an_error_without_text_is_no_obstacle() -> None:
     """An error whose own code is broken makes a dead letter all the same."""
     sent = letter(sqs_record("{}"), Unspeakable())["MessageAttributes"]
-    assert sent["lambda_tasks_error_message"]["StringValue"] == "(the error has no text)"
+    assert sent["lambda_tasks_error_message"]["StringValue"] == "(its __str__ raised RuntimeError)"
     assert (
         letter(sqs_record("{}"), ValueError())["MessageAttributes"]["lambda_tasks_error_message"]["StringValue"]
         == "(empty)"

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from catalogue import tasks
 from events import Context, message_body, sqs_event, sqs_record
+from lambda_tasks.definition.lookup import Lookup
+from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.errors import InvalidEvent, LambdaTasksError, MessageDeferred, TaskNotAllowed, UnknownTask
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.memory import MemoryState
-from lambda_tasks.tasks.dispatcher import dispatch
-from lambda_tasks.tasks.lookup import import_modules
+from memory_state import MemoryState
 from workers import Dispatched, worker
 
 WORKER = worker()
@@ -85,9 +85,9 @@ def test_modules_outside_of_the_list_are_refused(
 
 def test_listed_modules_are_imported_before_the_first_message() -> None:
     """What the allow-list names in full is imported in the init phase; one that is not there is an error then."""
-    import_modules(Settings(modules=("catalogue.tasks", "nothing.*")))
+    Lookup(Settings(modules=("catalogue.tasks", "nothing.*"))).import_modules()
     with pytest.raises(ModuleNotFoundError):
-        import_modules(Settings(modules=("nothing.tasks",)))
+        Lookup(Settings(modules=("nothing.tasks",))).import_modules()
 
 
 def test_one_message_as_the_event_returns_its_result() -> None:

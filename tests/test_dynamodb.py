@@ -227,8 +227,8 @@ def test_messages_spread_over_the_partitions_of_an_index() -> None:
 
 def test_the_store_is_the_one_that_the_settings_name(embedded_aws: EmbeddedAws, table_name: str) -> None:
     """Without a table there is no store; with a name it lies in the function's region, with an ARN in the ARN's."""
-    assert opening.open_state(Settings(), {}) is None
     with stores.transport(embedded_aws.environ()) as transport:
+        assert opening.open_state(Settings(), {}, transport) is None
         opened = opening.open_state(Settings(table=table_name), embedded_aws.environ(), transport)
         assert opened is not None
         assert opened.start(one := attempt(), deadline=soon()) == Started(1)
@@ -242,15 +242,16 @@ def test_the_store_is_the_one_that_the_settings_name(embedded_aws: EmbeddedAws, 
 
 
 @pytest.fixture
-def _in_a_function(embedded_aws: EmbeddedAws, table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _in_a_function(
+    embedded_aws: EmbeddedAws,
+    table_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    calls_of_its_own: None,  # noqa: ARG001
+) -> None:
     """The environment of a function with a table."""
     for name, value in embedded_aws.environ().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LAMBDA_TASKS_TABLE", table_name)
-    opening.of_process.cache_clear()
-    yield
-    opening.of_process()._transport.close()  # type: ignore[attr-defined]
-    opening.of_process.cache_clear()
 
 
 @pytest.mark.usefixtures("_in_a_function")
@@ -272,6 +273,5 @@ def test_records_are_read_by_whoever_has_the_table() -> None:
 def test_without_a_table_there_are_no_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking for a record says which setting is missing."""
     monkeypatch.delenv("LAMBDA_TASKS_TABLE", raising=False)
-    opening.of_process.cache_clear()
     with pytest.raises(InvalidSetting, match=r"there is no state table \(variable LAMBDA_TASKS_TABLE\)"):
         lambda_tasks.TaskRecord.get("m-1")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import fake_aws
 from catalogue import tasks
+from lambda_tasks.enqueue import many
+from lambda_tasks.enqueue.many import Numbered, in_batches_of_sqs
+from lambda_tasks.enqueue.outgoing import MAX_MESSAGE_BYTES, Outgoing
+from lambda_tasks.enqueue.results import Enqueued, Entry
 from lambda_tasks.errors import EnqueueFailed, InvalidKwargs, InvalidTask, LambdaTasksError, MessageTooLarge
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.tasks import many
-from lambda_tasks.tasks.batches import Numbered, batches
-from lambda_tasks.tasks.enqueued import Enqueued, Entry
-from lambda_tasks.tasks.outgoing import MAX_MESSAGE_BYTES, Outgoing
 
 MakeQueue = Callable[..., Queue]
 
@@ -249,7 +249,7 @@ SIZES = st.lists(st.integers(1, 400) | st.integers(MAX_MESSAGE_BYTES // 3, MAX_M
 def test_batches_hold_what_sqs_takes(sizes: list[int]) -> None:
     """Batches keep the order, lose nothing, have at most ten entries and 1 MiB, and none could take the next one too."""
     messages = [Numbered(number, Outgoing("t", "q", "x" * size)) for number, size in enumerate(sizes)]
-    made = list(batches(iter(messages)))
+    made = list(in_batches_of_sqs(iter(messages)))
     assert [one for batch in made for one in batch] == messages
     totals = [sum(one.message.size_bytes for one in batch) for batch in made]
     assert all(0 < len(batch) <= 10 for batch in made)
@@ -278,12 +278,8 @@ def test_a_result_holds_what_was_recorded(results: list[str | LambdaTasksError],
     )
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_a_long_result_moves_to_a_file(monkeypatch: pytest.MonkeyPatch, *, writable: bool) -> None:
-    """Beyond some thousand entries ids lie in a temporary file, or in memory where there is none to be had."""
-    monkeypatch.setattr("lambda_tasks.tasks.enqueued._IN_MEMORY_ENTRIES", 3)
-    if not writable:
-        monkeypatch.setattr("tempfile.tempdir", "/none")
+def test_a_result_is_a_sequence() -> None:
+    """Ids that are no UUIDs are kept as they are; entries are counted from either end."""
     enqueued = Enqueued()
     for index in range(10):
         enqueued.record(index, f"id-{index}")

@@ -10,7 +10,7 @@ from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
 from wrapper import base_environ, parameter_arn, secret_arn
 
-# What the managed runtime does: /opt/python on the path, then import the handler and call it.
+# As the managed runtime does: /opt/python on the path, then import the handler and call it.
 RUNTIME = """
 import json, os, sys
 sys.path[:0] = [os.environ["LAYER_PYTHON"], os.environ["LAMBDA_TASK_ROOT"]]
@@ -78,7 +78,7 @@ def test_a_secret_reaches_a_task_through_the_wrapper(
 def test_without_the_wrapper_the_handler_resolves(
     aws: FakeAws, layer_folder: Path, each_python: Path, tmp_path: Path
 ) -> None:
-    """Where no wrapper ran, importing the handler resolves the same references in the process."""
+    """Importing the handler resolves the same references in the process if no wrapper did."""
     environ = function_environ(aws, layer_folder, tmp_path)
     answer, _, _ = run_layer(each_python, None, environ, sqs_event(sqs_record(message_body("shop.greet", name="Ada"))))
     assert answer == {"batchItemFailures": []}

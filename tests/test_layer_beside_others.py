@@ -16,7 +16,7 @@ from fake_aws import FakeAws
 from lambda_tasks.local.runtime.process import Function, running
 from wrapper import base_environ, secret_arn
 
-# Where every module would come from that could be imported, and what the process looks like.
+# Tells the origin of every module that could be imported, and describes the process.
 HANDLER = """
 import importlib.util, json, os, pkgutil, sys
 

@@ -1,11 +1,7 @@
 """`make publish` puts the layer into an account: the same bytes everywhere, and one line where something is missing."""
 
-import base64
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,11 +9,8 @@ from typing import Any
 import pytest
 
 import fault_server
-from copies import ROOT
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-
-# What is published matters little here; Lambda takes any zip.
-ARCHIVE = b"PK\x05\x06" + bytes(18)
+from publication import ARCHIVE, CODE_SHA256, KEYS, run
 
 
 @pytest.fixture
@@ -33,19 +26,6 @@ def archive(tmp_path: Path) -> Path:
     return path
 
 
-def run(archive: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """Run the program with these variables alone, so that no AWS setting of this machine counts."""
-    kept = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")}
-    base = {"PATH": os.environ["PATH"], "HOME": str(archive.parent), "AWS_EC2_METADATA_DISABLED": "true"}
-    return subprocess.run(
-        [sys.executable, "-m", "layer.publish", "--zip", archive, *arguments],
-        cwd=ROOT,
-        env=kept | base | environ,
-        capture_output=True,
-        text=True,
-    )
-
-
 def publish(aws: EmbeddedAws, archive: Path, name: str, *arguments: str) -> list[str]:
     environ = {key: value for key, value in aws.environ().items() if "REGION" not in key}
     process = run(archive, "--name", name, *arguments, **environ)
@@ -57,13 +37,7 @@ def refused(archive: Path, status: str, code: str) -> str:
     """Return the one line that is printed where AWS refuses with an error code."""
     answer = fault_server.answer(json.dumps({"Message": "no"}).encode(), f"X-Amzn-ErrorType: {code}", status=status)
     with fault_server.serve(answer) as server:
-        process = run(
-            archive,
-            "--regions=eu-west-1",
-            AWS_ACCESS_KEY_ID="a",
-            AWS_SECRET_ACCESS_KEY="b",
-            AWS_ENDPOINT_URL=server.url,
-        )
+        process = run(archive, "--regions=eu-west-1", AWS_ENDPOINT_URL=server.url, **KEYS)
     assert process.returncode == 1
     assert process.stdout == ""
     (line,) = process.stderr.splitlines()
@@ -83,7 +57,7 @@ def test_layer_is_published_to_each_region(embedded_aws: EmbeddedAws, archive: P
 
     assert [line.split(":")[3] for line in lines] == ["eu-west-1", "us-east-1", "ap-south-1"]
     for version in versions:
-        assert version["Content"]["CodeSha256"] == base64.b64encode(hashlib.sha256(ARCHIVE).digest()).decode()
+        assert version["Content"]["CodeSha256"] == CODE_SHA256
         assert version["CompatibleRuntimes"] == [f"python3.{minor}" for minor in range(10, 15)]
         assert version["CompatibleArchitectures"] == ["x86_64", "arm64"]
         assert version["LicenseInfo"] == "MIT"
@@ -100,6 +74,93 @@ def test_same_bytes_are_published_once(embedded_aws: EmbeddedAws, archive: Path,
     assert again[0].endswith(":1  was there already, for this account")
     assert again[1].endswith(":1  published, for this account")
     assert changed[0].endswith(":2  published, for this account")
+
+
+def test_same_bytes_are_found_below_the_latest(embedded_aws: EmbeddedAws, archive: Path, name: str) -> None:
+    """A version that holds the bytes is kept whatever was published after it."""
+    first = publish(embedded_aws, archive, name, "--regions=eu-west-1")
+    archive.write_bytes(ARCHIVE[:-1] + b"\1")
+    publish(embedded_aws, archive, name, "--regions=eu-west-1")
+    archive.write_bytes(ARCHIVE)
+
+    assert publish(embedded_aws, archive, name, "--regions=eu-west-1") == [
+        first[0].replace("published", "was there already")
+    ]
+
+
+PUBLIC = {"Effect": "Allow", "Principal": "*"}
+ORGANIZATION = PUBLIC | {"Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-abcde12345"}}}
+ACCOUNT = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::210987654321:root"}}
+
+
+@pytest.mark.parametrize(
+    ("statements", "options", "readers", "added"),
+    [
+        ([PUBLIC], [], "everyone", 0),
+        ([PUBLIC], ["--public"], "everyone", 0),
+        ([ORGANIZATION, PUBLIC], [], "everyone", 0),
+        ([PUBLIC], ["--organization=o-abcde12345"], "everyone", 1),
+        ([ORGANIZATION], [], "o-abcde12345", 0),
+        ([ORGANIZATION], ["--public"], "everyone", 1),
+        ([ACCOUNT], ["--organization=o-abcde12345"], "arn:aws:iam::210987654321:root and o-abcde12345", 1),
+        ([], [], "this account", 0),
+        (None, [], "this account", 0),
+        (None, ["--public"], "everyone", 1),
+    ],
+)
+def test_readers_of_a_version_that_was_there(
+    statements: list[object] | None, options: list[str], readers: str, added: int, archive: Path, name: str
+) -> None:
+    """The line tells who may use the version that was there, whoever gave them the permission."""
+    arn = f"arn:aws:lambda:eu-west-1:1:layer:{name}:7"
+    version = {"LayerVersionArn": arn, "Version": 7}
+    scripts = [
+        fault_server.answer(json.dumps({"LayerVersions": [version]}).encode()),
+        fault_server.answer(json.dumps({**version, "Content": {"CodeSha256": CODE_SHA256}}).encode()),
+        fault_server.answer(b"{}", "X-Amzn-ErrorType: ResourceNotFoundException", status="404 Not Found")
+        if statements is None
+        else fault_server.answer(json.dumps({"Policy": json.dumps({"Statement": statements})}).encode()),
+        fault_server.answer(b"{}", status="201 Created"),
+    ]
+    with fault_server.serve(*scripts) as server:
+        process = run(archive, "--name", name, "--regions=eu-west-1", *options, AWS_ENDPOINT_URL=server.url, **KEYS)
+
+    assert process.stdout == f"{arn}  was there already, for {readers}\n", process.stderr
+    assert len(server.bodies) == 3 + added
+
+
+def test_arns_are_written_by_region(embedded_aws: EmbeddedAws, archive: Path, name: str, tmp_path: Path) -> None:
+    """A file gets the ARN of each region, for a release to carry; a dry run writes none."""
+    arns = tmp_path / "arns.json"
+    publish(embedded_aws, archive, name, "--regions=us-east-1,eu-west-1", f"--arns={arns}", "--dry-run")
+    assert not arns.exists()
+    lines = publish(embedded_aws, archive, name, "--regions=us-east-1,eu-west-1", f"--arns={arns}")
+
+    assert json.loads(arns.read_text()) == {line.split(":")[3]: line.split()[0] for line in lines}
+
+
+def test_regions_before_a_refusal_are_written(archive: Path, name: str, tmp_path: Path) -> None:
+    """A publication that breaks off has written the ARNs of the regions that it reached."""
+    arns = tmp_path / "arns.json"
+    arn = f"arn:aws:lambda:eu-west-1:1:layer:{name}:1"
+    scripts = [
+        fault_server.answer(b'{"LayerVersions": []}'),
+        fault_server.answer(json.dumps({"LayerVersionArn": arn, "Content": {"CodeSha256": CODE_SHA256}}).encode()),
+        fault_server.answer(b"{}", "X-Amzn-ErrorType: AccessDeniedException", status="403 Forbidden"),
+    ]
+    with fault_server.serve(*scripts) as server:
+        process = run(
+            archive,
+            "--name",
+            name,
+            "--regions=eu-west-1,us-east-1",
+            f"--arns={arns}",
+            AWS_ENDPOINT_URL=server.url,
+            **KEYS,
+        )
+
+    assert process.returncode == 1
+    assert json.loads(arns.read_text()) == {"eu-west-1": arn}
 
 
 def test_region_is_that_of_the_environment(embedded_aws: EmbeddedAws, archive: Path, name: str) -> None:
@@ -121,15 +182,13 @@ def test_layer_may_be_shared(
 ) -> None:
     """Everyone, or an organization, is allowed to get this version, and nothing else; once is enough."""
     version = {"LayerVersionArn": f"arn:aws:lambda:eu-west-1:1:layer:{name}:7", "Version": 7}
-    digest = base64.b64encode(hashlib.sha256(ARCHIVE).digest()).decode()
     scripts = [
         fault_server.answer(json.dumps({"LayerVersions": []}).encode()),
-        fault_server.answer(json.dumps({**version, "Content": {"CodeSha256": digest}}).encode()),
+        fault_server.answer(json.dumps({**version, "Content": {"CodeSha256": CODE_SHA256}}).encode()),
         fault_server.answer(b"{}", "X-Amzn-ErrorType: ResourceConflictException", status="409 Conflict"),
     ]
     with fault_server.serve(*scripts) as server:
-        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL": server.url}
-        process = run(archive, "--name", name, "--regions=eu-west-1", *option, **keys)
+        process = run(archive, "--name", name, "--regions=eu-west-1", *option, AWS_ENDPOINT_URL=server.url, **KEYS)
 
     assert process.returncode == 0, process.stderr
     assert process.stdout.endswith(f":7  published, for {readers}\n")
@@ -139,12 +198,11 @@ def test_layer_may_be_shared(
 
 
 def test_changed_bytes_are_noticed(archive: Path) -> None:
-    """Where AWS says that it holds other bytes than those sent, the version is not for use."""
+    """A version of which AWS says that it holds other bytes than those sent is not for use."""
     version = {"LayerVersionArn": "arn:aws:lambda:eu-west-1:1:layer:x:1", "Content": {"CodeSha256": "other"}}
     scripts = [fault_server.answer(b'{"LayerVersions": []}'), fault_server.answer(json.dumps(version).encode())]
     with fault_server.serve(*scripts) as server:
-        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL": server.url}
-        process = run(archive, "--regions=eu-west-1", **keys)
+        process = run(archive, "--regions=eu-west-1", AWS_ENDPOINT_URL=server.url, **KEYS)
 
     assert process.returncode == 1
     assert process.stderr == f"layer: {version['LayerVersionArn']} does not hold the bytes that were sent: delete it\n"
@@ -202,23 +260,23 @@ def test_credentials_that_aws_does_not_know(archive: Path, code: str) -> None:
 
 
 def test_credentials_that_may_not_publish(archive: Path) -> None:
-    """Where access is denied, the line names the action to allow and the resource."""
+    """An access that is denied gets a line that names the action to allow and the resource."""
     assert refused(archive, "403 Forbidden", "AccessDeniedException") == (
         "layer: eu-west-1: access denied: allow lambda:ListLayerVersions on arn:aws:lambda:eu-west-1:*:layer:lambda-tasks*"
     )
 
 
 def test_other_refusal_is_passed_on(archive: Path) -> None:
-    """Whatever else AWS says is said, in one line."""
+    """Any other refusal of AWS is passed on, in one line."""
     line = refused(archive, "400 Bad Request", "InvalidParameterValueException")
 
     assert line.startswith("layer: eu-west-1: An error occurred (InvalidParameterValueException)")
 
 
 def test_unreachable_endpoint(archive: Path) -> None:
-    """Where nobody answers, the line says to check the network and the endpoint."""
-    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}
-    process = run(archive, "--regions=eu-west-1", AWS_ENDPOINT_URL="http://127.0.0.1:9", **keys)
+    """An endpoint that does not answer gets a line that says to check the network and the endpoint."""
+    environ = {**KEYS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    process = run(archive, "--regions=eu-west-1", **environ)
 
     assert process.returncode == 1
     (line,) = process.stderr.splitlines()

@@ -14,6 +14,7 @@ from copies import ROOT
 from layer import sbom
 
 REQUIREMENTS = ROOT / "layer" / "requirements.txt"
+BUILD_REQUIREMENTS = ROOT / "layer" / "requirements-build.txt"
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,15 @@ def text(layer_folder: Path) -> str:
 @pytest.fixture(scope="module")
 def bill(text: str) -> dict[str, Any]:
     return dict(json.loads(text))
+
+
+def components(bill: dict[str, Any], scope: str = "required") -> list[dict[str, Any]]:
+    """Return the components that are bundled, or those that only a part was taken from."""
+    return [component for component in bill["components"] if component["scope"] == scope]
+
+
+def pinned(requirements: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z][\w.-]*)==(\S+)", requirements.read_text(), re.MULTILINE))
 
 
 def test_bill_follows_the_schema(text: str) -> None:
@@ -39,17 +49,28 @@ def test_schema_would_find_a_fault(text: str) -> None:
 def test_bill_names_what_is_bundled(bill: dict[str, Any], layer_folder: Path) -> None:
     """Each package in the layer is a component, in the version that its metadata and the lock say."""
     installed = {path.name.removesuffix(".dist-info") for path in (layer_folder / "python").glob("*.dist-info")}
-    pinned = dict(re.findall(r"^([a-z][\w.-]*)==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE))
-    components = {component["name"]: component["version"] for component in bill["components"]}
+    bundled = {component["name"]: component["version"] for component in components(bill)}
 
-    assert {f"{name}-{version}" for name, version in components.items()} == installed
-    assert components == pinned
-    assert bill["dependencies"][0]["dependsOn"] == [component["purl"] for component in bill["components"]]
+    assert {f"{name}-{version}" for name, version in bundled.items()} == installed
+    assert bundled == pinned(REQUIREMENTS)
+    assert bill["dependencies"][0]["dependsOn"] == [component["purl"] for component in components(bill)]
+
+
+def test_bill_names_where_certificates_come_from(bill: dict[str, Any]) -> None:
+    """The package that Amazon's roots are taken from is a source too, by its wheel, and nothing that is installed."""
+    (source,) = components(bill, "excluded")
+    (wheel,) = source["components"]
+
+    assert {source["name"]: source["version"]} == pinned(BUILD_REQUIREMENTS)
+    assert source["licenses"] == [{"expression": "MPL-2.0"}]
+    assert wheel["hashes"][0]["content"] in BUILD_REQUIREMENTS.read_text()
+    assert len(bill["components"]) == len(components(bill)) + 1
+    assert {entry["ref"] for entry in bill["dependencies"]} >= {component["purl"] for component in bill["components"]}
 
 
 def test_every_file_is_pinned(bill: dict[str, Any]) -> None:
     """The hash of each wheel that the layer was made from is in the lock, one for each Python and processor."""
-    files = [file for component in bill["components"] for file in component["components"]]
+    files = [file for component in components(bill) for file in component["components"]]
     hashes = {file["hashes"][0]["content"] for file in files}
 
     assert len(hashes) == len(files) == 10
@@ -59,7 +80,7 @@ def test_every_file_is_pinned(bill: dict[str, Any]) -> None:
 def test_licences_are_named(bill: dict[str, Any]) -> None:
     """The project and each component say under which licence they come."""
     assert bill["metadata"]["component"]["licenses"] == [{"license": {"id": "MIT"}}]
-    assert [component["licenses"] for component in bill["components"]] == [[{"expression": "BSD-3-Clause"}]]
+    assert [component["licenses"] for component in components(bill)] == [[{"expression": "BSD-3-Clause"}]]
 
 
 def test_serial_number_follows_from_the_contents() -> None:

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from lambda_tasks.tasks.memory import MIB, MemoryGuard, limit_bytes
+from lambda_tasks.limits.memory_guard import MIB, MemoryGuard, limit_bytes
 from wrapper import ROOT
 
 SIZE = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
@@ -20,7 +20,7 @@ def run(program: str, **environ: str) -> str:
     prelude = textwrap.dedent(f"""
         import os
         from awslambdaric import bootstrap
-        from lambda_tasks.tasks.memory import MemoryGuard
+        from lambda_tasks.limits.memory_guard import MemoryGuard
         MIB = {MIB}
         guard = MemoryGuard.from_environ(os.environ)
     """)

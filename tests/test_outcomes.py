@@ -11,13 +11,13 @@ import pytest
 from catalogue import tasks
 from events import message_body, sqs_record
 from fake_aws import FakeAws
+from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import HardTimeLimitExceeded, Reject, StateUnavailable
+from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.memory import MemoryState
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started
 from lambda_tasks.state.record import Ending, Status
-from lambda_tasks.state.singleton import singleton_key
-from lambda_tasks.tasks.event import Record
+from memory_state import MemoryState
 from workers import Dispatched, worker
 
 ADD, FAIL = "catalogue.tasks.add", "catalogue.tasks.fail"

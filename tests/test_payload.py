@@ -11,6 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalogue import tasks
+from lambda_tasks.dispatch.delivery import deliver
+from lambda_tasks.dispatch.dispatcher import process_here
+from lambda_tasks.dispatch.job import Job
+from lambda_tasks.dispatch.worker import Worker
+from lambda_tasks.enqueue.outgoing import MAX_MESSAGE_BYTES
 from lambda_tasks.errors import (
     EnqueueFailed,
     MalformedMessage,
@@ -20,10 +25,11 @@ from lambda_tasks.errors import (
 )
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
+from lambda_tasks.messages import body as message
+from lambda_tasks.messages import payload
 from lambda_tasks.settings import Settings
-from lambda_tasks.tasks import in_process, message, payload
-from lambda_tasks.tasks.outgoing import MAX_MESSAGE_BYTES
 from lambda_tasks.testing import sqs_record
+from workers import invocation_of
 
 LARGE = "x" * (MAX_MESSAGE_BYTES + 1)
 
@@ -42,6 +48,14 @@ def pointer(bucket: str, key: str, name: str = payload.POINTER) -> str:
     return json.dumps([name, {"s3BucketName": bucket, "s3Key": key}])
 
 
+def delivered(body: str) -> Job:
+    """Return the job that a message becomes, or raise why there is none."""
+    (job,) = deliver(invocation_of(Worker.of_process(Settings()), sqs_record(body)))
+    if job.result is not None and job.result.error is not None:
+        raise job.result.error
+    return job
+
+
 def test_a_large_message_goes_through_s3(default_queue: Queue, bucket: str, producer: EmbeddedAws) -> None:
     """The body is an object, the message is the extended client's pointer to it with its size, and decoding resolves it."""
     tasks.note.enqueue(text=LARGE)
@@ -53,8 +67,7 @@ def test_a_large_message_goes_through_s3(default_queue: Queue, bucket: str, prod
     body = producer.client("s3").get_object(Bucket=bucket, Key=place["s3Key"])["Body"].read()
     size = received["MessageAttributes"]["ExtendedPayloadSize"]
     assert (size["DataType"], int(size["StringValue"])) == ("Number", len(body))
-    decoded = message.decode(received["Body"])
-    assert tasks.note.decode_kwargs(decoded.kwargs) == {"text": LARGE}
+    assert delivered(received["Body"]).kwargs == {"text": LARGE}
 
 
 def test_large_and_small_messages_go_together(default_queue: Queue, bucket: str) -> None:
@@ -68,7 +81,7 @@ def test_large_and_small_messages_go_together(default_queue: Queue, bucket: str)
 def test_a_message_of_just_the_limit_stays_one(default_queue: Queue, bucket: str) -> None:
     """SQS takes 1 MiB: body and message attributes together."""
     assert bucket
-    overhead = len(message.encode(tasks.note, {"text": ""}))
+    overhead = len(message.encode(tasks.note.name, tasks.note.definition.encode_kwargs({"text": ""})))
     tasks.note.enqueue(text="x" * (MAX_MESSAGE_BYTES - overhead))
     tasks.note.options(context={"a": 1}).enqueue(text="x" * (MAX_MESSAGE_BYTES - overhead))
     found = sorted(payload.is_pointer(received["Body"]) for received in default_queue.receive())
@@ -99,10 +112,9 @@ def test_a_bucket_that_takes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("key", ["plain", "folder/a b+c%2F~é"])
 def test_pointers_of_other_producers_are_resolved(producer: EmbeddedAws, bucket: str, name: str, key: str) -> None:
     """Whatever key another producer chose, and by the name that older ones give the pointer, the object is found."""
-    body = message.encode(tasks.note, {"text": "hello"})
+    body = message.encode(tasks.note.name, tasks.note.definition.encode_kwargs({"text": "hello"}))
     producer.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
-    decoded = message.decode(pointer(bucket, key, name))
-    assert tasks.note.decode_kwargs(decoded.kwargs) == {"text": "hello"}
+    assert delivered(pointer(bucket, key, name)).kwargs == {"text": "hello"}
 
 
 def test_a_pointer_to_a_pointer_is_malformed(producer: EmbeddedAws, bucket: str) -> None:
@@ -110,15 +122,15 @@ def test_a_pointer_to_a_pointer_is_malformed(producer: EmbeddedAws, bucket: str)
     body = pointer(bucket, "itself")
     producer.client("s3").put_object(Bucket=bucket, Key="itself", Body=body)
     with pytest.raises(MalformedMessage, match="the body is malformed"):
-        message.decode(body)
+        delivered(body)
 
 
 def test_a_message_whose_payload_is_gone_is_rejected(bucket: str) -> None:
     """An object that is not there will not be there at the next delivery either."""
     body = pointer(bucket, "gone")
     with pytest.raises(PayloadNotFound, match=f"the payload is gone \\(object s3://{bucket}/gone\\)"):
-        message.decode(body)
-    assert in_process.dispatch(sqs_record(body), Settings()).outcome.value == "rejected"
+        delivered(body)
+    assert process_here(sqs_record(body), Settings()).outcome.value == "rejected"
 
 
 @pytest.mark.usefixtures("calls_of_its_own")
@@ -128,8 +140,8 @@ def test_a_message_whose_payload_is_out_of_reach_stays(monkeypatch: pytest.Monke
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     body = pointer("bucket", "key")
     with pytest.raises(PayloadUnavailable):
-        message.decode(body)
-    assert in_process.dispatch(sqs_record(body), Settings()).outcome.value == "deferred"
+        delivered(body)
+    assert process_here(sqs_record(body), Settings()).outcome.value == "deferred"
 
 
 PLACES: list[Any] = [
@@ -142,7 +154,7 @@ PLACES: list[Any] = [
 def test_pointers_that_name_no_object_are_malformed(place: object) -> None:
     """A pointer that leads nowhere is malformed, as any other body that is none."""
     with pytest.raises(MalformedMessage):
-        message.decode(json.dumps([payload.POINTER, place]))
+        delivered(json.dumps([payload.POINTER, place]))
 
 
 @given(st.text() | st.binary())

@@ -12,10 +12,10 @@ import pytest
 import lambda_tasks
 from catalogue import tasks
 from fault_server import answer, serve
+from lambda_tasks.aws import calls as aws_calls
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting, InvalidTask
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.tasks import aws_calls
-from lambda_tasks.tasks.carried import ATTRIBUTE
+from lambda_tasks.messages.attributes import ATTRIBUTE
 
 MakeQueue = Callable[..., Queue]
 
@@ -159,23 +159,6 @@ def test_a_function_is_told_from_a_container(environ: dict[str, str], *, expecte
     assert aws_calls.is_lambda(environ) is expected
 
 
-@pytest.mark.parametrize(
-    ("url", "region"),
-    [
-        ("https://sqs.eu-west-3.amazonaws.com/123456789012/q", "eu-west-3"),
-        ("https://sqs-fips.us-gov-west-1.amazonaws.com/123456789012/q", "us-gov-west-1"),
-        ("https://vpce-1-2.sqs.eu-west-3.vpce.amazonaws.com/123456789012/q", "eu-west-3"),
-        ("https://ap-south-1.queue.amazonaws.com/123456789012/q", "ap-south-1"),
-        ("http://sqs.localhost:4566/000000000000/q", "eu-north-1"),
-        ("http://127.0.0.1:5000/123456789012/q", "eu-north-1"),
-    ],
-)
-def test_the_region_is_that_of_the_queue(url: str, region: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queue is reached in the region that its URL names, and else in the process's own."""
-    monkeypatch.setenv("AWS_REGION", "eu-north-1")
-    assert aws_calls.region_of(url) == region
-
-
 SENDING_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"group": ""}, "group is ''.*: use a text of 1 to 128 ASCII letters"),
     ({"group": "é"}, "group is 'é'.*: use a text of 1 to 128 ASCII letters"),
@@ -213,7 +196,11 @@ def test_options_of_messages_are_no_options_of_tasks() -> None:
 def test_options_keep_what_was_given_before() -> None:
     """Options add up, and none of them changes the task itself."""
     changed = tasks.add.options(group="a").options(queue="mail").options(deduplication_id="b")
-    assert (changed.sending.group, changed.sending.deduplication_id, changed.configuration.queue) == ("a", "b", "mail")
-    assert tasks.add.sending.group is None
-    assert changed.options(group=None).sending.group is None
-    assert "acme" not in repr(tasks.add.options(context={"tenant": "acme"}).sending)
+    assert (changed.message_options.group, changed.message_options.deduplication_id, changed.configuration.queue) == (
+        "a",
+        "b",
+        "mail",
+    )
+    assert tasks.add.message_options.group is None
+    assert changed.options(group=None).message_options.group is None
+    assert "acme" not in repr(tasks.add.options(context={"tenant": "acme"}).message_options)

@@ -11,11 +11,11 @@ import pytest
 
 from catalogue import tasks
 from fault_server import answer, serve
+from lambda_tasks.enqueue import schedule
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.tasks import outgoing, schedule
-from lambda_tasks.tasks.carried import ATTRIBUTE
+from lambda_tasks.messages.attributes import ATTRIBUTE
 
 ROLE = "arn:aws:iam::123456789012:role/scheduler"
 TOMORROW = (datetime.now(timezone.utc) + timedelta(days=1)).replace(microsecond=400)
@@ -78,9 +78,9 @@ def test_what_a_queue_as_target_cannot_take_is_a_call_of_sqs(producer: EmbeddedA
 
 def test_a_schedule_that_would_be_past_is_put_off() -> None:
     """A time within the scheduler's precision would be past when the request arrives."""
-    message = outgoing.Outgoing("t", "q", "{}", at=datetime.fromtimestamp(1_790_000_000.5, timezone.utc))
-    assert schedule._expression(message, 1_790_000_000.2) == "at(2026-09-21T14:14:21)"
-    assert schedule._expression(message, 1_780_000_000) == "at(2026-09-21T14:13:21)"
+    at = datetime.fromtimestamp(1_790_000_000.5, timezone.utc)
+    assert schedule.expression(at, 1_790_000_000.2) == "at(2026-09-21T14:14:21)"
+    assert schedule.expression(at, 1_780_000_000) == "at(2026-09-21T14:13:21)"
 
 
 def test_many_for_later_are_a_schedule_each(producer: EmbeddedAws) -> None:
@@ -107,9 +107,3 @@ def test_a_scheduler_that_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(EnqueueFailed, match=r"ValidationException .*scheduler:CreateSchedule and iam:PassRole"):
             tasks.add.options(at=TOMORROW).enqueue(number=1)
         assert server.heads[0].startswith(b"POST /schedules/lambda-tasks-")
-
-
-def test_the_queues_arn_is_in_its_url() -> None:
-    """Region, partition, account and name all come from the URL."""
-    url = "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/mail.fifo"
-    assert schedule.queue_arn(url) == "arn:aws-cn:sqs:cn-north-1:123456789012:mail.fifo"

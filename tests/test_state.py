@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import stores
+from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import LeaseLost
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.state.memory import MemoryState
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
 from lambda_tasks.state.record import (
     MAX_ERROR_MESSAGE_BYTES,
@@ -21,9 +21,9 @@ from lambda_tasks.state.record import (
     MAX_TRACEBACK_BYTES,
     Ending,
     Status,
-    TaskRecord,
+    StoredRecord,
 )
-from lambda_tasks.state.singleton import singleton_key
+from memory_state import MemoryState
 from stores import DAY, Clock, create_table, dynamodb_state, soon
 
 TASK = "shop.tasks.send"
@@ -177,7 +177,7 @@ def test_a_record_holds_what_became_of_a_message(state: State, clock: Clock) -> 
     first = attempt(first_received_at=received)
     state.start(first, deadline=soon())
     running = state.record(first.message_id, deadline=soon())
-    assert running == TaskRecord(first.message_id, TASK, Status.RUNNING, 1, received, started)
+    assert running == StoredRecord(first.message_id, TASK, Status.RUNNING, 1, received, started)
     clock.advance(2)
     failure = Ending.of(Status.RETRYING, error=raised(ConnectionError("the other side is down")))
     state.release(first, failure, deadline=soon())
@@ -191,7 +191,7 @@ def test_a_record_holds_what_became_of_a_message(state: State, clock: Clock) -> 
     second = Attempt(first.message_id, TASK, 60, first_received_at=clock.now)
     assert state.start(second, deadline=soon()) == Started(2, first_failed_at=started + 2)
     state.finish(second, SUCCESS, deadline=soon())
-    assert state.record(first.message_id, deadline=soon()) == TaskRecord(
+    assert state.record(first.message_id, deadline=soon()) == StoredRecord(
         first.message_id,
         TASK,
         Status.SUCCEEDED,
@@ -323,5 +323,5 @@ def test_an_error_that_cannot_be_shown_is_recorded() -> None:
 def test_records_do_not_show_what_they_hold() -> None:
     """The repr of an ending and of a record has neither result nor error text."""
     ending = Ending.of(Status.FAILED, value="canary", error=raised(ValueError("canary")))
-    record = TaskRecord("m", TASK, Status.FAILED, 1, 0, 0, result=ending.result, traceback=ending.traceback)
+    record = StoredRecord("m", TASK, Status.FAILED, 1, 0, 0, result=ending.result, traceback=ending.traceback)
     assert "canary" not in f"{ending!r}{record!r}"

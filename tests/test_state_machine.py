@@ -18,9 +18,9 @@ from fault_proxy import Fault, FaultProxy
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.errors import LeaseLost, StateUnavailable
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.state.memory import MemoryState
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
 from lambda_tasks.state.record import Ending, Status
+from memory_state import MemoryState
 from stores import DAY, Clock, create_table, dynamodb_state, soon
 
 LEASE_SECONDS = 60.0

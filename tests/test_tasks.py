@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import inspect
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 
 import lambda_tasks
 from lambda_tasks import Task, task
+from lambda_tasks.definition.options import Options, OptionValues
+from lambda_tasks.definition.signature import Required, is_coroutine_function, parameters_of
 from lambda_tasks.errors import InvalidKwargs, InvalidTask, LambdaTasksError, MalformedMessage
-from lambda_tasks.tasks import message
-from lambda_tasks.tasks.options import Options, OptionValues
+from lambda_tasks.messages import body as message
 
 
 class Colour(enum.Enum):
@@ -82,17 +84,17 @@ def test_a_task_is_called_as_the_function_that_it_is() -> None:
 
 def test_kwargs_are_converted_as_the_annotations_say() -> None:
     """What is encoded at the producer arrives at the task in the annotated types, without the defaults."""
-    assert everything.decode_kwargs(everything.encode_kwargs(KWARGS)) == KWARGS
+    assert everything.definition.decode_kwargs(everything.definition.encode_kwargs(KWARGS)) == KWARGS
 
 
 @given(st.fixed_dictionaries({"order_id": st.integers(-(2**63), 2**63 - 1)}, optional={"copies": st.integers(0, 9)}))
 def test_any_kwargs_survive_the_wire(kwargs: dict[str, int]) -> None:
     """A body holds the task's name, the kwargs and a count of zero, and gives the same kwargs back."""
-    body = message.encode(send_receipt, kwargs)
+    body = message.encode(send_receipt.name, send_receipt.definition.encode_kwargs(kwargs))
     assert json.loads(body) == {"task_name": "test_tasks.send_receipt", "kwargs": kwargs, "n_retries": 0}
     received = message.decode(body)
     assert (received.task_name, received.n_retries) == ("test_tasks.send_receipt", 0)
-    assert send_receipt.decode_kwargs(received.kwargs) == kwargs
+    assert send_receipt.definition.decode_kwargs(received.kwargs) == kwargs
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_any_kwargs_survive_the_wire(kwargs: dict[str, int]) -> None:
 def test_kwargs_that_do_not_fit(kwargs: dict[str, Any], problem: str) -> None:
     """Kwargs are validated strictly where they are enqueued; the error names the place, not the value."""
     with pytest.raises(InvalidKwargs) as caught:
-        send_receipt.encode_kwargs(kwargs)
+        send_receipt.definition.encode_kwargs(kwargs)
     assert str(caught.value).startswith(f"{problem} (task test_tasks.send_receipt): ")
 
 
@@ -210,7 +212,7 @@ def test_unusable_annotations_are_reported_when_they_are_first_needed() -> None:
     def broken(*, order: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(InvalidTask, match="unusable annotations: name 'Nowhere' is not defined"):
-        broken.encode_kwargs({"order": 1})
+        broken.definition.encode_kwargs({"order": 1})
 
 
 def test_options_return_a_changed_copy() -> None:
@@ -225,7 +227,46 @@ def test_options_return_a_changed_copy() -> None:
 
 def test_option_values_are_the_options() -> None:
     """The keywords that type checkers know are the options that exist."""
-    assert list(get_type_hints(OptionValues)) == [field.name for field in dataclasses.fields(Options)]
+    assert list(get_type_hints(OptionValues)) == [field.name for field in msgspec.structs.fields(Options)]
+
+
+def _plain(first: int, second: str = "b", *, third: float, fourth: Any = None) -> None: ...
+
+
+def _with_defaults_alone(first: int = 1, second: int = 2) -> None: ...
+
+
+@contextlib.contextmanager
+def _wrapped(first: int, *, second: int = 2) -> Any:
+    yield first, second
+
+
+@pytest.mark.parametrize("function", [_plain, _with_defaults_alone, _wrapped, lambda: None])
+def test_parameters_are_those_of_inspect(function: Any) -> None:
+    """A function's parameters are read as `inspect` reads them, decorated functions too."""
+    expected = {
+        name: Required if parameter.default is parameter.empty else parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    found = parameters_of(function)
+    assert (list(found), found) == (list(expected), expected)
+
+
+def test_a_function_that_is_marked_as_a_coroutine_function_is_async() -> None:
+    """A task is async where its function is, or says that it is."""
+
+    async def coroutine() -> None: ...
+
+    def returns_one() -> Any:
+        return coroutine()
+
+    marked: Any = returns_one
+
+    assert is_coroutine_function(cast("Any", coroutine))
+    assert not is_coroutine_function(marked)
+    if hasattr(inspect, "markcoroutinefunction"):
+        inspect.markcoroutinefunction(marked)
+        assert is_coroutine_function(marked)
 
 
 def test_enqueue_refuses_what_no_message_can_name() -> None:
@@ -242,7 +283,7 @@ def test_enqueue_refuses_what_no_message_can_name() -> None:
 
 def test_msgspec_structs_are_kwargs_too() -> None:
     """A parameter may be a msgspec struct."""
-    assert pack.decode_kwargs(pack.encode_kwargs({"parcel": Parcel(2)})) == {"parcel": Parcel(2)}
+    assert pack.definition.decode_kwargs(pack.definition.encode_kwargs({"parcel": Parcel(2)})) == {"parcel": Parcel(2)}
 
 
 class Parcel(msgspec.Struct):

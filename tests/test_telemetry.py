@@ -14,11 +14,11 @@ import pytest
 import lambda_tasks
 from events import message_body, sqs_record
 from lambda_tasks.errors import InvalidHook, MalformedMessage
-from lambda_tasks.tasks import telemetry
-from lambda_tasks.tasks.context import Context
-from lambda_tasks.tasks.metrics import MAX_VALUES, Metrics
-from lambda_tasks.tasks.outcome import Outcome, Result
-from lambda_tasks.tasks.telemetry import Report, announce_outcome, announce_start, report
+from lambda_tasks.messages.context import Context
+from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.telemetry import report as telemetry
+from lambda_tasks.telemetry.metrics import MAX_VALUES, Metrics
+from lambda_tasks.telemetry.report import Report, announce_outcome, announce_start, report_of
 from workers import Dispatched, worker
 from wrapper import ROOT
 
@@ -57,18 +57,18 @@ def test_a_report_tells_ids_times_and_outcome() -> None:
     context = Context("m-1", TASK, 2, 3, "c-1")
     error = ValueError("no")
     result = Result(Outcome.FAILED, TASK, error, duration_ms=12.3456)
-    made = report(record, result, context, started_at=1_790_000_000.25)
+    made = report_of(record, result, context, started_at=1_790_000_000.25)
     assert made == reported(Outcome.FAILED, duration_ms=12.346, error=error)
     assert "no" not in repr(made)
-    assert report(record, result, context, started_at=0).queue_latency_ms == 0
+    assert report_of(record, result, context, started_at=0).queue_latency_ms == 0
 
 
 @pytest.mark.parametrize("sent", ["", "x", "-1", "1" * 20, "٣"])
 def test_a_strange_time_is_no_latency(sent: str) -> None:
     """A time that is no number of milliseconds, and a message without one, have no latency."""
     result = Result(Outcome.SUCCEEDED, TASK)
-    assert report(sqs_record("{}", SentTimestamp=sent), result, Context(), started_at=0).queue_latency_ms is None
-    assert report({"messageId": "m-1"}, result, Context(), started_at=0).queue_latency_ms is None
+    assert report_of(sqs_record("{}", SentTimestamp=sent), result, Context(), started_at=0).queue_latency_ms is None
+    assert report_of({"messageId": "m-1"}, result, Context(), started_at=0).queue_latency_ms is None
 
 
 def test_each_outcome_is_one_log_record(caplog: pytest.LogCaptureFixture) -> None:

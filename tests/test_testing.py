@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from catalogue import tasks
+from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.errors import InvalidKwargs
-from lambda_tasks.tasks import dispatcher
 from lambda_tasks.testing import TaskQueue, lambda_context, message_body, sqs_event, sqs_record
 from workers import worker
 

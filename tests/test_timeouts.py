@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from catalogue import tasks
 from events import message_body, sqs_event, sqs_record
+from lambda_tasks.definition.options import Options
+from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+from lambda_tasks.limits import timeouts
+from lambda_tasks.limits.timeouts import FunctionTime, Limits
+from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
-from lambda_tasks.tasks import timeouts
-from lambda_tasks.tasks.dispatcher import dispatch
-from lambda_tasks.tasks.event import Record
-from lambda_tasks.tasks.options import Options
-from lambda_tasks.tasks.timeouts import FunctionTime, Limits
 from workers import Dispatched, reports, worker
 
 
@@ -102,10 +102,10 @@ def test_a_task_that_had_its_time_is_never_deferred(
     options = Options(soft_timeout=soft, hard_timeout=hard)
     whole = timeouts.limits(options, Settings(), fresh)
     given_now = timeouts.limits(options, Settings(), min(left, fresh))
-    for limit in (timeouts.soft, timeouts.hard):
-        assert not timeouts.was_cut_short(limit, whole, whole)
-        if limit(given_now) < limit(whole) / 2 and limit(whole) > 0.25:
-            assert timeouts.was_cut_short(limit, given_now, whole)
+    for now, then in ((given_now.soft, whole.soft), (given_now.hard, whole.hard)):
+        assert not timeouts.was_cut_short(then, then)
+        if now < then / 2 and then > 0.25:
+            assert timeouts.was_cut_short(now, then)
     assert given_now.soft >= given_now.hard or given_now.soft <= whole.soft
 
 

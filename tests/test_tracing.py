@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from lambda_tasks.tasks import tracing
-from lambda_tasks.tasks.context import Context, activated, outgoing_attributes
+from lambda_tasks.messages.context import Context, activated, outgoing_attributes
+from lambda_tasks.telemetry import tracing
 
 TASK = "shop.tasks.send"
 CONTEXT = Context("m-1", TASK, 2, 3, "c-1")
@@ -144,8 +144,8 @@ def test_a_span_that_breaks_changes_nothing(spans: InMemorySpanExporter, caplog:
 
 ISOLATED = """
 import sys
-from lambda_tasks.tasks import tracing
-from lambda_tasks.tasks.context import Context
+from lambda_tasks.telemetry import tracing
+from lambda_tasks.messages.context import Context
 tracing.prepare({})
 with tracing.process_span(Context()) as span:
     span.conclude("succeeded", failed=False)

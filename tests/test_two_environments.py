@@ -17,13 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from catalogue import controlled
 from events import Context, message_body, sqs_event, sqs_record
 from lambda_tasks.aws.transport import CallFailed, Transport
+from lambda_tasks.dispatch.dispatcher import dispatch
+from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.memory import MemoryState
 from lambda_tasks.state.protocol import Attempt, Started
 from lambda_tasks.state.record import Status
-from lambda_tasks.tasks.dispatcher import dispatch
-from lambda_tasks.tasks.worker import Worker
+from memory_state import MemoryState
 from stores import Clock
 from wrapper import base_environ
 

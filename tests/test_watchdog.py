@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 import threading
@@ -14,17 +13,18 @@ import pytest
 
 import workers
 from events import Context, message_body, sqs_event, sqs_record
-from lambda_tasks.state.memory import MemoryState
+from lambda_tasks.dispatch import rescue
+from lambda_tasks.dispatch.call import Call
+from lambda_tasks.dispatch.delivery import deliver
+from lambda_tasks.dispatch.dispatcher import dispatch
+from lambda_tasks.dispatch.invocation import Invocation, can_answer
+from lambda_tasks.limits import watchdog
+from lambda_tasks.limits.timer import Timer
+from lambda_tasks.limits.watchdog import Watchdog
+from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.state.protocol import Attempt
-from lambda_tasks.state.record import Ending, TaskRecord
-from lambda_tasks.tasks import invocation, watchdog
-from lambda_tasks.tasks.dispatcher import dispatch
-from lambda_tasks.tasks.event import Record
-from lambda_tasks.tasks.job import jobs_of
-from lambda_tasks.tasks.settlement import Settlement
-from lambda_tasks.tasks.timeouts import InvocationTime
-from lambda_tasks.tasks.timer import Timer
-from lambda_tasks.tasks.watchdog import Watchdog, can_answer
+from lambda_tasks.state.record import Ending, StoredRecord
+from memory_state import MemoryState
 
 
 def test_alarms_ring_in_order_and_not_when_cancelled() -> None:
@@ -105,11 +105,11 @@ def test_what_took_effect_is_reported_though_time_is_up(monkeypatch: pytest.Monk
     """Where the watchdog answers while the messages of a finished call are settled, they are finished, not deferred."""
     state, answers = _SlowToFinish(), list[Any]()
 
-    def answer(_id: str, content: bytes, *_: object) -> None:
-        answers.append(json.loads(content))
+    def answer(given_up: Invocation) -> None:
+        answers.append(given_up.response())
         state.answered.set()
 
-    monkeypatch.setattr(invocation, "answer_and_restart", answer)
+    monkeypatch.setattr(rescue, "answer_and_restart", answer)
     monkeypatch.setattr(watchdog, "_wait_for_the_end", sys.exit)
     made = workers.worker(state=state)
     made.environ = {**made.environ, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
@@ -130,15 +130,14 @@ def test_what_took_effect_is_reported_though_time_is_up(monkeypatch: pytest.Monk
 def test_a_call_that_ends_as_it_is_given_up_keeps_its_result() -> None:
     """What returned in the last moment took effect: it is not recorded as stopped."""
     made = workers.worker()
-    clock = InvocationTime(0)
-    one = invocation.Invocation(made, clock, Settlement(made, clock, "request"), [])
-    returned, stuck = jobs_of([sqs_record(message_body("catalogue.tasks.add", number=1))] * 2, made.settings, 0, {})
+    one = workers.invocation_of(made, *[sqs_record(message_body("catalogue.tasks.add", number=1))] * 2)
+    returned, stuck = deliver(one)
     for job in (returned, stuck):
-        call = one.call([job])
-        assert call.begin()
+        call = Call([job], one)
+        assert call.prepare()
         if job is returned:
             call.returned(1)
-        one.abandon(call)
+        call.abandon()
     assert [job.result and job.result.outcome.value for job in (returned, stuck)] == ["succeeded", "failed"]
 
 
@@ -156,7 +155,7 @@ class _SlowToFinish(MemoryState):
             assert self.answered.wait(20)
         super().finish(attempt, ending, deadline=deadline)
 
-    def peek(self, record: Record) -> TaskRecord | None:
+    def peek(self, record: Record) -> StoredRecord | None:
         return self.record(record["messageId"], deadline=math.inf)
 
 

@@ -1,4 +1,4 @@
-"""What runs on GitHub is judged here: its form, what it may do, what it trusts, and that its commands exist."""
+"""The workflows of GitHub are judged by their form, their permissions, their actions, and their commands."""
 
 import os
 import re
@@ -160,7 +160,7 @@ def test_every_python_is_tested_on_both_processors() -> None:
 
 
 def test_release_verifies_before_it_publishes() -> None:
-    """What is released was built with every Python, verified and attested, and is published without a stored key."""
+    """A release is built with every Python, verified and attested, and is published without a stored key."""
     workflow = read(FOLDER / "release.yml")
     jobs = workflow["jobs"]
     order = [step.get("run") or step["uses"] for step in jobs["build"]["steps"]]
@@ -177,6 +177,60 @@ def test_release_verifies_before_it_publishes() -> None:
     assert "secrets." not in (FOLDER / "release.yml").read_text()
 
 
+def test_published_zip_is_verified_itself() -> None:
+    """The job that publishes has every Python, and verifies the very zip that was handed over, before it has a role."""
+    steps = read(FOLDER / "release.yml")["jobs"]["publish"]["steps"]
+    order = [step.get("run") or step["uses"] for step in steps]
+    verified, assumed, published = (
+        next(place for place, what in enumerate(order) if wanted in what)
+        for wanted in ("layer.verify lambda-tasks-layer.zip", "configure-aws-credentials", "layer.publish")
+    )
+
+    assert verified < assumed < published
+    assert pythons(steps) == set(VERSIONS)
+
+
+def test_package_is_published_without_a_token() -> None:
+    """PyPI trusts the workflow itself: wheel and source distribution are attested, and go there after the release."""
+    jobs = read(FOLDER / "release.yml")["jobs"]
+    (publication,) = (step for step in jobs["package"]["steps"] if "pypi-publish" in step["uses"])
+    (attested,) = (step["with"] for step in jobs["build"]["steps"] if "attest" in step.get("uses", ""))
+
+    assert jobs["package"]["needs"] == "release"
+    assert jobs["package"]["permissions"] == {"id-token": "write"}
+    assert jobs["package"]["environment"] == "pypi"
+    assert publication["with"] == {"attestations": True}
+    assert attested["subject-path"].split() == ["layer/dist/lambda-tasks-layer.zip", "dist/*"]
+    assert "make dist" in [step.get("run") for step in jobs["build"]["steps"]]
+
+
+def test_release_gets_the_arns() -> None:
+    """The ARN of each region becomes a file of the release."""
+    jobs = read(FOLDER / "release.yml")["jobs"]
+
+    assert jobs["arns"]["needs"] == "publish"
+    assert "--arns layer-arns.json" in jobs["publish"]["steps"][-2]["run"]
+    assert "gh release upload" in jobs["arns"]["steps"][-1]["run"]
+    assert jobs["arns"]["steps"][-1]["run"].endswith(" layer-arns.json")
+
+
+def test_every_run_builds_all_byte_code() -> None:
+    """The tests' workflow builds and verifies the layer with every Python, on both processors, as a release does."""
+    job = read(FOLDER / "test.yml")["jobs"]["layer"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+
+    assert "if" not in job
+    assert job["strategy"]["matrix"] == {"machine": ["x86_64", "arm64"]}
+    assert pythons(job["steps"]) == set(VERSIONS)
+    assert commands[:2] == [f"LAMBDA_TASKS_PYC={','.join(VERSIONS)} make layer", "make verify-layer"]
+    assert "tests/test_layer_contents.py" in commands[2]
+
+
+def pythons(steps: list[dict[str, Any]]) -> set[str]:
+    (setup,) = (step["with"] for step in steps if "setup-python" in step.get("uses", ""))
+    return set(setup["python-version"].split())
+
+
 def test_permissions_are_asked_for_job_by_job() -> None:
     """By default a release may do nothing; writing is allowed where something is written."""
     workflow = read(FOLDER / "release.yml")
@@ -185,7 +239,9 @@ def test_permissions_are_asked_for_job_by_job() -> None:
     assert jobs_that_write(workflow) == {
         "build": {"attestations", "id-token"},
         "release": {"contents"},
+        "package": {"id-token"},
         "publish": {"id-token"},
+        "arns": {"contents"},
     }
 
 
@@ -196,17 +252,33 @@ def jobs_that_write(workflow: dict[str, Any]) -> dict[str, set[str]]:
     }
 
 
-def test_audit_reads_every_lock() -> None:
-    """The scheduled audit looks up each pinned dependency of each lock."""
-    workflow = read(FOLDER / "audit.yml")
-    locks = [path for folder in ("layer", "tests") for path in sorted((ROOT / folder).glob("requirements*.txt"))]
-    process = subprocess.run(
-        [MAKE, "--no-print-directory", "audit", "AUDIT_OPTIONS=--dry-run"],
+def audit(*settings: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [MAKE, "--no-print-directory", "audit", "AUDIT_OPTIONS=--dry-run", *settings],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "COVERAGE_"))},
         capture_output=True,
         text=True,
     )
+
+
+@pytest.mark.parametrize("text", ["", "# nothing is pinned\n", "--require-hashes\n"])
+def test_audit_of_nothing_fails(text: str, tmp_path: Path) -> None:
+    """A lock that pins nothing was not audited, and neither was a dependency that pip-audit skips."""
+    (tmp_path / "requirements.txt").write_text(text)
+    process = audit(f"LOCKS={tmp_path / 'requirements.txt'}")
+
+    assert process.returncode != 0
+    assert f"{tmp_path / 'requirements.txt'} pins nothing, so nothing is audited" in process.stderr
+    assert "pip_audit --strict" in (ROOT / "Makefile").read_text()
+    assert audit("LOCKS=").returncode != 0
+
+
+def test_audit_reads_every_lock() -> None:
+    """The scheduled audit looks up each pinned dependency of each lock."""
+    workflow = read(FOLDER / "audit.yml")
+    locks = [path for folder in ("layer", "tests") for path in sorted((ROOT / folder).glob("requirements*.txt"))]
+    process = audit()
 
     assert workflow["on"]["schedule"]
     assert process.returncode == 0, process.stderr

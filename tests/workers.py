@@ -9,13 +9,17 @@ from typing import Any
 from events import Context, sqs_event
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import CallFailed, Transport
+from lambda_tasks.dispatch.delivery import deliver
+from lambda_tasks.dispatch.dispatcher import dispatch
+from lambda_tasks.dispatch.invocation import Invocation
+from lambda_tasks.dispatch.job import Job
+from lambda_tasks.dispatch.rescue import rescue
+from lambda_tasks.dispatch.worker import Worker
+from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
 from lambda_tasks.state.protocol import State
-from lambda_tasks.tasks import telemetry
-from lambda_tasks.tasks.dispatcher import dispatch
-from lambda_tasks.tasks.event import Record
-from lambda_tasks.tasks.telemetry import Report
-from lambda_tasks.tasks.worker import Worker
+from lambda_tasks.telemetry import report as telemetry
+from lambda_tasks.telemetry.report import Report
 from wrapper import base_environ
 
 
@@ -29,11 +33,21 @@ class _Nowhere(Transport):
 def worker(settings: Settings | None = None, *, aws_url: str = "", state: State | None = None) -> Worker:
     """Return a worker as the handler makes it, for an SQS at `aws_url`; without one no call succeeds."""
     environ = base_environ(aws_url or "http://127.0.0.1:9")
-    made = Worker(settings or Settings(), environ, state=state, jitter=lambda: 0.5)
-    if not aws_url:
-        made._transport = _Nowhere(CredentialChain(environ), environ)
+    transport = (Transport if aws_url else _Nowhere)(CredentialChain(environ), environ)
+    made = Worker(settings or Settings(), environ, state=state, transport=transport, jitter=lambda: 0.5)
+    made.at_close(transport.close)
     _open.append(made)
     return made
+
+
+def invocation_of(made: Worker, *records: Record, seconds: float | None = None) -> Invocation:
+    """Return an invocation for `records`; without `seconds` it has no end."""
+    return Invocation(made, records, None if seconds is None else Context(seconds), rescue)
+
+
+def jobs_of(*records: Record) -> list[Job]:
+    """Return the jobs that `records` are delivered as."""
+    return deliver(invocation_of(worker(), *records))
 
 
 def close_workers() -> None:

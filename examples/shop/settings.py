@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Settings:
-    """What the shop's tasks need to know. The shop neither knows nor cares that some of it was kept as secrets."""
+    """The configuration of the shop's tasks. Some of it is kept as secrets, which the shop does not need to know."""
 
     currency: str
     database_password: str = field(repr=False)

@@ -1,4 +1,4 @@
-"""What the shop does in the background. Each task logs what it did; none of them logs a secret."""
+"""The background work of the shop. Each task logs what it did; none of them logs a secret."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from lambda_tasks.definition.batch import Item
     from lambda_tasks.errors import (
         HardTimeLimitExceeded,
         LambdaTasksError,
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
         Retry,
         SoftTimeLimitExceeded,
     )
-    from lambda_tasks.state.record import TaskRecord
-    from lambda_tasks.tasks.batch import Item
-    from lambda_tasks.tasks.context import context
+    from lambda_tasks.messages.context import context
+    from lambda_tasks.records import TaskRecord
     from lambda_tasks.tasks.task import Task, task
-    from lambda_tasks.tasks.telemetry import on_outcome, on_start
+    from lambda_tasks.telemetry.report import on_outcome, on_start
 
 __all__ = [
     "HardTimeLimitExceeded",
@@ -40,16 +40,16 @@ __all__ = [
 
 _MODULES = {
     "HardTimeLimitExceeded": "lambda_tasks.errors",
-    "Item": "lambda_tasks.tasks.batch",
+    "Item": "lambda_tasks.definition.batch",
     "LambdaTasksError": "lambda_tasks.errors",
     "Reject": "lambda_tasks.errors",
     "Retry": "lambda_tasks.errors",
     "SoftTimeLimitExceeded": "lambda_tasks.errors",
     "Task": "lambda_tasks.tasks.task",
-    "TaskRecord": "lambda_tasks.state.record",
-    "context": "lambda_tasks.tasks.context",
-    "on_outcome": "lambda_tasks.tasks.telemetry",
-    "on_start": "lambda_tasks.tasks.telemetry",
+    "TaskRecord": "lambda_tasks.records",
+    "context": "lambda_tasks.messages.context",
+    "on_outcome": "lambda_tasks.telemetry.report",
+    "on_start": "lambda_tasks.telemetry.report",
     "task": "lambda_tasks.tasks.task",
 }
 

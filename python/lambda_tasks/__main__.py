@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 
 
 def main() -> None:
-    """Run the command line; say what to install where its libraries are missing."""
+    """Run the command line; say what to install where its libraries are missing. The version takes none of them."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"lambda-tasks, version {metadata.version('lambda-tasks')}")  # noqa: T201
+        return
     try:
         from lambda_tasks.command_line.app import run  # noqa: PLC0415 - it may not be installed
     except ModuleNotFoundError as error:

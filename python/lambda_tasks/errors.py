@@ -53,6 +53,14 @@ def combine(errors: Sequence[LambdaTasksError]) -> LambdaTasksError:
     return type(first)(f"{len(errors)} problems: {numbered}", errors=errors)
 
 
+def text_of(error: BaseException) -> str:
+    """Return the text of `error`, whatever its own code does."""
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - an application's error may have a __str__ that raises
+        return f"(its __str__ raised {type(broken).__name__})"
+
+
 class ConfigurationError(LambdaTasksError, ValueError):
     """The cause lies in the function's configuration, in a secret, or in the caller's code."""
 

@@ -1,7 +1,7 @@
 """The Lambda entry point, ``lambda_tasks.handler.handler``: wiring only.
 
 Importing it is the function's init phase: references that no exec wrapper resolved are resolved here, then the task
-modules are imported. What goes wrong is an init error, which whoever invokes the function reads.
+modules are imported. A failure is an init error, which whoever invokes the function reads.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_tasks import settings
-from lambda_tasks.tasks import dispatcher, lookup
-from lambda_tasks.tasks.worker import Worker
+from lambda_tasks.dispatch import dispatcher
+from lambda_tasks.dispatch.worker import Worker
 
 if TYPE_CHECKING:
+    from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse
     from lambda_tasks.settings import Settings
-    from lambda_tasks.tasks.event import LambdaContext, PartialBatchResponse
 
 _worker: Worker
 
 
 def _use(current: Settings) -> None:
     global _worker
-    _worker = Worker.from_environ(current, settings.environ())
+    _worker = Worker.of_process(current)
 
 
 def _use_after_restore(current: Settings) -> None:
+    from lambda_tasks.aws import calls  # noqa: PLC0415 - for functions with SnapStart
+
+    calls.forget()
     _use(current)
     _worker.guard_memory()
 
@@ -40,10 +43,10 @@ def _resolved() -> Settings:
 
 
 _use(_resolved())
-lookup.import_modules(_worker.settings)
+_worker.lookup.import_modules()
 _worker.guard_memory()
 
 
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:
-    """Dispatch an SQS event, or one message; see `lambda_tasks.tasks.dispatcher.dispatch`."""
+    """Dispatch an SQS event, or one message; see `lambda_tasks.dispatch.dispatcher.dispatch`."""
     return dispatcher.dispatch(event, context, _worker)

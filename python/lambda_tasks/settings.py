@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_RECORD_TTL_SECONDS = 14 * 86400.0  # the longest that SQS keeps a message: no duplicate can come later
 
 # The references to secrets, which `lambda_tasks.environment.reference` reads.
+PREFIX = "LAMBDA_TASKS_"
 ENVIRONMENT_SECRET = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN"  # noqa: S105 - the name of a setting
 SSM_ENVIRONMENT = "LAMBDA_TASKS_SSM_ENVIRONMENT"
 VARIABLE_PREFIX = "LAMBDA_TASKS_SECRET_"
@@ -61,7 +62,7 @@ class Settings(Value):
         errors: list[LambdaTasksError] = []
 
         def read(name: str, parse: Callable[[str], T], default: T) -> T:
-            variable = f"LAMBDA_TASKS_{name}"
+            variable = PREFIX + name
             value = environ.get(variable)
             if value is None:
                 return default
@@ -146,9 +147,16 @@ def is_snap_start() -> bool:
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
+_latest: tuple[dict[str, str], Settings] | None = None
+
+
 def current() -> Settings:
-    """Return the settings of this process, as its environment says them now."""
-    return Settings.from_environ(os.environ)
+    """Return the settings of this process, as its environment says them now. They are read anew where that changed."""
+    global _latest
+    own = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    if _latest is None or _latest[0] != own:
+        _latest = own, Settings.from_environ(own)
+    return _latest[1]
 
 
 def queue_url_variable(queue: str) -> str:

@@ -15,15 +15,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from lambda_tasks import settings
-from lambda_tasks.tasks import in_process, message, queue
-from lambda_tasks.tasks.carried import ATTRIBUTE
-from lambda_tasks.tasks.lookup import find_task
+from lambda_tasks.definition.lookup import find_task
+from lambda_tasks.dispatch import dispatcher
+from lambda_tasks.enqueue import destination
+from lambda_tasks.messages import body
+from lambda_tasks.messages.attributes import ATTRIBUTE
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lambda_tasks.tasks.event import Record
-    from lambda_tasks.tasks.outgoing import Outgoing
+    from lambda_tasks.enqueue.outgoing import Outgoing
+    from lambda_tasks.messages.sqs_event import Record
     from lambda_tasks.tasks.task import Task
 
 __all__ = [
@@ -45,7 +47,7 @@ _NUMBERS = itertools.count(1)
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """A message that was enqueued: what it runs, with kwargs in the annotated types, and how it would be sent.
+    """A message that was enqueued: the task with its kwargs in the annotated types, and how it would be sent.
 
     Of a batch task the kwargs are what its items hold, else a ``dict``.
     """
@@ -63,7 +65,7 @@ class Recorded:
 
 
 class Ran(NamedTuple):
-    """What became of a message: its outcome (``"succeeded"``, ``"failed"``...), after how many deliveries, and why."""
+    """The outcome of a message (``"succeeded"``, ``"failed"``...), after how many deliveries, and why."""
 
     message: Recorded
     outcome: str
@@ -81,7 +83,7 @@ class TaskQueue(Sequence[Recorded]):
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> TaskQueue:
-        self._closing.enter_context(queue.diverted(self._record))
+        self._closing.enter_context(destination.diverted(self._record))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,15 +132,15 @@ class TaskQueue(Sequence[Recorded]):
         return ran
 
     def _record(self, outgoing: Outgoing) -> str:
-        received = message.decode(outgoing.body)
+        received = body.decode(outgoing.body)
         kwargs = find_task(outgoing.task_name, settings.Settings()).decode_kwargs(received.kwargs)
-        carried = outgoing.attributes.get(ATTRIBUTE)
+        context = outgoing.attributes.get(ATTRIBUTE)
         recorded = Recorded(
             message_id=str(uuid.uuid4()),
             task_name=outgoing.task_name,
             kwargs=kwargs,
             queue=outgoing.queue,
-            context=json.loads(carried["StringValue"]) if carried else {},
+            context=json.loads(context["StringValue"]) if context else {},
             delay_seconds=outgoing.delay_seconds,
             group=outgoing.group,
             deduplication_id=outgoing.deduplication_id,
@@ -211,14 +213,14 @@ def _record(one: Record | Recorded | str) -> Record:
     if isinstance(one, str):
         return sqs_record(one)
     if isinstance(one, Recorded):
-        return in_process.record_of(one.outgoing, message_id=one.message_id)
+        return one.outgoing.record(message_id=one.message_id)
     return one
 
 
 def _run(recorded: Recorded) -> Ran:
     for deliveries in range(1, _MOST_DELIVERIES + 1):
-        record = in_process.record_of(recorded.outgoing, receive_count=deliveries, message_id=recorded.message_id)
-        result = in_process.dispatch(record, settings.current().replace(table=None))
+        record = recorded.outgoing.record(receive_count=deliveries, message_id=recorded.message_id)
+        result = dispatcher.process_here(record, settings.current().replace(table=None))
         if result.outcome.value in _FINAL:
             break
     return Ran(recorded, result.outcome.value, deliveries, result.value, result.error)

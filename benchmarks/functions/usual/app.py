@@ -32,7 +32,7 @@ def read_secrets() -> None:
 
 
 class Charge(BaseModel):
-    """What the task takes."""
+    """The kwargs of the task."""
 
     order_id: int
     amount: Decimal

@@ -14,9 +14,9 @@ import rich_click as click
 
 from lambda_tasks import settings
 from lambda_tasks.aws import endpoints
+from lambda_tasks.definition.lookup import find_task
 from lambda_tasks.errors import ConfigurationError, InvalidKwargs, LambdaTasksError, MessageRejected, TaskNotAllowed
 from lambda_tasks.settings import Settings
-from lambda_tasks.tasks.lookup import find_task
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,7 +73,7 @@ def message_body(task_name: str, kwargs: Mapping[str, str], folder: Path | None 
             task.encode_kwargs(values)
         except InvalidKwargs as error:
             raise BadInput(
-                error.problem, source=error.source, remedy=f"the task takes {inspect.signature(task)}"
+                error.problem, source=error.source, remedy=f"the task takes {inspect.signature(task.function)}"
             ) from error
     encoded = msgspec.Raw(msgspec.json.encode(values))
     return msgspec.json.encode({"task_name": task_name, "kwargs": encoded, "n_retries": 0}).decode()

@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lambda_tasks.command_line.arguments import BadInput, asked, queue_url
-from lambda_tasks.tasks.carried import ATTRIBUTE
-from lambda_tasks.tasks.dead_letter import PREFIX
+from lambda_tasks.dispatch.dead_letter import PREFIX
+from lambda_tasks.messages.attributes import ATTRIBUTE
 
 _BATCH = 10
 _HIDDEN_SECONDS = 300  # time to look at all of them, and to send them back

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 import itertools
 import os
@@ -12,14 +11,17 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import rich_click as click
 
+from lambda_tasks.aws.credentials import CredentialChain
+from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line.arguments import BadInput, aws_options, json_option
 from lambda_tasks.command_line.output import Column, Output, outcome_text
 from lambda_tasks.settings import Settings
 from lambda_tasks.state.opening import open_state
 from lambda_tasks.state.protocol import State
-from lambda_tasks.state.record import Status, TaskRecord
+from lambda_tasks.state.record import Status, StoredRecord
 
 _TIMEOUT_SECONDS = 15.0
 _AGE = re.compile(r"(\d+)([smhd])")
@@ -84,16 +86,16 @@ def _open(table: str | None, endpoint_url: str | None, region: str | None) -> St
     if region:
         environ["AWS_REGION"] = region
     name = table or environ.get("LAMBDA_TASKS_TABLE")
-    state = open_state(Settings(table=name), environ)
+    state = open_state(Settings(table=name), environ, Transport(CredentialChain(environ), environ))
     if state is None:
         remedy = "set it, or add --table"
         raise BadInput("there is no state table to read", variable="LAMBDA_TASKS_TABLE", remedy=remedy)
     return state
 
 
-def _newest_first(state: State, task: str | None, status: str | None) -> Iterator[TaskRecord]:
+def _newest_first(state: State, task: str | None, status: str | None) -> Iterator[StoredRecord]:
     if task is not None:
-        records: Iterable[TaskRecord] = state.records_of_task(task)
+        records: Iterable[StoredRecord] = state.records_of_task(task)
         return (one for one in records if status in (None, one.status.value))
     wanted = [Status(status)] if status else list(Status)
     every = [state.records_with_status(one) for one in wanted]
@@ -114,7 +116,7 @@ def _moment(text: str | None, default: float) -> float:
     return (moment if moment.tzinfo else moment.astimezone()).timestamp()
 
 
-def _row(record: TaskRecord) -> list[Any]:
+def _row(record: StoredRecord) -> list[Any]:
     received = datetime.fromtimestamp(record.first_received_at).astimezone()
     status = outcome_text(record.status.value)
     took = f"{(record.finished_at - record.started_at) * 1000:.0f} ms" if record.finished_at is not None else ""
@@ -122,15 +124,15 @@ def _row(record: TaskRecord) -> list[Any]:
     return [f"{received:%m-%d %H:%M:%S}", record.task, status, record.attempts, took, record.message_id, error]
 
 
-def _as_json(record: TaskRecord) -> dict[str, Any]:
-    fields = {**dataclasses.asdict(record), "status": record.status.value}
+def _as_json(record: StoredRecord) -> dict[str, Any]:
+    fields = {**msgspec.structs.asdict(record), "status": record.status.value}
     for name in _TIMES:
         if fields[name] is not None:
             fields[name] = datetime.fromtimestamp(fields[name], timezone.utc).isoformat(timespec="milliseconds")
     return fields
 
 
-def _show(output: Output, record: TaskRecord | None) -> None:
+def _show(output: Output, record: StoredRecord | None) -> None:
     if output.as_json:
         output.json(_as_json(record) if record else None)
         return

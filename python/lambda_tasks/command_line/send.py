@@ -19,8 +19,8 @@ from lambda_tasks.command_line.arguments import (
     queue_url,
 )
 from lambda_tasks.command_line.output import Output
+from lambda_tasks.messages.attributes import ATTRIBUTE
 from lambda_tasks.settings import queue_url_variable
-from lambda_tasks.tasks.carried import ATTRIBUTE
 
 
 @click.command("send")

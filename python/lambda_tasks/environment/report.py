@@ -6,7 +6,7 @@ import json
 import sys
 import time
 
-from lambda_tasks.environment import runtime_api
+from lambda_tasks.aws import runtime_api
 
 TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:

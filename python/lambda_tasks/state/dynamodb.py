@@ -19,7 +19,7 @@ from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state import table
 from lambda_tasks.state.protocol import AlreadySucceeded, Busy, Started, lease_lost, singleton_lost
-from lambda_tasks.state.record import Status, TaskRecord
+from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -152,15 +152,15 @@ class DynamoDbState:
         if not written and table.text(item, "lease_owner") != lease.owner:
             raise singleton_lost(lease)
 
-    def record(self, message_id: str, *, deadline: float) -> TaskRecord | None:
+    def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:
         """See `State.record`."""
         return self._as_record(self._get(table.message_key(message_id), deadline))
 
-    def records_of_task(self, task: str) -> Iterator[TaskRecord]:
+    def records_of_task(self, task: str) -> Iterator[StoredRecord]:
         """See `State.records_of_task`."""
         return (record for record in self._records("by_task", task) if record.task == task)
 
-    def records_with_status(self, status: Status) -> Iterator[TaskRecord]:
+    def records_with_status(self, status: Status) -> Iterator[StoredRecord]:
         """See `State.records_with_status`."""
         return (record for record in self._records("by_status", status.value) if record.status is status)
 
@@ -214,7 +214,7 @@ class DynamoDbState:
         item: Item = self._call("GetItem", request, deadline).get("Item", {})
         return item
 
-    def _records(self, index: str, name: str) -> Iterator[TaskRecord]:
+    def _records(self, index: str, name: str) -> Iterator[StoredRecord]:
         """Yield the records below `name`, the latest first; each page is read when it is needed."""
         latest_first = heapq.merge(*(self._keys(index, one) for one in table.shards(name)), reverse=True)
         while keys := [key for _, key in itertools.islice(latest_first, _RECORDS_PER_READ)]:
@@ -251,7 +251,7 @@ class DynamoDbState:
             wanted = answer.get("UnprocessedKeys")
         return items
 
-    def _as_record(self, item: Item) -> TaskRecord | None:
+    def _as_record(self, item: Item) -> StoredRecord | None:
         if (table.number(item, "expires_at") or 0) <= self._clock():
             return None
         return table.as_record(item)

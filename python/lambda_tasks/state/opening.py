@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 from lambda_tasks import settings
-from lambda_tasks.aws import endpoints
-from lambda_tasks.aws.credentials import CredentialChain
-from lambda_tasks.aws.transport import Transport
+from lambda_tasks.aws import calls, endpoints
 from lambda_tasks.errors import InvalidSetting
 from lambda_tasks.state.dynamodb import DynamoDbState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lambda_tasks.aws.transport import Transport
     from lambda_tasks.settings import Settings
     from lambda_tasks.state.protocol import State
 
 
-def open_state(settings: Settings, environ: Mapping[str, str], transport: Transport | None = None) -> State | None:
+def open_state(settings: Settings, environ: Mapping[str, str], transport: Transport) -> State | None:
     """Return the store in the table that ``LAMBDA_TASKS_TABLE`` names, or None where it names none. Calls nobody."""
     if settings.table is None:
         return None
     region = _region(settings.table, environ)
     return DynamoDbState(
         settings.table,
-        transport or Transport(CredentialChain(environ), environ),
+        transport,
         region=region,
         partition=endpoints.partition_of(region),
         record_ttl_seconds=settings.record_ttl_seconds,
     )
 
 
-@functools.cache
 def of_process() -> State:
-    """Return the store of this process's own settings, opened when it is first needed.
+    """Return the store of this process's own settings.
 
     Raises:
         InvalidSetting: ``LAMBDA_TASKS_TABLE`` is not set.
 
     """
-    state = open_state(settings.current(), settings.environ())
+    state = open_state(settings.current(), settings.environ(), calls.transport())
     if state is None:
         remedy = "set it to the name of the DynamoDB table that keeps the records"
         raise InvalidSetting("there is no state table", variable="LAMBDA_TASKS_TABLE", remedy=remedy)

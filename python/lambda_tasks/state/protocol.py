@@ -1,4 +1,4 @@
-"""What a store of leases and records does, and the values that go in and out.
+"""The protocol of a store of leases and records, and the values that go in and out.
 
 Every method raises a `LambdaTasksError` alone, so that whoever calls it keeps the message: `StateUnavailable` where the
 store did not answer, `LeaseLost` where another execution environment has taken the lease meanwhile.
@@ -10,15 +10,16 @@ reading of ``time.monotonic`` after which the call gives up.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from lambda_tasks.errors import LeaseLost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambda_tasks.state.record import Ending, Status, TaskRecord
+    from lambda_tasks.state.record import Ending, Status, StoredRecord
 
 
 def new_owner() -> str:
@@ -26,9 +27,8 @@ def new_owner() -> str:
     return os.urandom(16).hex()
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One execution attempt of one message: who it is, and for how long it may hold the message.
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt to run one message, and for how long it may hold the message.
 
     `lease_seconds` is the longest that the task can run, and a margin; `first_received_at` (epoch seconds) is what SQS
     says. Make a new one for every delivery that is to run: `owner` must never be used twice.
@@ -38,14 +38,13 @@ class Attempt:
     task: str
     lease_seconds: float
     first_received_at: float | None = None
-    owner: str = field(default_factory=new_owner)
+    owner: str = msgspec.field(default_factory=new_owner)
 
 
-@dataclass(frozen=True)
-class SingletonLease:
+class SingletonLease(msgspec.Struct, frozen=True):
     """A claim that no other message of a singleton task (with the same values of the chosen kwargs) runs meanwhile.
 
-    `key` is that of `lambda_tasks.state.singleton.singleton_key`; give it the `owner` of the attempt that it is for.
+    `key` is that of `Definition.singleton_key`; give it the `owner` of the attempt that it is for.
     """
 
     key: str
@@ -54,8 +53,7 @@ class SingletonLease:
     message_id: str
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The attempt has the lease. `attempts` counts those that started, this one included.
 
     `first_failed_at` (epoch seconds) is when an earlier attempt first ended with an error, or None.
@@ -65,15 +63,13 @@ class Started:
     first_failed_at: float | None = None
 
 
-@dataclass(frozen=True)
-class Busy:
+class Busy(msgspec.Struct, frozen=True):
     """Another attempt has the lease, `until` (epoch seconds) at the longest."""
 
     until: float
 
 
-@dataclass(frozen=True)
-class AlreadySucceeded:
+class AlreadySucceeded(msgspec.Struct, frozen=True):
     """An earlier attempt succeeded, at `finished_at` (epoch seconds): there is nothing left to run."""
 
     finished_at: float
@@ -136,7 +132,7 @@ class State(Protocol):
         """
         ...
 
-    def record(self, message_id: str, *, deadline: float) -> TaskRecord | None:
+    def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:
         """Return what is known of a message, or None.
 
         Raises:
@@ -145,7 +141,7 @@ class State(Protocol):
         """
         ...
 
-    def records_of_task(self, task: str) -> Iterator[TaskRecord]:
+    def records_of_task(self, task: str) -> Iterator[StoredRecord]:
         """Yield the records of a task, those of the messages first received last first.
 
         Raises:
@@ -154,7 +150,7 @@ class State(Protocol):
         """
         ...
 
-    def records_with_status(self, status: Status) -> Iterator[TaskRecord]:
+    def records_with_status(self, status: Status) -> Iterator[StoredRecord]:
         """Yield the records with a status, those of the messages first received last first.
 
         Raises:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from lambda_tasks.state.record import Status, TaskRecord
+from lambda_tasks.state.record import Status, StoredRecord
 
 KEY = "id"
 TIME_TO_LIVE = "expires_at"
@@ -90,9 +90,9 @@ def number(item: Item, name: str) -> float | None:
     return None if value is None else float(value)
 
 
-def as_record(item: Item) -> TaskRecord:
+def as_record(item: Item) -> StoredRecord:
     """Return the record that a message's item holds."""
-    return TaskRecord(
+    return StoredRecord(
         message_id=(text(item, KEY) or "").partition("#")[2],
         task=text(item, "task") or "",
         status=Status(text(item, "status")),

@@ -1,1 +1,1 @@
-"""Inside the runtime: define tasks, enqueue them, and dispatch the messages that arrive."""
+"""The face of a task: the decorator, the call, and the ways to enqueue it."""

@@ -1,0 +1,220 @@
+"""The calls of AWS that this package makes beside those of its table: signed here inside Lambda, else by boto3.
+
+A process has one signed transport for all of them, and for its table: one set of credentials and connections.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+
+from lambda_tasks import settings
+from lambda_tasks.aws import endpoints
+from lambda_tasks.aws.credentials import CredentialChain
+from lambda_tasks.aws.http import MAX_BODY_BYTES
+from lambda_tasks.aws.queue_address import QueueAddress
+from lambda_tasks.aws.transport import CallFailed, Transport
+from lambda_tasks.errors import EnqueueFailed
+
+TYPE_CHECKING = False  # see "Imports at a cold start" in CONTRIBUTING.md
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    class ProducerCalls(Protocol):
+        """The calls of a producer. Usable from several threads; each raises `CallFailed` where AWS does not comply."""
+
+        def sqs(self, operation: str, queue: QueueAddress, request: Mapping[str, Any]) -> dict[str, Any]:
+            """Return SQS's answer to an operation on `queue`, such as ``SendMessage``."""
+            ...
+
+        def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
+            """Create a schedule in EventBridge Scheduler and return its ARN."""
+            ...
+
+        def put_object(self, bucket: str, key: str, body: bytes) -> None:
+            """Put an object into S3."""
+            ...
+
+
+_CALL_TIMEOUT_SECONDS = 10.0
+_PAYLOAD_TIMEOUT_SECONDS = 60.0
+
+
+class SignedCalls:
+    """Our own transport, with the credentials that Lambda gives every function."""
+
+    def __init__(self, transport: Transport, environ: Mapping[str, str]) -> None:
+        self._transport = transport
+        self._environ = environ
+
+    def sqs(
+        self, operation: str, queue: QueueAddress, request: Mapping[str, Any], *, deadline: float | None = None
+    ) -> dict[str, Any]:
+        """Return SQS's answer to an operation on `queue`, asked for until `deadline`, a reading of ``time.monotonic``.
+
+        Raises:
+            CallFailed: SQS did not comply, or it is not known whether it did.
+
+        """
+        return self._transport.call(
+            "sqs",
+            operation,
+            {"QueueUrl": queue.url, **request},
+            region=queue.region,
+            partition=queue.partition,
+            deadline=_within(_CALL_TIMEOUT_SECONDS, deadline),
+        )
+
+    def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
+        """Create a schedule in EventBridge Scheduler and return its ARN.
+
+        Raises:
+            CallFailed: as `sqs`.
+
+        """
+        import json  # noqa: PLC0415 - few messages are scheduled
+
+        answer = self._transport.send(
+            "scheduler",
+            "POST",
+            f"/schedules/{name}",
+            json.dumps(request).encode(),
+            region=region,
+            partition=endpoints.partition_of(region),
+            deadline=time.monotonic() + _CALL_TIMEOUT_SECONDS,
+            headers={"Content-Type": "application/json"},
+        )
+        return str(json.loads(answer)["ScheduleArn"])
+
+    def put_object(self, bucket: str, key: str, body: bytes) -> None:
+        """Put an object into S3, in the process's own region.
+
+        Raises:
+            CallFailed: as `sqs`.
+
+        """
+        self._s3("PUT", bucket, key, body, time.monotonic() + _PAYLOAD_TIMEOUT_SECONDS, MAX_BODY_BYTES)
+
+    def get_object(self, bucket: str, key: str, *, deadline: float, max_bytes: int) -> bytes:
+        """Return an object of S3, asked for until `deadline`.
+
+        Raises:
+            CallFailed: as `sqs`, or the object has more than `max_bytes`.
+
+        """
+        return self._s3("GET", bucket, key, b"", max(deadline, time.monotonic()), max_bytes)
+
+    def _s3(self, method: str, bucket: str, key: str, body: bytes, deadline: float, max_answer_bytes: int) -> bytes:
+        from urllib.parse import quote  # noqa: PLC0415 - most functions have no large payloads
+
+        region = endpoints.own_region(self._environ) or endpoints.DEFAULT_REGION
+        # The bucket is in the path, and not in the host's name: certificates do not cover buckets with a dot.
+        return self._transport.send(
+            "s3",
+            method,
+            f"/{bucket}/{quote(key, safe='/~')}",
+            body,
+            region=region,
+            partition=endpoints.partition_of(region),
+            deadline=deadline,
+            max_answer_bytes=max_answer_bytes,
+        )
+
+
+class Boto3Calls:
+    """boto3, with whatever credentials, profile, region and endpoints it finds."""
+
+    def __init__(self) -> None:
+        import boto3  # noqa: PLC0415 - heavy, and not there inside the layer
+
+        self._session = boto3.Session()
+        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._lock = threading.Lock()
+
+    def sqs(self, operation: str, queue: QueueAddress, request: Mapping[str, Any]) -> dict[str, Any]:
+        """See `ProducerCalls.sqs`."""
+        return dict(self._call("sqs", operation, {"QueueUrl": queue.url, **request}, queue.region))
+
+    def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
+        """See `ProducerCalls.create_schedule`."""
+        return str(self._call("scheduler", "CreateSchedule", {"Name": name, **request}, region)["ScheduleArn"])
+
+    def put_object(self, bucket: str, key: str, body: bytes) -> None:
+        """See `ProducerCalls.put_object`."""
+        region = endpoints.own_region(settings.environ())
+        self._call("s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body}, region)
+
+    def _call(self, service: str, operation: str, request: Mapping[str, Any], region: str | None) -> Any:  # noqa: ANN401
+        from botocore import xform_name  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            return getattr(self._client(service, region), xform_name(operation))(**request)
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+            code = error.response.get("Error", {}).get("QueryErrorCode", code) or code
+            raise CallFailed(f"{service} answered {status} {code}", code=code.rpartition("#")[2]) from error
+        except BotoCoreError as error:
+            raise CallFailed(str(error)) from error
+
+    def _client(self, service: str, region: str | None) -> Any:  # noqa: ANN401 - botocore makes its clients at run time
+        from botocore.config import Config  # noqa: PLC0415
+
+        with self._lock:  # making one is not safe in several threads; using one is
+            if (service, region) not in self._clients:
+                config = Config(connect_timeout=_CALL_TIMEOUT_SECONDS, read_timeout=_PAYLOAD_TIMEOUT_SECONDS)
+                self._clients[service, region] = self._session.client(service, region_name=region, config=config)
+        return self._clients[service, region]
+
+
+@functools.cache
+def calls() -> ProducerCalls:
+    """Return this process's way to AWS, made when it is first needed.
+
+    Raises:
+        EnqueueFailed: boto3 is needed and not installed.
+
+    """
+    environ = settings.environ()
+    if is_lambda(environ):
+        return SignedCalls(transport(), environ)
+    try:
+        return Boto3Calls()
+    except ModuleNotFoundError as error:
+        if environ.get("AWS_ACCESS_KEY_ID"):  # all that our own transport needs
+            return SignedCalls(transport(), environ)
+        remedy = "pip install lambda-tasks[boto3], or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise EnqueueFailed("there is no boto3, which finds the AWS credentials", remedy=remedy) from error
+
+
+@functools.cache
+def transport() -> Transport:
+    """Return the signed transport of this process, made when it is first needed."""
+    environ = settings.environ()
+    return Transport(CredentialChain(environ), environ)
+
+
+def forget() -> None:
+    """Let the next call have new connections and credentials, as after a SnapStart restore."""
+    if transport.cache_info().currsize:
+        transport().close()
+    transport.cache_clear()
+    calls.cache_clear()
+
+
+def queue_at(url: str) -> QueueAddress:
+    """Return the address of the queue with this URL, as this process reaches it."""
+    return QueueAddress.of_url(url, settings.environ())
+
+
+def is_lambda(environ: Mapping[str, str]) -> bool:
+    """Tell whether this process is a function: AWS_EXECUTION_ENV alone is also that of containers and CloudShell."""
+    return "AWS_LAMBDA_RUNTIME_API" in environ or environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_")
+
+
+def _within(seconds: float, deadline: float | None) -> float:
+    now = time.monotonic()
+    return now + seconds if deadline is None else max(deadline, now)

@@ -1,0 +1,187 @@
+"""The definition of a task: its name, its function, its options, and how its kwargs travel as JSON."""
+
+from __future__ import annotations
+
+import functools
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
+
+from lambda_tasks.definition.options import Options
+from lambda_tasks.definition.signature import Required, is_coroutine_function, parameters_of
+from lambda_tasks.errors import InvalidKwargs, InvalidTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lambda_tasks.definition.batch import BatchKwargs
+
+_CONCERNING_PARAMETERS = {"batch", "singleton"}
+
+
+class Definition:
+    """The definition of one task. It is checked when it is made, so that a bad one fails at import, not in the queue.
+
+    `name` is the dotted path that messages name the task by.
+    """
+
+    def __init__(self, function: FunctionType, options: Options) -> None:
+        self.function = function
+        self.options = options
+        self.name = _path(function)
+        self.is_async = is_coroutine_function(function)
+        self._parameters = _parameters(function, self.name, options)
+        self._has_defaults = any(default is not Required for default in self._parameters.values())
+
+    def __repr__(self) -> str:
+        return f"<definition of {self.name}>"
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], options: Mapping[str, Any]) -> Definition:
+        """Return the definition of `function` with `options`, which are keywords of `@task`.
+
+        Raises:
+            InvalidTask: the options or the parameters are such that it could not be dispatched.
+
+        """
+        if not isinstance(function, FunctionType):
+            raise InvalidTask(f"{function!r} is not a function", remedy="put @task above a function, outermost")
+        return cls(function, _checked_options(_path(function), options))
+
+    def with_options(self, changes: Mapping[str, Any]) -> Definition:
+        """Return a definition of the same function with other options.
+
+        Raises:
+            InvalidTask: as `of`.
+
+        """
+        changed = Definition.__new__(Definition)
+        changed.__dict__.update(self.__dict__)  # and with it what was made of the annotations
+        changed.options = _checked_options(self.name, {**msgspec.structs.asdict(self.options), **changes})
+        if changes.keys() & _CONCERNING_PARAMETERS:
+            return Definition(self.function, changed.options)
+        return changed
+
+    @property
+    def batch_parameter(self) -> str:
+        """The parameter of a batch task that takes the list."""
+        return next(iter(self._parameters))
+
+    def decode_kwargs(self, kwargs: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - a batch task's are of its own type
+        """Validate the JSON object `kwargs` strictly against the annotations, and convert its values.
+
+        The return value is a ``dict``; for a batch task it is of the type that the annotation of its items names.
+
+        Raises:
+            InvalidKwargs: a value does not match, or a parameter is missing or unknown.
+            InvalidTask: the annotations cannot be used.
+
+        """
+        decoder = self._decoder
+        values: Any
+        try:
+            values = decoder.decode(kwargs)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            remedy = "send what the task's annotations say"
+            raise InvalidKwargs(f"the kwargs do not fit: {error}", source=f"task {self.name}", remedy=remedy) from error
+        if self.options.batch:
+            return values
+        given = msgspec.structs.asdict(values)
+        if self._has_defaults:
+            return {name: value for name, value in given.items() if value is not msgspec.UNSET}
+        return given
+
+    def encode_kwargs(self, kwargs: Mapping[str, Any]) -> bytes:
+        """Return `kwargs` as JSON, after checking that `decode_kwargs` will take it.
+
+        Raises:
+            InvalidKwargs: it would not, or a value has no form in JSON.
+
+        """
+        try:
+            encoded = msgspec.json.encode(kwargs)
+        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+            remedy = "use types that JSON can hold"
+            problem = f"the kwargs cannot be encoded: {error}"
+            raise InvalidKwargs(problem, source=f"task {self.name}", remedy=remedy) from error
+        self.decode_kwargs(encoded)
+        return encoded
+
+    def singleton_values(self, kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as decode_kwargs returns them
+        """Return the values of the kwargs that ``singleton`` names: messages that share them run one at a time."""
+        names = self.options.singleton
+        if isinstance(names, bool):
+            return {}
+        if not isinstance(kwargs, dict):
+            return {name: getattr(kwargs, name, None) for name in names}
+        return {name: kwargs.get(name, self._default(name)) for name in names}
+
+    def singleton_key(self, kwargs: Any) -> str:  # noqa: ANN401
+        """Return one key for all messages of the task whose `kwargs` share their `singleton_values`."""
+        return singleton_key(self.name, self.singleton_values(kwargs))
+
+    def _default(self, name: str) -> Any:  # noqa: ANN401
+        default = self._parameters.get(name)
+        return None if default is Required else default
+
+    @functools.cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any] | BatchKwargs:
+        # Not when the task is defined: an annotation may name what its module defines further down.
+        try:
+            if self.options.batch:
+                from lambda_tasks.definition.batch import batch_kwargs  # noqa: PLC0415 - for functions with batch tasks
+
+                return batch_kwargs(self.function, list(self._parameters))
+            hints = get_type_hints(self.function, include_extras=True)
+            fields: list[Any] = [
+                (name, hints.get(name, Any))
+                if default is Required
+                else (name, hints.get(name, Any) | msgspec.UnsetType, msgspec.UNSET)
+                for name, default in self._parameters.items()
+            ]
+            model = msgspec.defstruct("Kwargs", fields, kw_only=True, forbid_unknown_fields=True)
+            return msgspec.json.Decoder(model)
+        except Exception as error:
+            remedy = "use annotations that msgspec supports: https://jcristharif.com/msgspec/supported-types.html"
+            if self.options.batch:
+                remedy = "give a batch task one parameter, items: list[Item[YourDataclass]]"
+            raise InvalidTask(f"unusable annotations: {error}", source=f"task {self.name}", remedy=remedy) from error
+
+
+def singleton_key(task: str, values: Mapping[str, Any]) -> str:
+    """Return one key for all messages of `task` with equal `values`.
+
+    The key is a hash of the values as JSON with sorted keys, since they may be long, or private.
+    """
+    import hashlib  # noqa: PLC0415 - 3 ms, for functions with singletons
+
+    return hashlib.sha256(msgspec.json.encode([task, values], order="sorted")).hexdigest()
+
+
+def _path(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _checked_options(name: str, options: Mapping[str, Any]) -> Options:
+    try:
+        return Options.check(options)
+    except InvalidTask as error:
+        raise InvalidTask(error.problem, source=f"task {name}", remedy=error.remedy) from None
+
+
+def _parameters(function: FunctionType, name: str, options: Options) -> Mapping[str, Any]:
+    try:
+        parameters = parameters_of(function)
+    except InvalidTask as error:
+        raise InvalidTask(error.problem, source=f"task {name}", remedy=error.remedy) from None
+    if options.batch:
+        if len(parameters) != 1:
+            remedy = "give it one parameter, items: list[Item[YourDataclass]]"
+            raise InvalidTask("a batch task takes one list of items", source=f"task {name}", remedy=remedy)
+    elif isinstance(options.singleton, tuple):
+        unknown = [one for one in options.singleton if one not in parameters]
+        if unknown:
+            remedy = "name the task's own parameters"
+            raise InvalidTask(f"singleton names no parameter: {unknown[0]!r}", source=f"task {name}", remedy=remedy)
+    return parameters

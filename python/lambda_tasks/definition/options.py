@@ -1,0 +1,152 @@
+"""The options of a task, checked when it is defined, so that a bad one fails at import and not in the queue."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import msgspec
+
+from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, InvalidTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Seconds = float | timedelta
+ExceptionType = type[BaseException]
+
+MAX_DELAY_SECONDS = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+
+
+class OptionValuesOfAll(TypedDict, total=False):
+    """The options of a batch task and of any other, as they are written: times are seconds."""
+
+    queue: str
+    delay: Seconds
+    retry_on: ExceptionType | tuple[ExceptionType, ...]
+    max_retries: int
+    retry_delay: Seconds
+    ignore_errors: ExceptionType | tuple[ExceptionType, ...]
+    soft_timeout: Seconds | None
+    hard_timeout: Seconds | None
+    singleton: bool | tuple[str, ...]
+    singleton_busy: Literal["defer", "skip"]
+
+
+class OptionValues(OptionValuesOfAll, total=False):
+    """The keywords of `@task` and of `Task.options`."""
+
+    batch: bool
+
+
+class Options(msgspec.Struct, frozen=True):
+    """The options of a task, checked, with times in seconds. `Options.check` makes them."""
+
+    queue: str = "default"
+    delay: float = 0
+    retry_on: tuple[ExceptionType, ...] = ()
+    max_retries: int = 3
+    retry_delay: float = 30
+    ignore_errors: tuple[ExceptionType, ...] = ()
+    soft_timeout: float | None = None
+    hard_timeout: float | None = None
+    singleton: bool | tuple[str, ...] = False
+    singleton_busy: str = "defer"
+    batch: bool = False
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any]) -> Options:
+        """Return the options that `values` (see `OptionValues`) mean.
+
+        Raises:
+            InvalidTask: one is unknown, has a value that it cannot have, or contradicts another.
+
+        """
+        unknown = sorted(set(values) - set(_CHECKS))
+        if unknown:
+            raise InvalidTask(f"there is no option {unknown[0]}", remedy=f"use {', '.join(_CHECKS)}")
+        options = cls(**{name: _CHECKS[name](name, value) for name, value in values.items()})
+        if options.soft_timeout and options.hard_timeout and options.soft_timeout >= options.hard_timeout:
+            remedy = "the soft timeout lets a task clean up before the hard one ends it: make it shorter"
+            raise InvalidTask("soft_timeout is not below hard_timeout", remedy=remedy)
+        for retried in options.retry_on:
+            for ignored in options.ignore_errors:
+                if issubclass(retried, ignored) or issubclass(ignored, retried):
+                    problem = f"retry_on and ignore_errors overlap: {retried.__name__} and {ignored.__name__}"
+                    raise InvalidTask(problem, remedy="keep each exception in one of them")
+        return options
+
+
+def _seconds(minimum: float, maximum: float) -> Callable[[str, object], float]:
+    def check(name: str, value: object) -> float:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+            raise InvalidTask(f"{name} is {value!r}", remedy="use seconds, as a number or a timedelta")
+        if not minimum <= seconds <= maximum:
+            raise InvalidTask(f"{name} is {seconds} s", remedy=f"use from {minimum} to {maximum} s")
+        return seconds
+
+    return check
+
+
+_timeout_seconds = _seconds(0.001, 900)  # a function runs at most 15 minutes
+
+
+def _timeout(name: str, value: object) -> float | None:
+    return None if value is None else _timeout_seconds(name, value)
+
+
+def _exception_types(name: str, value: object) -> tuple[ExceptionType, ...]:
+    types = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    unknown = [one for one in types if not (isinstance(one, type) and issubclass(one, BaseException))]
+    if unknown:
+        raise InvalidTask(f"{name} holds {unknown[0]!r}", remedy="use exception classes, such as (ConnectionError,)")
+    return types
+
+
+def _queue(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.replace("-", "_").isidentifier():
+        raise InvalidTask(f"{name} is {value!r}", remedy="use a name of letters, digits, '-' and '_'")
+    return value
+
+
+def _whole_number(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidTask(f"{name} is {value!r}", remedy="use a whole number from 0")
+    return value
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidTask(f"{name} is {value!r}", remedy="use True or False")
+    return value
+
+
+def _singleton(name: str, value: object) -> bool | tuple[str, ...]:
+    if isinstance(value, (tuple, list)) and value and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    if isinstance(value, bool):
+        return value
+    raise InvalidTask(f"{name} is {value!r}", remedy="use True, or a tuple with names of the task's parameters")
+
+
+def _singleton_busy(name: str, value: object) -> str:
+    if value not in ("defer", "skip"):
+        raise InvalidTask(f"{name} is {value!r}", remedy="use 'defer' or 'skip'")
+    return str(value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "queue": _queue,
+    "delay": _seconds(0, MAX_DELAY_SECONDS),
+    "retry_on": _exception_types,
+    "max_retries": _whole_number,
+    "retry_delay": _seconds(0, MAX_VISIBILITY_SECONDS),
+    "ignore_errors": _exception_types,
+    "soft_timeout": _timeout,
+    "hard_timeout": _timeout,
+    "singleton": _singleton,
+    "singleton_busy": _singleton_busy,
+    "batch": _boolean,
+}

@@ -1,0 +1,247 @@
+"""One call of a task to outcomes: for one message or, for a batch task, for several. Here is the seam around a task."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import time
+from contextvars import copy_context
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from lambda_tasks.dispatch import retry
+from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+from lambda_tasks.limits import timeouts
+from lambda_tasks.messages import context as contexts
+from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.telemetry import report, tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from lambda_tasks.definition.batch import Item
+    from lambda_tasks.dispatch.invocation import Invocation
+    from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.limits.signal_interrupter import Interrupter
+    from lambda_tasks.messages.context import Bearer
+
+_LONGEST_FUNCTION_SECONDS = 900.0
+
+
+def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter) -> bool:
+    """Run a call of an ordinary task, and tell whether all its messages are done with.
+
+    Everything around a task is here, in order. `lambda_tasks.dispatch.event_loop` has the same for async tasks.
+    """
+    call, watchdog = Call(jobs, invocation), invocation.watchdog
+    if watchdog is not None:
+        watchdog.enter(call)  # from here on the process does not end under the call
+    try:
+        if call.prepare():  # the time that is left, leases, limits, memory
+            if watchdog is not None:
+                watchdog.started(call, call.stuck_at)
+            copy_context().run(call.perform, interrupter)  # context, span and hooks; the task within its limits
+        if watchdog is not None:
+            watchdog.returned(call)
+        return call.settle()  # record, dead letter, visibility, report
+    finally:
+        if watchdog is not None:
+            watchdog.leave(call)
+
+
+class Call:
+    """A call is one run of a task for its messages, the `jobs`. It leaves a result with each of them."""
+
+    limits = timeouts.UNLIMITED
+    _items: Mapping[Job, Item[Any]] = MappingProxyType({})
+
+    def __init__(self, jobs: Sequence[Job], invocation: Invocation) -> None:
+        self.jobs = jobs
+        self._definition: Any = jobs[0].definition  # of all of them; a message without one never runs
+        self._invocation = invocation
+        self._worker = invocation.worker
+
+    def prepare(self) -> bool:
+        """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
+        now, worker, invocation = time.monotonic(), self._worker, self._invocation
+        left = invocation.time.tasks_end_at - now
+        self._ready = []
+        for job in self.jobs:
+            if job.result is None and left < math.inf and invocation.has_started:  # the first one always starts
+                job.result = self._without_time(job, left)
+            if worker.state is not None and (job.result is None or job.result.outcome.is_dead):
+                job.result = self._without_lease(job, now) or job.result
+            if job.result is None:
+                self._ready.append(job)
+        if not self._ready:
+            return False
+        options = self._definition.options
+        limits = timeouts.limits(options, worker.settings, left)
+        if limits is not timeouts.UNLIMITED:
+            self.limits = limits
+            for job in self._ready:
+                job.must_end_at = now + limits.hard
+        if options.batch:
+            from lambda_tasks.definition.batch import Item  # noqa: PLC0415 - for functions with batch tasks
+
+            self._items = {job: Item(job.kwargs, job.context) for job in self._ready}
+        if worker.memory_guard is not None:
+            worker.memory_guard.limit_tasks()
+        invocation.has_started = True
+        self._started = time.perf_counter()
+        return True
+
+    @property
+    def stuck_at(self) -> float:
+        """When the task counts as stuck, a reading of ``time.monotonic``: it was stopped, and had time to clean up."""
+        if self.limits is timeouts.UNLIMITED:
+            return math.inf
+        return time.monotonic() + self.limits.hard + self._invocation.time.grace_seconds
+
+    @property
+    def function(self) -> Callable[[], Any]:
+        """The task's function with its arguments."""
+        return functools.partial(self._definition.function, **self._kwargs)
+
+    def perform(self, interrupter: Interrupter) -> None:
+        """Call the task within its limits, and note how that ended."""
+        if report.call_is_observed():
+            with self.observed():
+                self._perform(interrupter)
+        else:
+            contexts.bearer.set(self._bearer)
+            self._perform(interrupter)
+
+    @contextlib.contextmanager
+    def observed(self) -> Iterator[None]:
+        """Set the messages' context and a span around the task. The span is told what became of the first message."""
+        first, context = self._ready[0], self._bearer.context
+        queue = str(first.record.get("eventSourceARN") or "").rpartition(":")[2]
+        with contexts.activated(context), tracing.process_span(context, queue) as span:
+            self._announce_start()
+            yield
+            result = first.result
+            if result is not None:
+                span.conclude(result.outcome.value, result.error, failed=not result.outcome.deletes_message)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the task has returned, or raised."""
+        return all(job.result is not None for job in self._ready)
+
+    def returned(self, value: object) -> None:
+        """Note what the task returned: its messages succeeded, but for those that a batch task failed."""
+        duration_ms = (time.perf_counter() - self._started) * 1000
+        for job in self._ready:
+            error = self._items[job].error if self._items else None
+            if error is not None:
+                job.result = self._raised(job, error, duration_ms)
+            else:
+                job.result = Result(Outcome.SUCCEEDED, job.task_name, None, value, duration_ms)
+
+    def raised(self, error: BaseException) -> None:
+        """Note what the task raised, for its messages but those that a batch task failed with an error of their own."""
+        guard = self._worker.memory_guard
+        if guard is not None:
+            guard.make_room()
+            guard.relieve(error)
+        duration_ms = (time.perf_counter() - self._started) * 1000
+        _forget_our_frames(error)
+        for job in self._ready:
+            own = self._items[job].error if self._items else None
+            job.result = self._raised(job, own or error, duration_ms)
+
+    def settle(self) -> bool:
+        """Settle the messages of the call, which is over; tell whether all of them are done with."""
+        settle, done = self._invocation.settlement.settle, True
+        for job in self.jobs:
+            done = job.result is not None and settle(job, job.result) and done
+        return done
+
+    def abandon(self) -> None:
+        """Settle the messages of a call that does not end, unless it just has."""
+        if not self.is_over:
+            self.raised(HardTimeLimitExceeded("the hard timeout passed, and the task could not be stopped"))
+        self.settle()
+        if self._invocation.watchdog is not None:
+            self._invocation.watchdog.leave(self)
+
+    @property
+    def _kwargs(self) -> dict[str, Any]:
+        if self._items:
+            return {self._definition.batch_parameter: list(self._items.values())}
+        kwargs: dict[str, Any] = self._ready[0].kwargs
+        return kwargs
+
+    @property
+    def _bearer(self) -> Bearer:
+        if len(self._ready) == 1:
+            return self._ready[0]
+        return contexts.of_batch([job.context for job in self._ready])
+
+    def _perform(self, interrupter: Interrupter) -> None:
+        guard = self._worker.memory_guard
+        try:
+            if self.limits is timeouts.UNLIMITED:
+                value = self._definition.function(**self._kwargs)
+            else:
+                value = interrupter.run(self.limits, self.function)
+        except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
+            if guard is not None:
+                guard.make_room()  # before anything else: there may be no memory for a frame of Python's
+            self.raised(error)
+        else:
+            self.returned(value)
+
+    def _without_time(self, job: Job, left_seconds: float) -> Result | None:
+        if timeouts.may_start(self._definition.options, left_seconds, self._invocation.time.fresh_seconds):
+            return None
+        return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0)
+
+    def _without_lease(self, job: Job, now: float) -> Result | None:
+        from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
+
+        clock = self._invocation.time
+        assert self._worker.state is not None  # noqa: S101 - for mypy
+        return leases.take(
+            job,
+            self._worker.state,
+            lease_seconds=min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS),
+            jitter=self._worker.jitter(),
+            deadline=clock.deadline(now),
+        )
+
+    def _announce_start(self) -> None:
+        if report.start_is_awaited():
+            kwargs = {"items": [job.kwargs for job in self._ready]} if self._items else self._ready[0].kwargs
+            report.announce_start(self._bearer.context, kwargs)
+
+    def _raised(self, job: Job, error: BaseException, duration_ms: float) -> Result:
+        delay: float | None = None
+        if self._was_cut_short(error):
+            outcome, delay = Outcome.DEFERRED, 0.0
+        else:
+            outcome, delay = retry.decide(error, self._definition.options, job.retries, self._worker.jitter)
+        return Result(outcome, job.task_name, error, None, duration_ms, delay)
+
+    def _was_cut_short(self, error: BaseException) -> bool:
+        """Tell whether the invocation's end stopped the task, before it had what a fresh one would give it."""
+        is_hard = isinstance(error, HardTimeLimitExceeded)
+        if not is_hard and not isinstance(error, SoftTimeLimitExceeded):
+            return False
+        given = self.limits
+        fresh = timeouts.limits(self._definition.options, self._worker.settings, self._invocation.time.fresh_seconds)
+        return timeouts.was_cut_short(*((given.hard, fresh.hard) if is_hard else (given.soft, fresh.soft)))
+
+
+def _forget_our_frames(error: BaseException) -> None:
+    """Let the traceback begin in the task: how it was called says nothing about what went wrong."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_globals.get("__package__") in _OUR_PACKAGES:
+        traceback = traceback.tb_next
+    if traceback is not None:
+        error.__traceback__ = traceback
+
+
+_OUR_PACKAGES = (__package__, timeouts.__package__)

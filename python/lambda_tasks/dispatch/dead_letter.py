@@ -1,0 +1,116 @@
+"""A dead letter: the message as it was, with the reason as message attributes."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from lambda_tasks.errors import text_of
+from lambda_tasks.messages.sqs_event import attribute, first_received_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.messages.outcome import Result
+    from lambda_tasks.messages.sqs_event import Record
+
+PREFIX = "lambda_tasks_"
+MAX_ATTRIBUTES = (
+    10  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html
+)
+MAX_ERROR_MESSAGE_CHARACTERS = 1024
+_REASON = frozenset(
+    f"{PREFIX}{part}"
+    for part in (
+        "error_type",
+        "error_message",
+        "task",
+        "outcome",
+        "receive_count",
+        "request_id",
+        "first_failure",
+        "message_id",
+    )
+)
+_MAX_NAME_CHARACTERS = 256
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+_NOT_ALLOWED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def dead_letter(
+    job: Job, result: Result, *, request_id: str, first_failed_at: float | None, is_fifo: bool
+) -> dict[str, Any]:
+    """Return the ``SendMessage`` request, but for the queue, that puts a message into a dead-letter queue.
+
+    The message's own attributes are kept, all of them. The reason's fill what is left of SQS's ten, in this order:
+    error type, error message, task, outcome, receive count, request id, first failure, message id.
+    """
+    own = _own_attributes(job.record)
+    reason = _reason(job, result, request_id, first_failed_at)
+    for name, value in list(reason.items())[: max(0, MAX_ATTRIBUTES - len(own))]:
+        own[PREFIX + name] = value
+    request: dict[str, Any] = {"MessageBody": job.record.get("body")}
+    if own:
+        request["MessageAttributes"] = own
+    if is_fifo:
+        request["MessageGroupId"] = attribute(job.record, "MessageGroupId") or job.message_id
+        request["MessageDeduplicationId"] = job.message_id
+    return request
+
+
+def _reason(job: Job, result: Result, request_id: str, first_failed_at: float | None) -> dict[str, dict[str, str]]:
+    error = result.error
+    message = text_of(error) if error is not None else ""
+    first = first_failed_at or (first_received_at(job.record) if job.receive_count > 1 else None) or time.time()
+    return {
+        "error_type": _string(type(error).__name__ if error is not None else "none", _MAX_NAME_CHARACTERS),
+        "error_message": _string(message, MAX_ERROR_MESSAGE_CHARACTERS),
+        "task": _string(result.task_name or "unknown", _MAX_NAME_CHARACTERS),
+        "outcome": _string(result.outcome.value, _MAX_NAME_CHARACTERS),
+        "receive_count": {"DataType": "Number", "StringValue": str(job.receive_count)},
+        "request_id": _string(request_id or "unknown", _MAX_NAME_CHARACTERS),
+        "first_failure": _earlier(job.record) or _string(_utc(first), _MAX_NAME_CHARACTERS),
+        "message_id": _string(job.message_id, _MAX_NAME_CHARACTERS),
+    }
+
+
+def _own_attributes(record: Record) -> dict[str, Any]:
+    """Return the attributes that the message was sent with, in the spelling of SendMessage."""
+    attributes: Any = record.get("messageAttributes")
+    if not isinstance(attributes, dict):
+        return {}
+    spelled = {
+        name: _spelled(value)
+        for name, value in attributes.items()
+        if isinstance(name, str) and isinstance(value, dict) and name not in _REASON
+    }
+    return {name: value for name, value in spelled.items() if value}
+
+
+def _spelled(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    kind = value.get("dataType")
+    if not isinstance(kind, str):
+        return None
+    for theirs, ours in (("stringValue", "StringValue"), ("binaryValue", "BinaryValue")):
+        if isinstance(value.get(theirs), str):
+            return {"DataType": kind, ours: value[theirs]}
+    return None
+
+
+def _earlier(record: Record) -> dict[str, Any] | None:
+    """Return when the message first failed, as its earlier dead letter says, where it was redriven since."""
+    attributes: Any = record.get("messageAttributes")
+    value = attributes.get(f"{PREFIX}first_failure") if isinstance(attributes, dict) else None
+    return _spelled(value) if isinstance(value, dict) else None
+
+
+def _string(text: str, max_characters: int) -> dict[str, str]:
+    """Return a string attribute: never empty, of characters that SQS takes, and bounded."""
+    clean = _NOT_ALLOWED.sub("\N{REPLACEMENT CHARACTER}", text[:max_characters])
+    return {"DataType": "String", "StringValue": clean or "(empty)"}
+
+
+def _utc(epoch_seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_seconds))

@@ -1,0 +1,153 @@
+"""An event to its answer: a partial batch response, or the result of the one message that the event is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from lambda_tasks.dispatch import lanes, rescue
+from lambda_tasks.dispatch.delivery import deliver
+from lambda_tasks.dispatch.invocation import Invocation, can_answer, request_id_of
+from lambda_tasks.dispatch.plan import plan
+from lambda_tasks.dispatch.worker import Worker
+from lambda_tasks.errors import InvalidEvent, MessageDeferred
+from lambda_tasks.messages.outcome import Outcome
+
+if TYPE_CHECKING:
+    from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.dispatch.plan import Plan
+    from lambda_tasks.messages.outcome import Result
+    from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse, Record
+    from lambda_tasks.settings import Settings
+
+logger = logging.getLogger("lambda_tasks")
+
+
+def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> PartialBatchResponse | object:
+    """Run what `event` names: every record of an SQS event, or the one message that it is itself.
+
+    Event: ``{"Records": [{"messageId", "body", "attributes", ...}]}``, answered with
+    ``{"batchItemFailures": [{"itemIdentifier": "<messageId>"}]}``; or ``{"task_name", "kwargs"}``, answered with what
+    the task returned.
+
+    Raises:
+        InvalidEvent: it is neither. Nothing was run, and nothing is deleted.
+
+    """
+    if isinstance(event, dict) and "Records" in event:
+        return _run(_records(event["Records"]), context, worker).response()
+    if isinstance(event, dict) and "task_name" in event:
+        return dispatch_one(event, context, worker)
+    raise InvalidEvent(
+        f"the event is {_shape(event)}",
+        remedy='expected an SQS event {"Records": [...]}, or one message {"task_name": "...", "kwargs": {...}}',
+    )
+
+
+def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: Worker) -> object:
+    """Run the message that `event` is, and return the task's result as JSON types.
+
+    Raises:
+        BaseException: what the task raised, so that the invoker sees a function error.
+        MessageDeferred: it is not to run now, or it is not certain that its outcome was recorded.
+
+    """
+    body = msgspec.json.encode(event).decode()
+    record: Record = {"messageId": request_id_of(context) or os.urandom(16).hex(), "body": body}
+    (job,) = _run([record], context, worker).jobs
+    return _result(job)
+
+
+def process_here(record: Record, settings: Settings) -> Result:
+    """Run one record in this process, as the dispatcher does on Lambda, and return its outcome.
+
+    Whatever the process is configured for, nothing of this message goes to a dead-letter queue.
+
+    Raises:
+        MessageDeferred: it has none.
+
+    """
+    worker = Worker.of_process(settings.replace(dead_letter_queue_url=None))
+    with contextlib.closing(worker):
+        (job,) = _run([record], None, worker).jobs
+    if job.result is None:
+        raise MessageDeferred("the message could not be dispatched", source=f"task {job.task_name}")
+    return job.result
+
+
+def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:
+    """Take the records of an invocation the whole way. Where the runtime has to be started anew, end this process."""
+    invocation = Invocation(worker, records, context, rescue.rescue)
+    invocation.jobs = deliver(invocation)
+    _run_in_order(plan(invocation.jobs), invocation)
+    invocation.settlement.finish()
+    if invocation.watchdog is not None:
+        invocation.watchdog.dismiss()
+    _restart_where_needed(invocation)
+    return invocation
+
+
+def _run_in_order(order: Plan, invocation: Invocation) -> None:
+    """Run what the plan says: the async tasks together, and the ordinary ones, whichever kind comes first."""
+    if order.async_first:
+        _run_together(order, invocation)
+    concurrency = invocation.worker.settings.concurrency
+    if concurrency > 1 and len(order.ordinary) > 1:
+        from lambda_tasks.dispatch import threads  # noqa: PLC0415 - for functions that ask for them
+
+        threads.run_lanes(order.ordinary, invocation, concurrency)
+    elif order.ordinary:
+        lanes.run_all(order.ordinary, invocation)
+    if not order.async_first:
+        _run_together(order, invocation)
+
+
+def _run_together(order: Plan, invocation: Invocation) -> None:
+    if order.together:
+        from lambda_tasks.dispatch import event_loop  # noqa: PLC0415 - asyncio, for functions with async tasks
+
+        event_loop.run_lanes(order.together, invocation)
+
+
+def _restart_where_needed(invocation: Invocation) -> None:
+    guard = invocation.worker.memory_guard
+    if guard is not None and invocation.is_exhausted:
+        guard.give_up()  # again: a task of another thread may have set its limit
+        logger.error("a task ran out of memory, which stays used: the runtime is started anew")
+        rescue.answer_and_restart(invocation)
+    if invocation.has_stuck_calls and can_answer(invocation.worker.environ):
+        rescue.answer_and_restart(invocation)
+
+
+def _result(job: Job) -> object:
+    """Return what the one message's task returned, or raise why there is nothing to return."""
+    result = job.result
+    if result is not None and job.is_done_with:
+        return msgspec.to_builtins(result.value)
+    error = result.error if result is not None else None
+    if error is not None and result is not None and result.outcome is not Outcome.DEFERRED:
+        raise error
+    remedy = "invoke the function again: there was no time, or another invocation runs it, or the table did not answer"
+    raise MessageDeferred(
+        "the message did not run to its end", source=f"task {job.task_name}", remedy=remedy
+    ) from error
+
+
+def _records(records: object) -> list[Record]:
+    if not isinstance(records, list):
+        raise InvalidEvent("the event's Records are not a list", remedy="expected an SQS event")
+    for record in records:
+        # Without its id a message cannot be named in the answer: failing the whole batch keeps every message.
+        if not isinstance(record, dict) or not isinstance(record.get("messageId"), str) or not record["messageId"]:
+            raise InvalidEvent("a record has no messageId", remedy="expected the records of an SQS event")
+    return cast("list[Record]", records)
+
+
+def _shape(event: object) -> str:
+    if isinstance(event, dict):
+        return "an object with the keys " + (", ".join(map(ascii, sorted(map(str, event))[:10])) or "(none)")
+    return f"of type {type(event).__name__}"

@@ -1,0 +1,72 @@
+"""The state of one invocation, which its calls and threads share."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from typing import TYPE_CHECKING
+
+from lambda_tasks.dispatch.settlement import Settlement
+from lambda_tasks.limits.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.dispatch.worker import Worker
+    from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse, Record
+
+
+class Invocation:
+    """The messages of one invocation, its time, and what its calls have to know of each other.
+
+    `has_started` tells that a task was called; `has_stuck_calls` tells that a task's code could not be stopped. Where
+    nobody could answer for this process, there is no watchdog, unless its threads need one.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        records: Sequence[Record],
+        context: LambdaContext | None,
+        rescue: Callable[[Invocation], object],
+    ) -> None:
+        self.worker = worker
+        self.records = records
+        self.request_id = request_id_of(context)
+        remaining = getattr(context, "get_remaining_time_in_millis", None)
+        remaining_seconds = remaining() / 1000 if remaining is not None else math.inf
+        margin_seconds = worker.settings.reporting_margin_seconds
+        self.time = clock = worker.function_time.start(remaining_seconds, margin_seconds, time.monotonic())
+        self.settlement = Settlement(worker, clock, self.request_id)
+        self.jobs: list[Job] = []
+        self.has_started = self.has_stuck_calls = False
+        self.watchdog: Watchdog[Any] | None = None
+        if clock.ends_at < math.inf and can_answer(worker.environ):
+            ends_at = clock.tasks_end_at + clock.grace_seconds
+            self.watchdog = Watchdog(worker.timer, ends_at, functools.partial(rescue, self))
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether memory ran out for good, so that this process is to end with the invocation, and another to begin."""
+        guard = self.worker.memory_guard
+        return guard is not None and guard.is_exhausted and can_answer(self.worker.environ)
+
+    def response(self) -> PartialBatchResponse:
+        """Return the answer to the event: every message that must not be deleted, whatever became of it."""
+        deleted = {id(job.record) for job in self.jobs if job.is_done_with}
+        kept = [record["messageId"] for record in self.records if id(record) not in deleted]
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
+
+
+def can_answer(environ: Mapping[str, str]) -> bool:
+    """Tell whether this process is a runtime of its own: one of several forked ones cannot be started anew alone."""
+    return bool(environ.get("AWS_LAMBDA_RUNTIME_API")) and not environ.get("AWS_LAMBDA_MAX_CONCURRENCY")
+
+
+def request_id_of(context: LambdaContext | None) -> str:
+    """Return the id of the request, or an empty text."""
+    request_id = getattr(context, "aws_request_id", "")
+    return request_id if isinstance(request_id, str) else ""

@@ -1,0 +1,81 @@
+"""A job: one message on its way to an outcome."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lambda_tasks.messages import context as contexts
+from lambda_tasks.messages.sqs_event import fifo_group, receive_count
+
+if TYPE_CHECKING:
+    from lambda_tasks.definition.definition import Definition
+    from lambda_tasks.messages.context import Context
+    from lambda_tasks.messages.outcome import Result
+    from lambda_tasks.messages.sqs_event import Record
+    from lambda_tasks.state.protocol import Attempt, SingletonLease, Started
+
+
+class HeldLeases(NamedTuple):
+    """The leases that a message has while its task runs."""
+
+    attempt: Attempt
+    started: Started
+    singleton: SingletonLease | None = None
+
+
+class Job:
+    """A job is one message on its way to an outcome. It works out only what is asked for, since there are many.
+
+    `message_id` is SQS's; `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the
+    beginning where it cannot run, because there is no task for it or its kwargs do not fit. It `is_settled` when what
+    that asks for was done (or is being done), and `is_done_with` when SQS may delete it.
+    """
+
+    task_name: str | None = None
+    definition: Definition | None = None
+    kwargs: Any = None
+    n_retries = 0
+    leases: HeldLeases | None = None
+    result: Result | None = None
+    is_settled = is_done_with = False
+    _receive_count = 0
+    known_context: Context | None = None
+
+    def __init__(self, record: Record, sent: Record, started_at: float, must_end_at: float) -> None:
+        self.record = record
+        self.message_id = record["messageId"]
+        self.receipt_handle = record.get("receiptHandle")  # None where SQS did not deliver the message
+        self.sent = sent
+        self.group = fifo_group(record)
+        self.started_at = started_at
+        self.must_end_at = must_end_at
+
+    @property
+    def receive_count(self) -> int:
+        """How often SQS has delivered the message, this time included."""
+        if not self._receive_count:
+            self._receive_count = receive_count(self.record)
+        return self._receive_count
+
+    @property
+    def retries(self) -> int:
+        """How often the message was tried before: by SQS, and as messages of which it is a copy."""
+        return max(0, self.receive_count - 1) + max(0, self.n_retries)
+
+    @property
+    def context(self) -> Context:
+        """The context that the message carries."""
+        if self.known_context is None:
+            self.known_context = contexts.from_record(
+                self.sent,
+                task=self.task_name or "",
+                attempt=self.retries + 1,
+                receive_count=self.receive_count,
+                remaining_time_ms=self.remaining_time_ms,
+            )
+        return self.known_context
+
+    def remaining_time_ms(self) -> int:
+        """Return the milliseconds that the task may still run."""
+        return int(min(max(0.0, self.must_end_at - time.monotonic()), 900.0) * 1000)

@@ -1,0 +1,66 @@
+"""Run the lanes of an invocation: the calls of each one after the other, up to the first that does not finish."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from lambda_tasks.dispatch import call
+from lambda_tasks.limits.signal_interrupter import SignalInterrupter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lambda_tasks.dispatch.invocation import Invocation
+    from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.dispatch.plan import Lane
+    from lambda_tasks.limits.signal_interrupter import Interrupter
+
+logger = logging.getLogger("lambda_tasks")
+
+
+def run_all(lanes: Sequence[Lane], invocation: Invocation) -> None:
+    """Run lanes one after the other, in this thread."""
+    if threading.current_thread() is threading.main_thread():
+        interrupter = SignalInterrupter(invocation.time.grace_seconds)
+        try:
+            for lane in lanes:
+                run_lane(lane, invocation, interrupter)
+        finally:
+            if interrupter.is_installed:
+                interrupter.close()
+    else:
+        from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
+
+        for lane in lanes:
+            run_lane(lane, invocation, ThreadInterrupter(invocation.worker.timer))
+
+
+def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter) -> None:
+    """Run the calls of a lane one after the other, up to the first whose messages are not all done with.
+
+    An error of this package's own code is logged: its messages have no outcome, so SQS keeps them.
+    """
+    try:
+        for number, jobs in enumerate(lane):
+            if not _run_call(jobs, invocation, interrupter):
+                invocation.settlement.defer(lane[number + 1 :])
+                return
+    except BaseException:  # also a time limit that arrived late
+        logger.exception("a message could not be dispatched, and stays in the queue")
+
+
+def _run_call(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter) -> bool:
+    first = jobs[0]
+    if first.is_settled:
+        return False  # this thread was stuck, and its next call was deferred
+    if first.definition is not None and first.definition.is_async:
+        from lambda_tasks.dispatch import event_loop  # noqa: PLC0415 - asyncio, for functions with async tasks
+
+        event_loop.run_lanes([[list(jobs)]], invocation)  # an async task among ordinary ones of its FIFO group
+        return all(job.is_done_with for job in jobs)
+    if invocation.worker.memory_guard is not None and invocation.is_exhausted:
+        invocation.settlement.defer([list(jobs)])
+        return False
+    return call.run(jobs, invocation, interrupter)

@@ -1,0 +1,76 @@
+"""The plan of an invocation: the order in which its messages run, and which of them run together.
+
+A lane is a sequence of calls, each of which starts when the one before it is over: the messages of one FIFO group, or a
+single message. A call has one message, or all messages of a batch task that share a context.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lambda_tasks.dispatch.job import Job
+
+Lane = list[list["Job"]]
+
+
+class Plan(NamedTuple):
+    """The lanes of one invocation. Those of `together` run in the event loop; `async_first` says which kind begins."""
+
+    together: list[Lane]
+    ordinary: list[Lane]
+    async_first: bool
+
+
+def plan(jobs: Sequence[Job]) -> Plan:
+    """Return the plan for the messages of an invocation, which are in the order in which SQS gave them."""
+    lanes: list[Lane] = []
+    groups: dict[str, Lane] = {}
+    batches: dict[object, list[Job]] = {}
+    for job in jobs:
+        if job.group is not None:
+            if job.group not in groups:
+                groups[job.group] = []
+                lanes.append(groups[job.group])
+            _append(groups[job.group], job)
+        elif (key := _batch_key(job)) is None:
+            lanes.append([[job]])
+        elif key in batches:
+            batches[key].append(job)
+        else:
+            batches[key] = [job]
+            lanes.append([batches[key]])
+    together = [lane for lane in lanes if _is_async(lane)]
+    ordinary = [lane for lane in lanes if not _is_async(lane)] if together else lanes
+    return Plan(together, ordinary, async_first=bool(together) and lanes[0] is together[0])
+
+
+def _append(lane: Lane, job: Job) -> None:
+    """Add a message to its FIFO group: to the call before it where both belong to one batch."""
+    key = _batch_key(job)
+    if key is not None and lane and _batch_key(lane[-1][-1]) == key:
+        lane[-1].append(job)
+    else:
+        lane.append([job])
+
+
+def _batch_key(job: Job) -> object:
+    """Return the same value for messages that one call of a batch task takes; None for any other message."""
+    definition = job.definition
+    if definition is None or not definition.options.batch:
+        return None
+    return definition.name, job.context.group_key, repr(definition.singleton_values(job.kwargs))
+
+
+def _is_async(lane: Lane) -> bool:
+    """Tell whether a lane belongs into the event loop: its tasks are async, and none would block the loop."""
+    found = False
+    for call in lane:
+        for job in call:
+            if job.definition is not None:
+                if not job.definition.is_async:
+                    return False
+                found = True
+    return found

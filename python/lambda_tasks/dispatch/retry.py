@@ -1,0 +1,60 @@
+"""Whether a message is tried again, and when: pure functions of its error, its task's options and its attempts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, Reject, Retry
+from lambda_tasks.messages.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lambda_tasks.definition.options import Options
+
+# SQS counts the 12 hours from the receipt, which is this much before the invocation where messages are batched.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+LONGEST_BATCHING_WINDOW_SECONDS = 300
+_LARGEST_EXPONENT = 32
+
+
+def decide(
+    error: BaseException, options: Options, retries: int, jitter: Callable[[], float]
+) -> tuple[Outcome, float | None]:
+    """Return what becomes of a message whose task raised `error` after `retries` retries, and its delay in seconds."""
+    outcome = outcome_of(error, options, retries)
+    if outcome is not Outcome.RETRYING:
+        return outcome, None
+    return outcome, delay_seconds(error, options, retries, jitter())
+
+
+def outcome_of(error: BaseException, options: Options, retries: int) -> Outcome:
+    """Return what becomes of a message whose task raised `error` after `retries` retries."""
+    if isinstance(error, Reject):
+        return Outcome.REJECTED
+    if isinstance(error, options.ignore_errors):
+        return Outcome.SUCCEEDED
+    if isinstance(error, (Retry, *options.retry_on)) and retries < options.max_retries:
+        return Outcome.RETRYING
+    return Outcome.FAILED
+
+
+def delay_seconds(error: BaseException, options: Options, retries: int, jitter: float) -> float:
+    """Return the seconds until the next try: what `error` asks for, else the backoff."""
+    if isinstance(error, Retry) and error.delay_seconds is not None:
+        return error.delay_seconds
+    return backoff_seconds(options.retry_delay, retries, jitter)
+
+
+def backoff_seconds(retry_delay: float, retries: int, jitter: float) -> float:
+    """Return an exponential backoff with full jitter, of which `jitter` is the part from 0 to 1.
+
+    Source: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    """
+    return min(float(MAX_VISIBILITY_SECONDS), retry_delay * 2.0 ** min(retries, _LARGEST_EXPONENT)) * jitter
+
+
+def visibility_timeout(seconds: float, since_receipt_seconds: float) -> int:
+    """Return the ``VisibilityTimeout`` that makes a message visible after `seconds`: whole, and within SQS's limit."""
+    longest = MAX_VISIBILITY_SECONDS - LONGEST_BATCHING_WINDOW_SECONDS - since_receipt_seconds
+    return round(max(0.0, min(seconds, longest)))

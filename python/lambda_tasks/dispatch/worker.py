@@ -1,0 +1,134 @@
+"""The worker of a process: settings, connections, tasks found, and what was learnt of the function."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lambda_tasks import settings as process
+from lambda_tasks.definition.lookup import Lookup
+from lambda_tasks.limits.timeouts import FunctionTime
+from lambda_tasks.telemetry import tracing
+from lambda_tasks.telemetry.report import show_outcomes
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from lambda_tasks.aws.calls import SignedCalls
+    from lambda_tasks.aws.transport import Transport
+    from lambda_tasks.dispatch.source_queue import SourceQueues
+    from lambda_tasks.limits.memory_guard import MemoryGuard
+    from lambda_tasks.limits.timer import Timer
+    from lambda_tasks.settings import Settings
+    from lambda_tasks.state.protocol import State
+    from lambda_tasks.telemetry.metrics import Metrics
+
+
+class Worker:
+    """The parts that every invocation uses. `state` is None where there is no table; `jitter` gives 0 to 1.
+
+    `transport` is the process's own where another one is not handed in. It lasts longer than a worker.
+    """
+
+    loop: asyncio.AbstractEventLoop | None = None
+    metrics: Metrics | None = None
+    memory_guard: MemoryGuard | None = None
+    _timer: Timer | None = None
+    _calls: SignedCalls | None = None
+    _queues: SourceQueues | None = None
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        *,
+        state: State | None = None,
+        transport: Transport | None = None,
+        jitter: Callable[[], float] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.environ = environ
+        self.state = state
+        self.jitter = jitter or _jitter
+        self.function_time = FunctionTime()
+        self.lookup = Lookup(settings)
+        self._transport = transport
+        self._closers: list[Callable[[], None]] = []
+        if settings.metrics_namespace:
+            from lambda_tasks.telemetry.metrics import Metrics  # noqa: PLC0415 - for functions with metrics
+
+            self.metrics = Metrics(settings.metrics_namespace, environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
+
+    @classmethod
+    def of_process(cls, settings: Settings) -> Worker:
+        """Return a worker for this process. It calls nobody before it has to."""
+        environ = process.environ()
+        worker = cls(settings, environ)
+        if settings.table is not None:
+            from lambda_tasks.state.opening import open_state  # noqa: PLC0415 - a function without a table needs none
+
+            worker.state = open_state(settings, environ, worker.transport)
+        show_outcomes(environ)
+        tracing.prepare(environ)
+        return worker
+
+    def at_close(self, closer: Callable[[], None]) -> None:
+        """Have `closer` called when the worker is closed."""
+        self._closers.append(closer)
+
+    def close(self) -> None:
+        """Close what is open. A function does not: its execution environment ends with it."""
+        while self._closers:
+            self._closers.pop()()
+
+    def guard_memory(self) -> None:
+        """Limit the memory of tasks, if the settings say so: of this process, and for good."""
+        if self.settings.memory_guard:
+            from lambda_tasks.limits.memory_guard import MemoryGuard  # noqa: PLC0415 - for functions that ask for it
+
+            self.memory_guard = MemoryGuard.from_environ(self.environ)
+
+    def prepare_for_threads(self) -> None:
+        """Make what several threads would otherwise make at the same time."""
+        _ = self.timer, self.queues
+
+    @property
+    def timer(self) -> Timer:
+        """The timer of this process."""
+        if self._timer is None:
+            from lambda_tasks.limits.timer import Timer  # noqa: PLC0415 - not before there is something to time
+
+            self._timer = Timer()
+        return self._timer
+
+    @property
+    def transport(self) -> Transport:
+        """The connections to AWS, for all services."""
+        if self._transport is None:
+            from lambda_tasks.aws import calls  # noqa: PLC0415 - 6 ms, where a message did not succeed
+
+            self._transport = calls.transport()
+        return self._transport
+
+    @property
+    def calls(self) -> SignedCalls:
+        """The signed calls of SQS and S3."""
+        if self._calls is None:
+            from lambda_tasks.aws.calls import SignedCalls  # noqa: PLC0415
+
+            self._calls = SignedCalls(self.transport, self.environ)
+        return self._calls
+
+    @property
+    def queues(self) -> SourceQueues:
+        """The queues that messages come from."""
+        if self._queues is None:
+            from lambda_tasks.dispatch.source_queue import SourceQueues  # noqa: PLC0415
+
+            self._queues = SourceQueues(self.calls, self.environ, self.settings.dead_letter_queue_url)
+        return self._queues
+
+
+def _jitter() -> float:
+    return int.from_bytes(os.urandom(4), "big") / 2**32  # importing random would cost every cold start 3 ms

@@ -1,0 +1,1 @@
+"""The producer: what a call of ``enqueue`` becomes, and where it goes."""

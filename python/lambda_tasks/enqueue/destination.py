@@ -1,0 +1,130 @@
+"""The destination of messages: by ``LAMBDA_TASKS_MODE``, and by how many, how large and how late they are."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from lambda_tasks import settings
+from lambda_tasks.aws import calls
+from lambda_tasks.aws.transport import CallFailed
+from lambda_tasks.enqueue import offloading, outgoing
+from lambda_tasks.enqueue.outgoing import MAX_MESSAGE_BYTES, Outgoing
+from lambda_tasks.errors import EnqueueFailed, InvalidSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from lambda_tasks.aws.queue_address import QueueAddress
+    from lambda_tasks.definition.definition import Definition
+    from lambda_tasks.enqueue.message_options import MessageOptions
+    from lambda_tasks.enqueue.results import Enqueued
+    from lambda_tasks.settings import Settings
+
+    Destination = Callable[[Outgoing], str]
+
+logger = logging.getLogger("lambda_tasks")
+
+_diversions: list[Destination] = []
+
+
+def enqueue(definition: Definition, options: MessageOptions, kwargs: Mapping[str, Any]) -> str:
+    """Send one message that runs a task with `kwargs`, and return its message id (of a schedule: its ARN).
+
+    Raises:
+        InvalidKwargs: the task would not accept them.
+        InvalidSetting: the queue's URL is not set, or a schedule's role.
+        MessageTooLarge: it is too large for SQS, and there is no bucket for payloads.
+        EnqueueFailed: SQS, S3 or EventBridge Scheduler did not take it.
+        BaseException: what the task raised, where ``LAMBDA_TASKS_MODE`` is ``eager``.
+
+    """
+    return send(outgoing.make(definition, options, kwargs))
+
+
+def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: Iterable[Mapping[str, Any]]) -> Enqueued:
+    """Send one message for each of `many_kwargs`, and say of each what became of it.
+
+    Raises:
+        InvalidSetting: as `enqueue`, before anything is sent.
+        InvalidTask: no message can name the task, or all of them would have one deduplication ID.
+
+    """
+    from lambda_tasks.enqueue import many  # noqa: PLC0415 - threads, which few functions need
+
+    common = many.common(definition, options)
+    current = settings.current()
+    if _diversions or current.mode != "sqs":
+        return many.one_by_one(definition, common, many_kwargs, _destination(current))
+    queue = calls.queue_at(current.queue_url(common.queue))
+    if common.due(queue) is None:
+        return many.one_by_one(definition, common, many_kwargs, _destination(current))
+    return many.in_batches(definition, common, many_kwargs, queue, current)
+
+
+def send(message: Outgoing) -> str:
+    """Send one message to where this process sends its messages, and return its message id."""
+    return _destination(settings.current())(message)
+
+
+@contextlib.contextmanager
+def diverted(destination: Destination) -> Iterator[None]:
+    """Give every message of this process to `destination`, whatever its mode is: for tests."""
+    _diversions.append(destination)
+    try:
+        yield
+    finally:
+        _diversions.remove(destination)
+
+
+def _destination(current: Settings) -> Destination:
+    if _diversions:
+        return _diversions[-1]
+    if current.mode == "eager":
+        from lambda_tasks.enqueue import eager  # noqa: PLC0415 - the dispatcher, which a web application lacks
+
+        return lambda message: eager.run(message, current)
+    if current.mode == "local":
+        return _run_locally
+    if current.mode == "off":
+        return _drop
+    return lambda message: _send_to_sqs(message, current)
+
+
+def _run_locally(message: Outgoing) -> str:
+    try:
+        from lambda_tasks.local.workers import pool  # noqa: PLC0415 - processes and threads
+    except ModuleNotFoundError as error:  # the layer leaves them out
+        remedy = "use sqs or eager on Lambda; local is for a machine of your own"
+        problem = "there are no local workers here"
+        raise InvalidSetting(problem, variable="LAMBDA_TASKS_MODE", remedy=remedy) from error
+    record = message.record()
+    pool.submit(record, message.seconds_until_due)
+    return record["messageId"]
+
+
+def _drop(message: Outgoing) -> str:
+    logger.warning("%s is dropped: LAMBDA_TASKS_MODE is off", message.task_name)
+    return str(uuid.uuid4())
+
+
+def _send_to_sqs(message: Outgoing, current: Settings) -> str:
+    queue = calls.queue_at(current.queue_url(message.queue))
+    due = message.due(queue)
+    if due is None:
+        from lambda_tasks.enqueue import schedule  # noqa: PLC0415 - few messages are scheduled
+
+        return schedule.create(message, queue, current)
+    due = offloading.offloaded(due, MAX_MESSAGE_BYTES, current)
+    try:
+        answer = calls.calls().sqs("SendMessage", queue, due.request(queue))
+    except CallFailed as error:
+        raise EnqueueFailed(error.problem, source=f"queue {queue.url}", remedy=_remedy(queue)) from error
+    return str(answer["MessageId"])
+
+
+def _remedy(queue: QueueAddress) -> str:
+    fifo = ", and options(deduplication_id=...) or the queue's content-based deduplication" if queue.is_fifo else ""
+    return f"check the queue's URL, the role's sqs:SendMessage and the network{fifo}"

@@ -1,0 +1,95 @@
+"""The options of a task's messages: those of `Task.options` that are no options of the task itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lambda_tasks.definition.options import OptionValues
+from lambda_tasks.errors import InvalidTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_ID_CHARACTERS = 128  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+_ID_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+class AllOptionValues(OptionValues, total=False):
+    """The keywords of `Task.options`: a task's own options, and these of its messages.
+
+    `group` is the message group ID (FIFO and fair queues), `deduplication_id` that of a FIFO queue; `context` is added
+    to what the message carries beside its kwargs; `at` is the time, with a time zone, before which it does not run.
+    """
+
+    group: str | None
+    deduplication_id: str | None
+    context: Mapping[str, Any]
+    at: datetime | None
+
+
+class MessageOptions(msgspec.Struct, frozen=True):
+    """The options of messages, checked. ``repr`` does not show the context."""
+
+    group: str | None = None
+    deduplication_id: str | None = None
+    context: Mapping[str, Any] = {}
+    at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"MessageOptions(group={self.group!r}, deduplication_id={self.deduplication_id!r}, at={self.at!r})"
+
+    def with_changes(self, task_name: str, changes: Mapping[str, Any]) -> MessageOptions:
+        """Return these options of the messages of `task_name` with `changes`.
+
+        Raises:
+            InvalidTask: one has a value that it cannot have.
+
+        """
+        try:
+            checked = {name: _CHECKS[name](name, value) for name, value in changes.items()}
+        except InvalidTask as error:
+            raise InvalidTask(error.problem, source=f"task {task_name}", remedy=error.remedy) from None
+        return msgspec.structs.replace(self, **checked)
+
+
+def _identifier(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    fits = isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARACTERS and value.isascii()
+    if not fits or not all(one.isalnum() or one in _ID_PUNCTUATION for one in str(value)):
+        remedy = f"use a text of 1 to {MAX_ID_CHARACTERS} ASCII letters, digits and punctuation"
+        raise InvalidTask(f"{name} is {value!r}", remedy=remedy)
+    return str(value)
+
+
+def _context(name: str, value: object) -> Mapping[str, Any]:
+    from collections.abc import Mapping  # noqa: PLC0415 - above for type checkers alone
+
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidTask(
+            f"{name} is of type {type(value).__name__}", remedy='use a mapping, such as {"tenant": "acme"}'
+        )
+    return dict(value)
+
+
+def _moment(name: str, value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise InvalidTask(f"{name} is {value!r}", remedy="use a datetime with a time zone")
+    if value.utcoffset() is None:
+        remedy = "give it a time zone, such as datetime(..., tzinfo=timezone.utc)"
+        raise InvalidTask(f"{name} is {value.isoformat()}, without a time zone", remedy=remedy)
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "group": _identifier,
+    "deduplication_id": _identifier,
+    "context": _context,
+    "at": _moment,
+}
+NAMES = frozenset(_CHECKS)

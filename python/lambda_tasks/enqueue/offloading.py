@@ -1,0 +1,47 @@
+"""Put bodies that are too large for SQS into S3, and send pointers to them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lambda_tasks.aws import calls
+from lambda_tasks.aws.transport import CallFailed
+from lambda_tasks.errors import EnqueueFailed, MessageTooLarge
+from lambda_tasks.messages.payload import SIZE_ATTRIBUTE, Pointer
+
+if TYPE_CHECKING:
+    from lambda_tasks.enqueue.outgoing import Outgoing
+    from lambda_tasks.settings import Settings
+
+
+def offloaded(message: Outgoing, limit_bytes: int, settings: Settings) -> Outgoing:
+    """Return `message` as it is, or where it has more than `limit_bytes` with its body in S3.
+
+    Raises:
+        MessageTooLarge: it has, and there is no bucket.
+        EnqueueFailed: S3 did not take the body.
+
+    """
+    size_bytes = message.size_bytes
+    if size_bytes <= limit_bytes:
+        return message
+    source = f"task {message.task_name}"
+    if settings.payload_bucket is None:
+        raise MessageTooLarge(
+            f"the message has {size_bytes:,} bytes, and {limit_bytes:,} is the most",
+            variable="LAMBDA_TASKS_PAYLOAD_BUCKET",
+            source=source,
+            remedy="set it to a bucket for larger ones, or pass a reference in place of the content",
+        )
+    body, pointer = message.body.encode(), Pointer(settings.payload_bucket, str(uuid.uuid4()))
+    try:
+        calls.calls().put_object(pointer.bucket, pointer.key, body)
+    except CallFailed as error:
+        remedy = "check the bucket's name, the role's s3:PutObject and the network"
+        source = f"{source}, bucket {pointer.bucket}"
+        raise EnqueueFailed(error.problem, source=source, remedy=remedy) from error
+    size = {SIZE_ATTRIBUTE: {"DataType": "Number", "StringValue": str(len(body))}}
+    return msgspec.structs.replace(message, body=pointer.body(), attributes={**message.attributes, **size})

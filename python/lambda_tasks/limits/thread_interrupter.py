@@ -1,0 +1,91 @@
+"""Raise the time limits inside a running task: in any thread by asynchronous exception.
+
+It is raised when the thread next runs Python code, so not in a system call, nor in C code that does not return.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lambda_tasks.limits.timeouts import Limits
+    from lambda_tasks.limits.timer import Timer
+
+T = TypeVar("T")
+
+# How often a thread takes its turn before what was raised in it has certainly arrived.
+_TURNS = 3
+
+
+class ThreadInterrupter:
+    """An interrupter of any thread, by an asynchronous exception that the timer's thread sets."""
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+
+    def run(self, limits: Limits, call: Callable[[], T]) -> T:
+        """See `Interrupter.run`."""
+        now = time.monotonic()
+        target = _Target()
+        errors: tuple[tuple[float, type[BaseException]], ...] = (
+            (limits.soft, SoftTimeLimitExceeded),
+            (limits.hard, HardTimeLimitExceeded),
+        )
+        alarms = [
+            self._timer.at(now + seconds, lambda error=error: target.interrupt(error))  # type: ignore[misc]
+            for seconds, error in errors
+            if seconds < math.inf
+        ]
+        try:
+            try:
+                return call()
+            finally:
+                target.leave_for_certain()
+        finally:
+            target.leave_for_certain()  # again, where an error arrived on the way to the first one
+            for alarm in alarms:
+                alarm.cancel()
+
+
+class _Target:
+    """The thread that runs a task, for as long as it does."""
+
+    def __init__(self) -> None:
+        self._thread_id = threading.get_ident()
+        self._lock = threading.Lock()
+        self._is_running = True
+        self._was_interrupted = False
+
+    def interrupt(self, error: type[BaseException]) -> None:
+        """Raise `error` in the thread when it next runs Python code.
+
+        Source: https://docs.python.org/3/c-api/threads.html#c.PyThreadState_SetAsyncExc
+        """
+        with self._lock:
+            if self._is_running:
+                self._was_interrupted = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread_id), ctypes.py_object(error))
+
+    def leave_for_certain(self) -> None:
+        """Be interrupted no more. An error that is still on its way arrives in here: it is too late to matter.
+
+        To take it back would leave Python 3.11 looking for it at every turn, and never find out that there is none.
+        """
+        while True:
+            try:
+                with self._lock:
+                    self._is_running = False
+                if self._was_interrupted:
+                    for _ in range(_TURNS):
+                        time.sleep(0)
+            except (SoftTimeLimitExceeded, HardTimeLimitExceeded):
+                continue
+            return

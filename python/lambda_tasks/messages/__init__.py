@@ -1,0 +1,1 @@
+"""What travels: an SQS record's shapes, a message's body, what it carries beside its kwargs, and its outcome."""

@@ -1,0 +1,1 @@
+"""The outcomes of messages, told: log records, hooks, metrics and spans."""

@@ -1,0 +1,91 @@
+"""CloudWatch metrics of an invocation, in embedded metric format: JSON lines on standard output, which Lambda collects.
+
+One line for each task of the invocation, since a line has one value for each dimension; more only where a batch holds
+more than `MAX_VALUES` messages of a task. awslambdaric leaves lines of standard output as they are under both log
+formats.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from lambda_tasks.telemetry.report import Report
+
+MAX_VALUES = 100  # of one metric in one line
+_MAX_DIMENSION_CHARACTERS = 1024
+
+logger = logging.getLogger("lambda_tasks")
+
+
+class Metrics:
+    """The reports of one invocation, as metrics below `namespace` with the dimensions ``FunctionName`` and ``Task``.
+
+    Each outcome is a count (``Succeeded``, ``Failed``...); ``Duration`` and ``QueueLatency`` are milliseconds. All of
+    them are there for each task of the function, and for the function as a whole.
+    """
+
+    def __init__(self, namespace: str, function_name: str, *, clock: Callable[[], float] = time.time) -> None:
+        self._namespace = namespace
+        self._function_name = function_name
+        self._clock = clock
+
+    def publish(self, reports: Iterable[Report], request_id: str) -> None:
+        """Write what `reports` say to standard output. What goes wrong is logged: no message depends on it."""
+        try:
+            for line in self.lines(reports, request_id):
+                sys.stdout.write(line)  # in one piece: what other threads print must not get in between
+            sys.stdout.flush()
+        except Exception:
+            logger.exception("the metrics of the invocation could not be written")
+
+    def lines(self, reports: Iterable[Report], request_id: str) -> Iterator[str]:
+        """Return the lines that tell what `reports` say."""
+        by_task: dict[str, list[Report]] = {}
+        for report in reports:
+            by_task.setdefault(report.task or "(unknown)", []).append(report)
+        for task, of_task in by_task.items():
+            for some in itertools.zip_longest(*[iter(of_task)] * MAX_VALUES):
+                values = _values([one for one in some if one is not None])
+                yield json.dumps(self._document(task, values, request_id), separators=(",", ":")) + "\n"
+
+    def _document(self, task: str, values: dict[str, int | list[float]], request_id: str) -> dict[str, Any]:
+        metrics = [{"Name": name, "Unit": _UNITS.get(name, "Count")} for name in values]
+        directive = {
+            "Namespace": self._namespace,
+            "Dimensions": [["FunctionName", "Task"], ["FunctionName"]],
+            "Metrics": metrics,
+        }
+        return {
+            "_aws": {"Timestamp": round(self._clock() * 1000), "CloudWatchMetrics": [directive]},
+            "FunctionName": self._function_name[:_MAX_DIMENSION_CHARACTERS],
+            "Task": task[:_MAX_DIMENSION_CHARACTERS],
+            "request_id": request_id,
+            **values,
+        }
+
+
+_UNITS = {"Duration": "Milliseconds", "QueueLatency": "Milliseconds"}
+
+
+def _values(reports: list[Report]) -> dict[str, int | list[float]]:
+    values: dict[str, int | list[float]] = {}
+    for report in reports:
+        name = report.outcome.value.capitalize()
+        count = values.get(name, 0)
+        values[name] = count + 1 if isinstance(count, int) else 1
+    latencies = [one.queue_latency_ms for one in reports if one.queue_latency_ms is not None]
+    return {
+        **values,
+        "Duration": [one.duration_ms for one in reports],
+        **({"QueueLatency": latencies} if latencies else {}),
+    }

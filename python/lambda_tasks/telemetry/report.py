@@ -1,0 +1,204 @@
+"""The report of each message, told to whoever listens: one log record each, and the functions that were hooked in.
+
+The log record has the keys that dashboards and alarms filter by. Lambda's text format shows no keys, so the record's
+text says the same in words.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from lambda_tasks.errors import InvalidHook
+from lambda_tasks.messages.context import bearer
+from lambda_tasks.messages.outcome import Outcome
+from lambda_tasks.messages.sqs_event import sent_at_ms
+from lambda_tasks.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from lambda_tasks.messages.context import Context
+    from lambda_tasks.messages.outcome import Result
+    from lambda_tasks.messages.sqs_event import Record
+
+logger = logging.getLogger("lambda_tasks")
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The report of one delivery of a message. `queue_latency_ms` is the time from its sending to its start."""
+
+    task: str | None
+    message_id: str
+    outcome: Outcome
+    attempt: int
+    receive_count: int
+    correlation_id: str
+    duration_ms: float
+    queue_latency_ms: float | None = None
+    error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"Report({self.task}: {self.outcome.value}, message {self.message_id}, attempt {self.attempt})"
+
+
+def report_of(record: Record, result: Result, context: Context, *, started_at: float) -> Report:
+    """Return the report of a message that the dispatcher turned to at `started_at` (epoch seconds)."""
+    sent_ms = sent_at_ms(record)
+    return Report(
+        result.task_name,
+        context.message_id,
+        result.outcome,
+        context.attempt,
+        context.receive_count,
+        context.correlation_id,
+        round(result.duration_ms, 3),
+        None if sent_ms is None else max(0.0, round(started_at * 1000 - sent_ms, 3)),
+        result.error,
+    )
+
+
+def is_awaited(level: int) -> bool:
+    """Tell whether anybody wants the report of a message whose outcome is logged at `level`."""
+    return bool(_outcome_hooks) or _is_logged(level)
+
+
+def start_is_awaited() -> bool:
+    """Tell whether anybody wants to know that a task is about to run."""
+    return bool(_start_hooks) or _is_logged(logging.DEBUG)
+
+
+def call_is_observed() -> bool:
+    """Tell whether a call's start is to be told, or a span is to be made around it."""
+    return tracing.API in sys.modules or start_is_awaited()
+
+
+def _is_logged(level: int) -> bool:
+    """Tell whether a record would be seen: without any handler, the standard library shows warnings alone."""
+    return logger.isEnabledFor(level) and (level >= logging.WARNING or logger.hasHandlers())
+
+
+def announce_start(context: Context, kwargs: Mapping[str, Any]) -> None:
+    """Tell that a task is about to run. Its kwargs are logged at DEBUG alone."""
+    if logger.isEnabledFor(logging.DEBUG):
+        extra = {**_ids(context), "attempt": context.attempt, "kwargs": dict(kwargs)}
+        logger.debug("%s starts (message %s) with %r", context.task, context.message_id, kwargs, extra=extra)
+    _call(_start_hooks, context)
+
+
+def tell_outcome(record: Record, result: Result, context: Context, *, started_at: float) -> Report:
+    """Tell what became of a message, in its context, and return the report."""
+    report = report_of(record, result, context, started_at=started_at)
+    token = bearer.set(context)
+    try:
+        announce_outcome(report)
+    finally:
+        bearer.reset(token)
+    return report
+
+
+def announce_outcome(report: Report) -> None:
+    """Log a report, with the traceback of a failed task, and call the hooks."""
+    if logger.isEnabledFor(report.outcome.log_level):
+        _log(report)
+    _call(_outcome_hooks, report)
+
+
+def show_outcomes(environ: Mapping[str, str]) -> None:
+    """Let the log records of outcomes through, unless a level was set for the function or for this logger.
+
+    Where the log format is text, Lambda sets none, and the standard library's own (WARNING) shows no success.
+    """
+    if logger.level == logging.NOTSET and not environ.get("AWS_LAMBDA_LOG_LEVEL"):
+        logger.setLevel(logging.INFO)
+
+
+StartHook = TypeVar("StartHook", bound="Callable[[Context], object]")
+OutcomeHook = TypeVar("OutcomeHook", bound="Callable[[Report], object]")
+
+
+def on_start(function: StartHook) -> StartHook:
+    """Have `function` called with the `Context` of each message whose task is about to run. Returns it: a decorator.
+
+    It is called where the task runs: in that thread, with `lambda_tasks.context` set, outside of the task's timeouts.
+    What it raises is logged, and changes nothing.
+
+    Raises:
+        InvalidHook: it is no ordinary function.
+
+    """
+    return _registered(function, _start_hooks)
+
+
+def on_outcome(function: OutcomeHook) -> OutcomeHook:
+    """Have `function` called with the `Report` of each message. Returns it: a decorator.
+
+    It is called with `lambda_tasks.context` set, outside of the task's timeouts. What it raises is logged, and changes
+    nothing.
+
+    Raises:
+        InvalidHook: it is no ordinary function.
+
+    """
+    return _registered(function, _outcome_hooks)
+
+
+_start_hooks: list[Callable[[Any], object]] = []
+_outcome_hooks: list[Callable[[Any], object]] = []
+
+Hook = TypeVar("Hook", bound="Callable[[Any], object]")
+
+
+def _registered(function: Hook, hooks: list[Callable[[Any], object]]) -> Hook:
+    import inspect  # noqa: PLC0415 - 5 ms, for functions with hooks
+
+    if inspect.iscoroutinefunction(function):
+        raise InvalidHook(f"{function!r} cannot be called here", remedy="use a function that is not async")
+    if function not in hooks:
+        hooks.append(function)
+    return function
+
+
+def _call(hooks: list[Callable[[Any], object]], argument: Context | Report) -> None:
+    for hook in hooks:
+        try:
+            hook(argument)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            name = getattr(hook, "__qualname__", type(hook).__qualname__)
+            logger.exception("the hook %s raised (message %s)", name, argument.message_id, extra=_ids(argument))
+
+
+def _ids(about: Context | Report) -> dict[str, Any]:
+    return {"task": about.task, "message_id": about.message_id, "correlation_id": about.correlation_id}
+
+
+def _log(report: Report) -> None:
+    details = {
+        **_ids(report),
+        "outcome": report.outcome.value,
+        "attempt": report.attempt,
+        "duration_ms": report.duration_ms,
+        "queue_latency_ms": report.queue_latency_ms,
+    }
+    related = "" if report.correlation_id == report.message_id else f", correlation {report.correlation_id}"
+    queued = "" if report.queue_latency_ms is None else f", queued {report.queue_latency_ms:.0f} ms"
+    shows_traceback = report.outcome is not Outcome.REJECTED and report.outcome is not Outcome.DEFERRED
+    logger.log(
+        report.outcome.log_level,
+        "%s %s in %.0f ms (message %s, attempt %d%s%s)%s",
+        report.task or "message",
+        report.outcome.value,
+        report.duration_ms,
+        report.message_id,
+        report.attempt,
+        related,
+        queued,
+        "" if shows_traceback or report.error is None else f": {report.error}",
+        exc_info=report.error if shows_traceback else None,
+        extra=details,
+    )
