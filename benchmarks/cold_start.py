@@ -20,9 +20,9 @@ from benchmarks import cold_start_report
 from benchmarks.measure import RUNS, Figure
 from benchmarks.packages import package_layer
 from benchmarks.resolver import arn, references, server
-from lambda_tasks.local.emulator import emulator
-from lambda_tasks.local.emulator_log import init_durations_ms
-from lambda_tasks.local.runtime import Function, running
+from lambda_tasks.local.runtime.emulator import emulator
+from lambda_tasks.local.runtime.emulator_log import init_durations_ms
+from lambda_tasks.local.runtime.process import Function, running
 from lambda_tasks.testing import message_body, sqs_event, sqs_record
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,7 +26,7 @@ from benchmarks.measure import Figure, Times, cpu_figure, in_turn
 from events import Context, message_body, sqs_event, sqs_record
 from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.dispatch.worker import Worker
-from lambda_tasks.local.file_system import make_runtime
+from lambda_tasks.local.runtime.file_system import make_runtime
 from lambda_tasks.settings import Settings
 from wrapper import base_environ
 

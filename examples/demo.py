@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lambda_tasks.local.emulator_log import json_records
+from lambda_tasks.local.runtime.emulator_log import json_records
 from shop.image import Image
 from shop.signature import sign
 

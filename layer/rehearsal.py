@@ -13,7 +13,7 @@ from typing import Any
 
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws, serve
-from lambda_tasks.local import file_system
+from lambda_tasks.local.runtime import file_system
 from wrapper import base_environ, parameter_arn, secret_arn
 
 _TRIAL = Path(__file__).with_name("trial.py")

@@ -10,8 +10,8 @@ import pytest
 
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.embedded_aws import embedded_aws as start_embedded_aws
-from lambda_tasks.local.emulator import emulator
 from lambda_tasks.local.queue import Queue, create_queue
+from lambda_tasks.local.runtime.emulator import emulator
 
 ROOT = Path(__file__).resolve().parent.parent
 

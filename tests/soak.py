@@ -26,11 +26,11 @@ from events import message_body
 from fault_proxy import Fault, FaultProxy
 from fault_proxy import serve as serve_faults
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.local.emulator_log import json_records
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.event_source_mapping import EventSourceMapping
+from lambda_tasks.local.mapping.event_source_mapping import EventSourceMapping
 from lambda_tasks.local.queue import Queue, create_queue, redrive_policy
-from lambda_tasks.local.runtime import Function, Runtime, running
+from lambda_tasks.local.runtime.emulator_log import json_records
+from lambda_tasks.local.runtime.process import Function, Runtime, running
 from stores import create_table
 
 ROOT = Path(__file__).resolve().parent.parent

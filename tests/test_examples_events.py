@@ -16,8 +16,8 @@ import pytest
 
 from copies import ROOT
 from fake_aws import FakeAws
-from lambda_tasks.local.emulator_log import json_records
-from lambda_tasks.local.runtime import Function, Runtime, running
+from lambda_tasks.local.runtime.emulator_log import json_records
+from lambda_tasks.local.runtime.process import Function, Runtime, running
 from shop.signature import sign
 from wrapper import base_environ, secret_arn
 

@@ -13,7 +13,7 @@ import pytest
 
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
-from lambda_tasks.local.runtime import Function, running
+from lambda_tasks.local.runtime.process import Function, running
 from wrapper import base_environ, secret_arn
 
 # Tells the origin of every module that could be imported, and describes the process.

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from lambda_tasks.local.emulator import REQUIREMENT, binary_name, emulator
 from lambda_tasks.local.errors import LocalError
+from lambda_tasks.local.runtime.emulator import REQUIREMENT, binary_name, emulator
 
 PROGRAM = """
 import pathlib, sys
-from lambda_tasks.local.emulator import emulator
+from lambda_tasks.local.runtime.emulator import emulator
 print(emulator(*map(pathlib.Path, sys.argv[1:])))
 """
 

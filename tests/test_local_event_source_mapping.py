@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_tasks.local.event_source_mapping import Batch, EventSourceMapping, failures, record
-from lambda_tasks.local.filter_criteria import FilterCriteria
+from lambda_tasks.local.mapping.event_source_mapping import Batch, EventSourceMapping, failures, record
+from lambda_tasks.local.mapping.filter_criteria import FilterCriteria
 from lambda_tasks.local.queue import Queue, redrive_policy
-from lambda_tasks.local.runtime import Invocation
+from lambda_tasks.local.runtime.process import Invocation
 
 MakeQueue = Callable[..., Queue]
 ANSWER_KEYS = st.sampled_from(["batchItemFailures", "itemIdentifier", "other"])

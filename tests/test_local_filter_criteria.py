@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.filter_criteria import FilterCriteria
+from lambda_tasks.local.mapping.filter_criteria import FilterCriteria
 
 CASES: list[tuple[Any, Any, bool]] = [
     ({"a": ["x"]}, {"a": "x"}, True),

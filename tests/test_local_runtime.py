@@ -17,12 +17,11 @@ from typing import Any
 
 import pytest
 
-from lambda_tasks.local import emulator_log, file_system, runtime_bootstrap
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.runtime import Function, Invocation, RunningFunction, read_answer, running
-from lambda_tasks.local.runtime_server import serving
+from lambda_tasks.local.runtime import emulator_log, file_system, runtime_bootstrap
+from lambda_tasks.local.runtime.process import Function, Invocation, Runtime, read_answer, running
 
-Start = Callable[..., AbstractContextManager[RunningFunction]]
+Start = Callable[..., AbstractContextManager[Runtime]]
 
 HANDLER = """
 import importlib, logging, os, subprocess, sys, threading
@@ -75,12 +74,10 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["emulator", "our own server"])
-def start(request: pytest.FixtureRequest, emulator_path: Path) -> Start:
-    """Start a function under AWS's emulator, and by a server of our own: one is to be like the other."""
-    if request.param == "emulator":
-        return lambda function, **options: running(function, emulator_path, **options)
-    return serving
+@pytest.fixture
+def start(emulator_path: Path) -> Start:
+    """Start a function under AWS's emulator."""
+    return lambda function, **options: running(function, emulator_path, **options)
 
 
 def make_layer(path: Path, files: Mapping[str, str]) -> Path:
@@ -97,14 +94,10 @@ def wrapped_function(code: Path, wrapper: str) -> Function:
     return Function(code, "app.handler", (layer,), {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bin/wrapper"})
 
 
-def do(runtime: RunningFunction, what: str, **event: object) -> Any:
+def do(runtime: Runtime, what: str, **event: object) -> Any:
     invocation = runtime.invoke({"do": what, **event})
     assert not invocation.is_error, invocation
     return invocation.payload
-
-
-def log_lines(runtime: RunningFunction) -> list[str]:
-    return runtime.log_path.read_text().split("\n")
 
 
 def await_exit(pid: int) -> None:
@@ -189,7 +182,7 @@ def test_silent_exit_in_the_init_phase_is_an_error(code: Path, start: Start) -> 
     """A wrapper that exits without a reason is an error too, and its last words are in the log."""
     with start(wrapped_function(code, "#!/bin/sh\necho last words >&2\nexit 1\n")) as runtime:
         invocation = runtime.invoke({})
-        lines = log_lines(runtime)
+        lines = runtime.log_lines()
 
     assert invocation.is_error
     assert invocation.payload["errorType"] == "Runtime.ExitError"
@@ -201,7 +194,7 @@ def test_runtime_starts_again_after_it_died(code: Path, start: Start) -> None:
     with start(Function(code, "app.handler")) as runtime:
         invocation = runtime.invoke({"do": "exit"})
         assert do(runtime, "echo") == {"do": "echo"}
-        lines = log_lines(runtime)
+        lines = runtime.log_lines()
 
     assert invocation.is_error
     assert invocation.payload["errorType"] == "Runtime.ExitError"
@@ -225,7 +218,7 @@ def test_log_holds_durations_and_records(code: Path, start: Start) -> None:
     with start(Function(code, "app.handler")) as runtime:
         do(runtime, "echo")
         do(runtime, "path")
-        lines = log_lines(runtime)
+        lines = runtime.log_lines()
 
     reports = emulator_log.reports(lines)
     records = emulator_log.json_records(lines)
@@ -257,7 +250,7 @@ def test_nothing_outlives_a_killed_parent(code: Path, emulator_path: Path) -> No
         import json, os, sys
         from pathlib import Path
         from lambda_tasks.local.embedded_aws import embedded_aws
-        from lambda_tasks.local.runtime import Function, running
+        from lambda_tasks.local.runtime.process import Function, running
 
         function = Function(Path(sys.argv[1]), "app.handler")
         with embedded_aws(), running(function, Path(sys.argv[2])) as runtime:

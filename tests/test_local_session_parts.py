@@ -1,7 +1,8 @@
-"""The parts of a local session: execution environments, log lines and whose they are, and watching code."""
+"""The parts of a local session: execution environments, what became of messages, what waits, and watching code."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,14 +12,17 @@ from typing import Any
 
 import pytest
 
-from lambda_tasks.local.code_watch import CodeWatch, snapshot
-from lambda_tasks.local.environments import Environments
+from lambda_tasks.local.code_watch import CodeWatch
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.event_source_mapping import Batch
+from lambda_tasks.local.events import MessageOutcome
 from lambda_tasks.local.ledger import Ledger, MessageReport
-from lambda_tasks.local.log_lines import InitReport, LogFollower, LogLine, OutcomeLine, outcome_of
-from lambda_tasks.local.preparation import Function
-from lambda_tasks.local.runtime import Invocation
+from lambda_tasks.local.mapping.event_source_mapping import Batch
+from lambda_tasks.local.mapping.message_groups import MessageGroups
+from lambda_tasks.local.queue import Message, Queue
+from lambda_tasks.local.runtime.environments import Environments
+from lambda_tasks.local.runtime.function import Function
+from lambda_tasks.local.runtime.process import Invocation
+from lambda_tasks.local.waiting import WaitingMessages
 
 FUNCTION = Function(Path(), "app.handler")
 
@@ -27,19 +31,16 @@ FUNCTION = Function(Path(), "app.handler")
 class Fake:
     """A function that runs nowhere."""
 
-    log_path: Path
     answer: Callable[[Any], Invocation] = Invocation
-    opt: str = "/opt"
 
-    def invoke(self, event: object) -> Invocation:
+    def invoke(self, event: object, /) -> Invocation:
         return self.answer(event)
 
 
 class Started:
     """Starts fakes, and counts how many there were and are."""
 
-    def __init__(self, folder: Path, answer: Callable[[Any], Invocation] = Invocation) -> None:
-        self.folder = folder
+    def __init__(self, answer: Callable[[Any], Invocation] = Invocation) -> None:
         self.answer = answer
         self.count = 0
         self.running = 0
@@ -50,21 +51,19 @@ class Started:
             assert function is FUNCTION
             self.count += 1
             self.running += 1
-            log = self.folder / str(self.count)
-            log.touch()
-            yield Fake(log, self.answer)
+            yield Fake(self.answer)
             self.running -= 1
 
         return start()
 
 
 def environments(started: Started, limit: int = 2) -> Environments:
-    return Environments(FUNCTION, started, limit, lambda function, one: LogFollower(function.name, one, lambda _: None))
+    return Environments(FUNCTION, started, limit)
 
 
-def test_an_environment_is_used_again(tmp_path: Path) -> None:
+def test_an_environment_is_used_again() -> None:
     """One after the other, invocations have one environment; it ends when all of it does."""
-    started = Started(tmp_path)
+    started = Started()
     pool = environments(started)
     assert [pool.invoke({"n": n}).payload for n in range(3)] == [{"n": n} for n in range(3)]
     assert (started.count, started.running) == (1, 1)
@@ -74,7 +73,18 @@ def test_an_environment_is_used_again(tmp_path: Path) -> None:
         pool.invoke({})
 
 
-def test_there_are_as_many_as_run_at_once_up_to_the_limit(tmp_path: Path) -> None:
+def test_an_environment_is_prepared_before_it_is_needed() -> None:
+    """The first invocation has the one that was prepared."""
+    started = Started()
+    pool = environments(started)
+    pool.prepare()
+    assert (started.count, started.running) == (1, 1)
+    pool.invoke({})
+    assert started.count == 1
+    pool.close()
+
+
+def test_there_are_as_many_as_run_at_once_up_to_the_limit() -> None:
     """Invocations at the same time have environments of their own; beyond the limit they wait."""
     together = threading.Barrier(2, timeout=10)
 
@@ -82,7 +92,7 @@ def test_there_are_as_many_as_run_at_once_up_to_the_limit(tmp_path: Path) -> Non
         together.wait()
         return Invocation(event)
 
-    started = Started(tmp_path, meet)
+    started = Started(meet)
     pool = environments(started)
     threads = [threading.Thread(target=pool.invoke, args=({},)) for _ in range(4)]
     for thread in threads:
@@ -93,9 +103,9 @@ def test_there_are_as_many_as_run_at_once_up_to_the_limit(tmp_path: Path) -> Non
     pool.close()
 
 
-def test_changed_code_gets_new_environments(tmp_path: Path) -> None:
+def test_changed_code_gets_new_environments() -> None:
     """An idle environment ends at once, one in use when it is free; the next invocation starts another."""
-    started = Started(tmp_path)
+    started = Started()
     pool = environments(started)
 
     def replacing(event: Any) -> Invocation:
@@ -114,140 +124,120 @@ def test_changed_code_gets_new_environments(tmp_path: Path) -> None:
     pool.close()
 
 
-@contextmanager
-def following(path: Path, *, is_sequential: bool = True) -> Iterator[tuple[LogFollower, list[LogLine | InitReport]]]:
-    path.touch()
-    heard: list[LogLine | InitReport] = []
-    follower = LogFollower("worker", Fake(path), heard.append, is_sequential=is_sequential)
-    try:
-        yield follower, heard
-    finally:
-        follower.close()
-
-
-def write(path: Path, *lines: str) -> None:
-    with path.open("a") as log:
-        log.writelines(f"{line}\n" for line in lines)
-
-
-def batch(*message_ids: str) -> dict[str, Any]:
-    return {"Records": [{"messageId": one} for one in message_ids]}
-
-
-def texts(heard: list[LogLine | InitReport]) -> list[tuple[str | None, str]]:
-    return [(one.message_id, one.text) for one in heard if isinstance(one, LogLine)]
-
-
-def test_lines_belong_to_the_message_that_runs(tmp_path: Path) -> None:
-    """Each outcome ends a message: what comes after it belongs to the next one of the batch."""
-    log = tmp_path / "log"
-    outcome = "[INFO] shop.add succeeded in 3 ms (message %s, attempt 1, queued 5 ms)"
-    with following(log) as (follower, heard):
-        write(log, "19 Nov 2026 10:00:00,123 [INFO] (rapid) INIT REPORT(durationMs: 12.5)")
-        follower.begin(batch("m-1", "m-2"))
-        write(
-            log,
-            "START RequestId: 1 Version: $LATEST",
-            "first",
-            outcome % "m-1",
-            "",
-            "second",
-            outcome % "m-2",
-            "END RequestId: 1",
-        )
-        follower.begin(batch("m-3"))
-        write(log, "third", "without an end")
-    assert heard[0] == InitReport("worker", 12.5, "/opt")
-    assert texts(heard) == [
-        ("m-1", "first"),
-        ("m-1", outcome % "m-1"),
-        ("m-2", "second"),
-        ("m-2", outcome % "m-2"),
-        ("m-3", "third"),
-        ("m-3", "without an end"),
-    ]
-
-
-def test_what_a_line_says_itself_counts_more(tmp_path: Path) -> None:
-    """A record with a message id belongs to it, one of the init phase to none, whatever runs."""
-    log = tmp_path / "log"
-    with following(log) as (follower, heard):
-        follower.begin(batch("m-1", "m-2"))
-        write(log, '{"message": "a", "requestId": "r", "message_id": "m-2"}', '{"message": "init"}', "{broken", "[1]")
-        write(log, "about m-2 in a text")
-    assert [message_id for message_id, _ in texts(heard)] == ["m-2", None, "m-1", "m-1", "m-2"]
-
-
-def test_of_another_handler_only_a_batch_of_one_is_certain(tmp_path: Path) -> None:
-    """Where nothing says which message of a batch runs, a line belongs to none."""
-    log = tmp_path / "log"
-    with following(log, is_sequential=False) as (follower, heard):
-        follower.begin(batch("m-1", "m-2"))
-        write(log, "one of two")
-        follower.begin(batch("m-3"))
-        write(log, "the only one")
-    assert texts(heard) == [(None, "one of two"), ("m-3", "the only one")]
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (
-            LogLine("w", "", None, {"outcome": "failed", "message_id": "m", "attempt": 2, "task": "t", "duration_ms": 1.5, "errorMessage": "no"}),
-            OutcomeLine("m", "failed", 2, "t", 1.5, "no"),
-        ),
-        (LogLine("w", "", None, {"message": "x", "outcome": "?"}), None),
-        (
-            LogLine("w", "[ERROR] 2026 message rejected in 0 ms (message m-1, attempt 3): the body is malformed"),
-            OutcomeLine("m-1", "rejected", 3, "message", error="the body is malformed"),
-        ),
-        (LogLine("w", "nothing failed in here"), None),
-    ],
-)  # fmt: skip
-def test_outcomes_are_read_under_both_log_formats(line: LogLine, expected: OutcomeLine | None) -> None:
-    """The dispatcher's record of an outcome is understood as JSON and as text."""
-    assert outcome_of(line) == expected
-
-
-def message(message_id: str, count: int = 1) -> dict[str, Any]:
+def message(message_id: str, count: int = 1) -> Message:
     return {"MessageId": message_id, "Attributes": {"ApproximateReceiveCount": str(count)}}
 
 
 def test_the_ledger_knows_each_message() -> None:
-    """What the dispatcher logged counts; without that, whether the message stayed. A later delivery overwrites."""
+    """The dispatcher's outcome counts, else whether the message stayed. A later delivery overwrites an earlier one."""
     ledger = Ledger()
-    error = Invocation({"errorType": "E", "errorMessage": "x"}, is_error=True)
-    ledger.batch(Batch([message("a"), message("b")], Invocation(None), frozenset("b")))
+    error = Invocation({"errorType": "E", "errorMessage": "x"}, is_error=True, duration_ms=7.0)
+    ledger.outcome(MessageOutcome("b", "retrying", 1, "t", 3.0, "ValueError: soon"))
+    ledger.batch(Batch([message("a"), message("b")], Invocation(None, duration_ms=4.0), frozenset("b")))
     ledger.batch(Batch([message("c")], error, frozenset("c")))
-    assert ledger.handled() == 1
+    assert ledger.reports() == [
+        MessageReport("a", "succeeded", 1),
+        MessageReport("b", "retrying", 1, "t", 3.0, "ValueError: soon"),
+        MessageReport("c", "failed", 1, None, 7.0, "E: x"),
+    ]
     ledger.batch(Batch([message("b", 2)], Invocation(None), frozenset()))
-    ledger.outcome(OutcomeLine("c", "deferred", 1, "t", 2.0, "later"))
+    ledger.outcome(MessageOutcome("c", "succeeded", 2, "t", 2.0))
+    ledger.batch(Batch([message("c", 2)], Invocation(None, duration_ms=9.0), frozenset()))
     assert ledger.reports() == [
         MessageReport("a", "succeeded", 1),
         MessageReport("b", "succeeded", 2),
-        MessageReport("c", "deferred", 1, "t", 2.0, "later"),
+        MessageReport("c", "succeeded", 2, "t", 2.0),
     ]
-    assert ledger.function_errors == ["E: x"]
+    assert (ledger.function_errors, ledger.init_error) == (["E: x"], None)
+
+
+def test_the_ledger_keeps_the_error_of_an_init_phase() -> None:
+    """An invocation that never began says so, whatever its error is."""
+    ledger = Ledger()
+    error = Invocation({"errorType": "E", "errorMessage": "x"}, is_error=True, failed_in_init=True)
+    ledger.batch(Batch([message("a")], error, frozenset("a")))
+    assert ledger.init_error == "E: x"
 
 
 def test_changes_of_code_are_noticed(tmp_path: Path) -> None:
     """A new, changed or removed file is a change; caches and hidden files are none."""
     (tmp_path / "app.py").write_text("1")
     (tmp_path / "__pycache__").mkdir()
-    changes: list[list[str]] = []
-    heard = threading.Event()
+    (tmp_path / ".git").mkdir()
+    changes: queue.SimpleQueue[list[Path]] = queue.SimpleQueue()
 
-    def changed(files: list[str]) -> None:
-        changes.append(files)
-        heard.set()
+    watch = CodeWatch([tmp_path], changes.put)
+    try:
+        for left_out in ("__pycache__/app.pyc", ".hidden", ".git/index"):
+            (tmp_path / left_out).write_text("1")
+        (tmp_path / "other.py").write_text("1")
+        assert changes.get(timeout=10) == [tmp_path / "other.py"]
+        (tmp_path / "app.py").write_text("2")
+        assert changes.get(timeout=10) == [tmp_path / "app.py"]
+        (tmp_path / "app.py").unlink()
+        assert changes.get(timeout=10) == [tmp_path / "app.py"]
+    finally:
+        watch.close()
 
-    watch = CodeWatch(tmp_path, changed)
-    (tmp_path / "__pycache__" / "app.pyc").write_text("1")
-    (tmp_path / ".hidden").write_text("1")
-    (tmp_path / "other.py").write_text("1")
-    assert heard.wait(10)
-    watch.close()
-    assert changes == [[str(tmp_path / "other.py")]]
-    before = snapshot(tmp_path)
-    (tmp_path / "app.py").unlink()
-    assert before.keys() - snapshot(tmp_path).keys() == {str(tmp_path / "app.py")}
+
+def received(jobs: Queue, limit: int = 10) -> list[Message]:
+    return jobs.receive(limit, wait_seconds=10)
+
+
+def test_a_change_of_code_shows_what_failed(make_queue: Callable[..., Queue]) -> None:
+    """Failed messages are hidden until the code changes; those that are run again, or are done with, are left alone."""
+    jobs, waiting = make_queue(VisibilityTimeout="600"), WaitingMessages()
+    sent = [jobs.send(body) for body in "abc"]
+    batch = Batch(received(jobs), Invocation(None), frozenset(sent[:2]))
+    waiting.note(jobs, batch, waiting.changes)
+    waiting.begin([sent[1]])
+    assert waiting.message_ids == {sent[0]}
+
+    assert waiting.release() == 1
+    assert [one["MessageId"] for one in received(jobs)] == [sent[0]]
+    assert (waiting.message_ids, waiting.release()) == (frozenset(), 0)
+
+
+def test_what_fails_with_the_old_code_comes_back_at_once(make_queue: Callable[..., Queue]) -> None:
+    """A message whose invocation began before the code changed does not wait, though it failed after that."""
+    jobs, waiting = make_queue(VisibilityTimeout="600"), WaitingMessages()
+    sent, before = jobs.send("a"), waiting.changes
+    batch = Batch(received(jobs), Invocation(None), frozenset([sent]))
+    waiting.release()
+    waiting.note(jobs, batch, before)
+    assert [one["MessageId"] for one in received(jobs)] == [sent]
+    assert waiting.message_ids == frozenset()
+
+
+def test_a_message_that_is_gone_is_not_shown(make_queue: Callable[..., Queue]) -> None:
+    """A message that somebody deleted meanwhile is no problem."""
+    jobs = make_queue()
+    jobs.send("a")
+    [found] = received(jobs)
+    jobs.delete([found])
+    jobs.show(found)
+    assert jobs.depth() == 0
+
+
+def grouped(message_id: str, group: str) -> Message:
+    return {"MessageId": message_id, "Attributes": {"MessageGroupId": group, "SequenceNumber": "1"}}
+
+
+def test_a_message_group_is_in_one_hand() -> None:
+    """Who has a message of a group that is in hand waits, and then has only what was not finished; others do not."""
+    groups = MessageGroups()
+    found: list[list[str]] = []
+
+    def take() -> None:
+        with groups.in_hand([grouped("a0", "a"), grouped("a1", "a")]) as messages:
+            found.append([message["MessageId"] for message in messages])
+
+    with groups.in_hand([grouped("a0", "a")]) as first:
+        waiter = threading.Thread(target=take)
+        waiter.start()
+        with groups.in_hand([grouped("b0", "b")]) as other, groups.in_hand([message("x")]) as without:
+            assert (len(other), len(without)) == (1, 1)
+        assert found == []
+        groups.finish(first)
+    waiter.join()
+    assert found == [["a1"]]

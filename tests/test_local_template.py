@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from lambda_tasks.local.deployment import Deployment, deploy
 from lambda_tasks.local.embedded_aws import ACCOUNT_ID, EmbeddedAws, embedded_aws
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.layers import find_layer
-from lambda_tasks.local.secret_values import put_values, read_env_file
-from lambda_tasks.local.template import Template, read
+from lambda_tasks.local.template.deployment import Deployment, deploy
+from lambda_tasks.local.template.document import Template, read
+from lambda_tasks.local.template.layers import find_layer
+from lambda_tasks.local.template.secret_values import put_values, read_env_file
 
 REGION = "eu-west-1"
 

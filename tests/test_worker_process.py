@@ -13,10 +13,10 @@ import pytest
 import demo
 from events import message_body
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.local.emulator_log import json_records
-from lambda_tasks.local.event_source_mapping import EventSourceMapping
+from lambda_tasks.local.mapping.event_source_mapping import EventSourceMapping
 from lambda_tasks.local.queue import Queue, redrive_policy
-from lambda_tasks.local.runtime import Function, Runtime, running
+from lambda_tasks.local.runtime.emulator_log import json_records
+from lambda_tasks.local.runtime.process import Function, Runtime, running
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_SECONDS = 60

@@ -90,7 +90,7 @@ def _find(task_name: str, folder: Path | None) -> Any:  # noqa: ANN401 - a task,
             raise BadInput(error.problem, source=error.source, remedy="correct the name") from error
         if not all(part.isidentifier() for part in task_name.split(".")) or "." not in task_name:
             raise BadInput(error.problem, source=error.source, remedy=error.remedy) from error
-    except Exception:  # noqa: BLE001 - the application's packages may be elsewhere
+    except (Exception, SystemExit):  # noqa: BLE001 - the application's packages may be elsewhere
         return None
     finally:
         sys.path.remove(str(folder or Path.cwd()))

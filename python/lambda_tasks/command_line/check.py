@@ -82,13 +82,13 @@ def _environ(
         return environ
     environ = {name: value for name, value in environ.items() if not name.startswith("LAMBDA_TASKS_")}
     if template is not None:
-        from lambda_tasks.local.function_environ import function_environ  # noqa: PLC0415 - of the extra `local`
+        from lambda_tasks.local.template.function_environ import function_environ  # noqa: PLC0415 - of the extra `local`
 
         region = endpoints.own_region(environ) or "eu-west-1"
         account_id = environ.get("AWS_ACCOUNT_ID", "000000000000")
         environ |= function_environ(template, function, parameters, region=region, account_id=account_id)
     if env_file is not None:
-        from lambda_tasks.local.secret_values import read_env_file  # noqa: PLC0415
+        from lambda_tasks.local.template.secret_values import read_env_file  # noqa: PLC0415
 
         environ |= read_env_file(env_file)
     return environ

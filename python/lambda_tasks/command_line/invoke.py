@@ -11,10 +11,10 @@ import rich_click as click
 from lambda_tasks.command_line import local_options
 from lambda_tasks.command_line.arguments import BadInput, json_option, message_body, pairs
 from lambda_tasks.command_line.local import send, started, stopping_on_signals
-from lambda_tasks.command_line.local_report import LocalReport, log_text, print_reports
+from lambda_tasks.command_line.local_report import LocalReport, failure_text, log_text, print_reports
 from lambda_tasks.command_line.output import Output
+from lambda_tasks.local.events import Event, FunctionFailure, LogLine
 from lambda_tasks.local.ledger import GOOD
-from lambda_tasks.local.log_lines import InitReport, LogLine
 from lambda_tasks.local.session import Plan, function_folders
 
 
@@ -26,11 +26,13 @@ class _Collected(LocalReport):
         self._as_json = output.as_json
         self.lines: list[str] = []
 
-    def hear(self, line: LogLine | InitReport) -> None:
+    def hear(self, event: Event) -> None:
         if not self._as_json:
-            super().hear(line)
-        elif isinstance(line, LogLine):
-            self.lines.append(str(log_text(line)))
+            super().hear(event)
+        elif isinstance(event, LogLine):
+            self.lines.append(str(log_text(event)))
+        elif isinstance(event, FunctionFailure):
+            self.lines.append(failure_text(event))
 
 
 @click.command("invoke")

@@ -133,6 +133,6 @@ def _drain(session: Session, report: LocalReport, output: Output, timeout: float
 def _serve(session: Session, output: Output) -> int:
     output.line("Ctrl-C ends it.", style="dim")
     with contextlib.suppress(KeyboardInterrupt):
-        session.stop.wait()
+        session.wait()
     output.line("Stopped.")
     return 0

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from lambda_tasks.command_line.arguments import pairs
-from lambda_tasks.local.secret_values import read_env_file
 from lambda_tasks.local.session import Plan
+from lambda_tasks.local.template.secret_values import read_env_file
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,13 +47,6 @@ def template_options(function: F) -> F:
             help="Execution environments of one function, at most.",
         ),
         click.option("--cache", type=_PATH, metavar="PATH", help="Folder for AWS's emulator; by default the user's."),
-        click.option(
-            "--emulator/--no-emulator",
-            "uses_emulator",
-            default=True,
-            show_default=True,
-            help="Run under AWS's runtime interface emulator where it runs, or by a server of our own.",
-        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -70,7 +63,6 @@ def plan(
     concurrency: int,
     cache: Path | None,
     *,
-    uses_emulator: bool,
     port: int = 0,
 ) -> Plan:
     """Return the plan of the session.
@@ -89,7 +81,6 @@ def plan(
         port=port,
         endpoint_url=endpoint_url,
         concurrency=concurrency,
-        uses_emulator=uses_emulator,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rich.table import Table
@@ -13,13 +13,15 @@ from rich.text import Text
 
 from lambda_tasks.command_line.letters import Letter, dead_letter_of
 from lambda_tasks.command_line.output import Column, Output, outcome_text
+from lambda_tasks.local.events import Event, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import GOOD, MessageReport
-from lambda_tasks.local.log_lines import InitReport, LogLine, outcome_of
+from lambda_tasks.local.runtime.process import EXITED, TIMED_OUT
 from lambda_tasks.local.session import Session
 from lambda_tasks.settings import queue_url_variable
 
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "WARN": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _ID_CHARACTERS = 8
+_WIDTH_FOR_REASONS = 120
 
 
 class LocalReport:
@@ -50,16 +52,21 @@ class LocalReport:
         if self._output.as_json:
             self._output.json({"event": "sent", "message_id": message_id})
 
-    def hear(self, line: LogLine | InitReport) -> None:
-        """Print a line of a function's log, or how long it took to start."""
+    def hear(self, event: Event) -> None:
+        """Print what happens: a line of a function's log, an init phase, an outcome, a failure, a wait."""
         with self._lock:
-            if isinstance(line, InitReport):
-                self._init(line)
-            elif self._output.as_json:
-                event = {"event": "log", "function": line.function, "message_id": line.message_id, "line": line.text}
-                self._output.json(event)
-            else:
-                self._line(line)
+            if self._output.as_json:
+                self._output.json(_as_json(event))
+            elif isinstance(event, LogLine):
+                self._line(event)
+            elif isinstance(event, InitReport):
+                self._output.line(f"{event.function} started in {event.duration_ms:.0f} ms", style="dim")
+            elif isinstance(event, Waiting):
+                self._output.line(waiting_text(event), style="dim")
+            elif isinstance(event, FunctionFailure) and (event.in_init or event.error_type in (EXITED, TIMED_OUT)):
+                # Of an error that the handler raised the runtime has just logged the traceback.
+                message_id = event.message_ids[0] if len(event.message_ids) == 1 else None
+                self._head_and_text(message_id, "", Text(failure_text(event), style="red"))
 
     def summary(self, session: Session, *, left: int) -> bool:
         """Print the outcome of each message, and tell whether all went well. `left` messages were not done with."""
@@ -85,23 +92,22 @@ class LocalReport:
         self, reports: Sequence[MessageReport], letters: Sequence[Letter], errors: Sequence[str], left: int
     ) -> None:
         good = sum(one.outcome in GOOD for one in reports)
-        self._output.line(f"\n{good} of {len(reports)} messages succeeded; {len(letters)} dead letters.")
+        self._output.line(
+            f"\n{good} of {counted(len(reports), 'message')} succeeded; {counted(len(letters), 'dead letter')}."
+        )
         for error in dict.fromkeys(errors):
-            self._output.line(f"The function failed {errors.count(error)} times: {error}", style="red")
+            self._output.line(f"The function failed {counted(errors.count(error), 'time')}: {error}", style="red")
         if left:
-            self._output.line(f"It ended before the queues were empty: {left} messages are left.", style="red")
-
-    def _init(self, line: InitReport) -> None:
-        if self._output.as_json:
-            self._output.json({"event": "init", **dataclasses.asdict(line)})
-        else:
-            self._output.line(f"{line.function} started in {line.duration_ms:.0f} ms", style="dim")
+            messages = f"{counted(left, 'message')} {'is' if left == 1 else 'are'} left"
+            self._output.line(f"It ended before the queues were empty: {messages}.", style="red")
 
     def _line(self, line: LogLine) -> None:
-        head = f"{datetime.now():%H:%M:%S} {(line.message_id or '-')[:_ID_CHARACTERS]:<{_ID_CHARACTERS}}"
-        if self._names_functions:
-            head += f" {line.function}"
-        text = log_text(line)
+        self._head_and_text(line.message_id, line.function, log_text(line))
+
+    def _head_and_text(self, message_id: str | None, function: str, text: Text) -> None:
+        head = f"{datetime.now():%H:%M:%S} {(message_id or '-')[:_ID_CHARACTERS]:<{_ID_CHARACTERS}}"
+        if self._names_functions and function:
+            head += f" {function}"
         if not self._output.is_terminal:
             self._output.line(Text.assemble(head, " ", text))
             return
@@ -112,31 +118,69 @@ class LocalReport:
         self._output.console.print(grid)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def failure_text(failure: FunctionFailure) -> str:
+    """Return a failed invocation as a sentence."""
+    where = " in its init phase" if failure.in_init else ""
+    count = len(failure.message_ids)
+    messages = f" ({counted(count, 'message')})" if count > 1 else ""
+    if failure.error_type == TIMED_OUT:
+        return f"{failure.function} {failure.reason}{where}{messages}"
+    return f"{failure.function} failed{where}: {failure.reason}{messages}"
+
+
+def waiting_text(waiting: Waiting) -> str:
+    """Return a wait as a sentence."""
+    verb = "waits" if waiting.count == 1 else "wait"
+    until = datetime.now() + timedelta(seconds=waiting.seconds)
+    messages = f"{counted(waiting.count, 'message')} of {waiting.queue}"
+    return f"{messages} {verb}, until {until:%H:%M:%S} ({waiting.seconds:.0f} s)"
+
+
+def _as_json(event: Event) -> dict[str, Any]:
+    if isinstance(event, LogLine):
+        return {"event": "log", "function": event.function, "message_id": event.message_id, "line": event.text}
+    names = {InitReport: "init", MessageOutcome: "outcome", FunctionFailure: "failure", Waiting: "waiting"}
+    return {"event": names[type(event)], **dataclasses.asdict(event)}
+
+
 def log_text(line: LogLine) -> Text:
     """Return a line as a person reads it: of a JSON record the message, and a traceback where there is one."""
     record = line.record
-    if record is None or "message" not in record:
-        return Text(line.text)
-    text = str(record["message"])
+    if record is None or not record.keys() & {"message", "errorMessage"}:
+        level = line.text[1:].partition("]")[0] if line.text.startswith("[") else ""
+        return Text(line.text, style=_LEVEL_STYLES.get(level, ""))
     trace = record.get("stackTrace") or record.get("stack_trace")
+    parts = [str(record["message"])] if "message" in record else []
     if isinstance(trace, list):
-        text += "\n" + "".join(str(one) if str(one).endswith("\n") else f"{one}\n" for one in trace).rstrip()
-        text += f"\n{record.get('errorType')}: {record.get('errorMessage')}"
-    outcome = outcome_of(line)
-    if outcome is not None:
-        return Text(text, style=outcome_text(outcome.outcome).style)
+        parts += [str(one).rstrip("\n") for one in trace]
+    if isinstance(trace, list) or not parts:
+        parts.append(f"{record.get('errorType')}: {record.get('errorMessage')}")
+    text = "\n".join(parts)
+    if "outcome" in record:
+        return Text(text, style=outcome_text(str(record["outcome"])).style)
     return Text(text, style=_LEVEL_STYLES.get(str(record.get("level", "")), ""))
 
 
 def print_reports(output: Output, reports: Sequence[MessageReport]) -> None:
-    """Print one line a message."""
+    """Print one line a message; where the terminal is narrow the reasons come below."""
     columns = [Column("message"), Column("task"), Column("outcome"), Column("deliveries", is_number=True)]
     columns += [Column("time", is_number=True), Column("why", folds=True)]
+    has_room = output.console.width >= _WIDTH_FOR_REASONS
+    rows = [_row(one, output) for one in reports]
     output.line()
-    output.table(columns, [_row(one, output) for one in reports])
+    output.table(columns if has_room else columns[:-1], rows if has_room else [row[:-1] for row in rows])
+    for row in [] if has_room else rows:
+        if row[-1]:
+            output.line(f"{row[0]}: {row[-1]}", style="red")
 
 
 def _row(report: MessageReport, output: Output) -> list[Any]:
     took = "" if report.duration_ms is None else f"{report.duration_ms:.1f} ms"
     message_id = report.message_id[:_ID_CHARACTERS] if output.is_terminal else report.message_id
-    return [message_id, report.task or "-", outcome_text(report.outcome), report.deliveries, took, report.error]
+    reason = " ".join((report.error or "").split())
+    return [message_id, report.task or "-", outcome_text(report.outcome), report.deliveries, took, reason]

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_INTERVAL_SECONDS = 0.5
-_LEFT_OUT = ("__pycache__", "node_modules")
+from watchfiles import Change, DefaultFilter, watch
 
-Snapshot = dict[str, tuple[int, int]]
+_WAKE_MS = 200
 
 
-def snapshot(folder: Path) -> Snapshot:
-    """Return time and size of every file below `folder`, but for caches and hidden ones."""
-    found: Snapshot = {}
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in _LEFT_OUT]
-        for name in files:
-            if not name.startswith(".") and not name.endswith(".pyc"):
-                path = f"{place}/{name}"
-                try:
-                    status = Path(path).stat()
-                except OSError:  # it went away meanwhile
-                    continue
-                found[path] = (status.st_mtime_ns, status.st_size)
-    return found
+class CodeFilter(DefaultFilter):
+    """The library's filter, which leaves out caches; hidden files and folders below `folders` are left out too."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        super().__init__()
+        self._folders = folders
+
+    def __call__(self, change: Change, path: str) -> bool:
+        """Tell whether a change is one of the code."""
+        below = [Path(path).relative_to(one) for one in self._folders if Path(path).is_relative_to(one)]
+        return super().__call__(change, path) and any(
+            not any(part.startswith(".") for part in one.parts) for one in below
+        )
 
 
 class CodeWatch:
-    """Calls `changed` after every change below `folder`, with the files, until it is closed."""
+    """Calls `changed` after every change below `folders`, with the files, until it is closed."""
 
-    def __init__(self, folder: Path, changed: Callable[[list[str]], None]) -> None:
-        self._folder = folder
+    def __init__(self, folders: Sequence[Path], changed: Callable[[list[Path]], None]) -> None:
         self._changed = changed
-        self._last = snapshot(folder)
         self._stopping = threading.Event()
+        resolved = [folder.resolve() for folder in folders]
+        self._changes = watch(
+            *resolved,
+            watch_filter=CodeFilter(resolved),
+            rust_timeout=_WAKE_MS,
+            yield_on_timeout=True,
+            stop_event=self._stopping,
+            raise_interrupt=False,
+        )
+        next(self._changes)  # from here on it sees every change
         self._thread = threading.Thread(target=self._watch, name="code-watch", daemon=True)
         self._thread.start()
 
@@ -46,8 +51,6 @@ class CodeWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stopping.wait(_INTERVAL_SECONDS):
-            before, now = self._last, snapshot(self._folder)
-            self._last = now
-            if files := sorted(name for name in now.keys() | before.keys() if now.get(name) != before.get(name)):
-                self._changed(files)
+        for changes in self._changes:
+            if changes:
+                self._changed(sorted(Path(path) for _, path in changes))

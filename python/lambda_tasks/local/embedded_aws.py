@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import socket
 import subprocess
@@ -24,6 +26,17 @@ _SECRET_ACCESS_KEY = "testing"  # noqa: S105
 
 _PROCESS = Path(__file__).with_name("embedded_aws_process.py")
 _STOP_SECONDS = 5
+_ANSWER_SECONDS = 5
+_HIDDEN_PATH = "/lambda-tasks/hidden/"  # as that process has it, which imports nothing of this package
+
+
+@dataclass(frozen=True)
+class HiddenMessage:
+    """A message that nobody can receive now. `seconds` is the time until somebody can."""
+
+    message_id: str
+    seconds: float
+    receive_count: int
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,25 @@ class EmbeddedAws:
             aws_secret_access_key=_SECRET_ACCESS_KEY,
             config=Config(proxies={}),
         )
+
+    def hidden(self, queue_arn: str) -> list[HiddenMessage]:
+        """Return the messages of a queue that nobody can receive now: delayed, in flight, or waiting after a failure.
+
+        Raises:
+            LocalError: the services do not answer.
+
+        """
+        *_, region, account_id, name = queue_arn.split(":")
+        address = self.endpoint_url.removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=_ANSWER_SECONDS)
+        try:
+            connection.request("GET", f"{_HIDDEN_PATH}{account_id}/{region}/{name}")
+            found = json.loads(connection.getresponse().read())
+        except (OSError, ValueError) as error:
+            raise LocalError(f"the embedded AWS did not answer: {error}", remedy="start again") from error
+        finally:
+            connection.close()
+        return [HiddenMessage(*one) for one in found]
 
 
 @contextmanager

@@ -5,17 +5,117 @@ Standard input is a pipe from the process that started this one, so it ends with
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
+from moto.core.utils import unix_time_millis
 from moto.moto_server import threaded_moto_server
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
+from moto.sqs.models import SQSBackend, sqs_backends
+
+HIDDEN_PATH = "/lambda-tasks/hidden/"
+_LOOK_SECONDS = 0.1  # what becomes visible by time wakes nobody
+_CHANGES = (
+    "change_message_visibility",
+    "change_message_visibility_batch",
+    "create_queue",
+    "delete_message",
+    "delete_message_batch",
+    "delete_queue",
+    "purge_queue",
+    "send_message",
+    "send_message_batch",
+    "set_queue_attributes",
+)
+
+
+class OneAtATime(SQSBackend):
+    """moto's SQS, with its requests one after the other.
+
+    moto looks at a message, or at the groups in flight, and then takes it. Between the two, another thread takes it
+    too. It also looks at the groups once and then waits: two idle consumers do not see each other's messages.
+    """
+
+    __module__ = SQSBackend.__module__  # moto finds a service's URLs by it
+    _turn = threading.Condition(threading.RLock())
+
+    def receive_message(
+        self,
+        queue_name: str,
+        count: int,
+        wait_seconds_timeout: int,
+        visibility_timeout: int,
+        message_attribute_names: list[str] | None = None,
+    ) -> list[Any]:
+        """Receive what is visible; else look again until the wait is over, letting other requests pass."""
+        ends_at = time.monotonic() + int(wait_seconds_timeout or 0)
+        with self._turn:
+            while True:
+                with _in_flight_hidden(self.get_queue(queue_name)):
+                    found: list[Any] = super().receive_message(
+                        queue_name, count, 0, visibility_timeout, message_attribute_names
+                    )
+                left = ends_at - time.monotonic()
+                if found or left <= 0:
+                    return found
+                self._turn.wait(min(left, _LOOK_SECONDS))
+
+    def hidden(self, queue_name: str) -> list[tuple[str, float, int]]:
+        """Return id, seconds until it is visible, and receive count of each message that nobody can receive now."""
+        with self._turn:
+            now = unix_time_millis()
+            messages = self.get_queue(queue_name)._messages
+            times = [(one, max(one.visible_at, one.delayed_until) - now) for one in messages]
+        return [(one.id, left / 1000, one.approximate_receive_count) for one, left in times if left > 0]
+
+
+@contextmanager
+def _in_flight_hidden(queue: Any) -> Iterator[None]:  # noqa: ANN401 - moto's
+    """Hide what is in flight for the length of a request, so that nothing becomes visible in the middle of it.
+
+    Of a FIFO queue a whole group is in flight while one of its messages is. moto shows the second of two messages whose
+    time is over before the first.
+    """
+    now = unix_time_millis()
+    pending = queue.pending_messages
+    groups = {one.group_id for one in pending if one.visible_at > now} if queue.fifo_queue else set()
+    hidden = [(one, one.visible_at) for one in pending if one.visible_at > now or one.group_id in groups]
+    pending.intersection_update(one for one, _ in hidden)
+    for message, _ in hidden:
+        message.visible_at = math.inf
+    try:
+        yield
+    finally:
+        for message, visible_at in hidden:
+            message.visible_at = visible_at
+
+
+def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: OneAtATime, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        with self._turn:
+            try:
+                return method(self, *arguments, **options)
+            finally:
+                self._turn.notify_all()
+
+    return call
+
+
+for _name in _CHANGES:
+    setattr(OneAtATime, _name, _in_turn(getattr(SQSBackend, _name)))
 
 
 class Application(DomainDispatcherApplication):
-    """moto's services, with DynamoDB's requests one after the other.
+    """moto's services, with DynamoDB's requests one after the other, and the hidden messages of a queue.
 
     moto looks at a condition, and then writes: between the two, another thread's write of the same item would pass.
     """
@@ -24,6 +124,13 @@ class Application(DomainDispatcherApplication):
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:  # noqa: ANN401 - as WSGI has it
         """Answer one request."""
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(HIDDEN_PATH):
+            account_id, region, queue_name = path.removeprefix(HIDDEN_PATH).split("/")
+            sqs: Any = sqs_backends[account_id][region]
+            answer = json.dumps(sqs.hidden(queue_name))
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [answer.encode()]
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB_"):
             return super().__call__(environ, start_response)
         with self._dynamodb:
@@ -32,6 +139,7 @@ class Application(DomainDispatcherApplication):
 
 def main(stdin: TextIO, stdout: TextIO, port: int = 0) -> None:
     """Print the server's address as one line, then serve until `stdin` ends; `port` 0 is a free one."""
+    sqs_backends.backend = OneAtATime
     threaded_moto_server.DomainDispatcherApplication = Application  # type: ignore[attr-defined] # imported there
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
+from dataclasses import dataclass
 
-from lambda_tasks.local.event_source_mapping import Batch
-from lambda_tasks.local.log_lines import OutcomeLine
+from lambda_tasks.local.events import MessageOutcome
+from lambda_tasks.local.mapping.event_source_mapping import Batch
 
 GOOD = ("succeeded", "skipped")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class MessageReport:
-    """One message. `outcome` is the dispatcher's where it logged one, else ``succeeded`` or ``failed``."""
+    """One message. `outcome` is the dispatcher's where it gave one, else ``succeeded`` or ``failed``."""
 
     message_id: str
     outcome: str
@@ -27,48 +27,54 @@ class Ledger:
     """The reports of all messages, in the order in which they first came. Usable from several threads."""
 
     def __init__(self) -> None:
-        self._deliveries: dict[str, int] = {}
-        self._outcomes: dict[str, OutcomeLine] = {}
-        self._failed: set[str] = set()
+        self._outcomes: dict[str, MessageOutcome] = {}
+        self._reports: dict[str, MessageReport] = {}
         self._function_errors: list[str] = []
+        self._init_error: str | None = None
         self._lock = threading.Lock()
 
-    def outcome(self, line: OutcomeLine) -> None:
-        """Note what the dispatcher logged about a message."""
+    def outcome(self, outcome: MessageOutcome) -> None:
+        """Note what the dispatcher made of a message. It comes before the batch that the message was in."""
         with self._lock:
-            self._outcomes[line.message_id] = line
+            self._outcomes[outcome.message_id] = outcome
 
     def batch(self, batch: Batch) -> None:
         """Note how an invocation ended for its messages."""
+        invocation = batch.invocation
         with self._lock:
             for message in batch.messages:
                 message_id = message["MessageId"]
-                self._deliveries[message_id] = int(message["Attributes"]["ApproximateReceiveCount"])
-                self._failed.discard(message_id)
-            self._failed |= batch.failed
-            if batch.invocation.is_error:
-                payload = batch.invocation.payload
-                self._function_errors.append(f"{payload.get('errorType')}: {payload.get('errorMessage')}")
+                deliveries = int(message["Attributes"]["ApproximateReceiveCount"])
+                told = self._outcomes.pop(message_id, None)
+                if told is not None:
+                    report = MessageReport(
+                        message_id, told.outcome, deliveries, told.task, told.duration_ms, told.error
+                    )
+                else:
+                    outcome = "failed" if message_id in batch.failed else "succeeded"
+                    duration_ms = invocation.duration_ms if len(batch.messages) == 1 else None
+                    report = MessageReport(
+                        message_id, outcome, deliveries, duration_ms=duration_ms, error=invocation.reason
+                    )
+                self._reports[message_id] = report
+            if invocation.reason is not None:
+                self._function_errors.append(invocation.reason)
+            if invocation.failed_in_init:
+                self._init_error = invocation.reason
 
     @property
     def function_errors(self) -> list[str]:
-        """What the function itself failed with, invocation by invocation."""
+        """The errors of the function itself, invocation by invocation."""
         with self._lock:
             return list(self._function_errors)
 
-    def handled(self) -> int:
-        """Count the messages that are done with, one way or the other."""
+    @property
+    def init_error(self) -> str | None:
+        """The last error of an init phase, if there was one."""
         with self._lock:
-            return len(self._deliveries.keys() - self._failed)
+            return self._init_error
 
     def reports(self) -> list[MessageReport]:
         """Return one report a message."""
         with self._lock:
-            return [self._report(message_id, count) for message_id, count in self._deliveries.items()]
-
-    def _report(self, message_id: str, deliveries: int) -> MessageReport:
-        line = self._outcomes.get(message_id)
-        if line is None:
-            outcome = "failed" if message_id in self._failed else "succeeded"
-            return MessageReport(message_id, outcome, deliveries)
-        return MessageReport(message_id, line.outcome, deliveries, line.task, line.duration_ms, line.error)
+            return list(self._reports.values())

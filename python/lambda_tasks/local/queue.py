@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,13 @@ class Queue:
             some = messages[start : start + RECEIVE_LIMIT]
             entries = [{"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]} for i, message in enumerate(some)]
             self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+
+    def show(self, message: Message) -> None:
+        """End the time for which a received message is hidden. One that is gone meanwhile is left alone."""
+        with contextlib.suppress(self.client.exceptions.ClientError):
+            self.client.change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
+            )
 
     def depth(self) -> int:
         """Count the messages, delayed and in flight included."""

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session as BotocoreSession
 
-from lambda_tasks.local import runtime, runtime_server, template
 from lambda_tasks.local.code_watch import CodeWatch
-from lambda_tasks.local.deployment import FUNCTION, DeployedFunction, Deployment, Source, deploy
 from lambda_tasks.local.embedded_aws import ACCOUNT_ID, EmbeddedAws, embedded_aws
-from lambda_tasks.local.emulator import emulator
-from lambda_tasks.local.environments import Environments
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.event_source_mapping import EventSourceMapping
-from lambda_tasks.local.layers import find_layer
+from lambda_tasks.local.events import Event, Listener, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import Ledger
-from lambda_tasks.local.log_lines import InitReport, Listener, LogFollower, LogLine, outcome_of
-from lambda_tasks.local.preparation import Function
+from lambda_tasks.local.polling import FunctionPool, Pollers
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.local.runtime import RunningFunction
-from lambda_tasks.local.secret_values import put_values
+from lambda_tasks.local.runtime.emulator import emulator
+from lambda_tasks.local.runtime.environments import Environments
+from lambda_tasks.local.runtime.function import Function
+from lambda_tasks.local.runtime.function_output import followed
+from lambda_tasks.local.template import document
+from lambda_tasks.local.template.deployment import FUNCTION, DeployedFunction, Deployment, Source, deploy
+from lambda_tasks.local.template.layers import find_layer
+from lambda_tasks.local.template.secret_values import put_values
+from lambda_tasks.local.waiting import WaitingMessages
 
-_OUR_HANDLER = "lambda_tasks.handler.handler"
-_POLLERS = 5  # as many as Lambda starts with for a standard queue
-_POLL_SECONDS = 1  # so that a session that is stopped ends soon
 _IDLE_SECONDS = 0.2
+_LOOK_SECONDS = 1.0
+_WORTH_A_LINE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -52,22 +49,30 @@ class Plan:
     port: int = 0
     endpoint_url: str | None = None
     concurrency: int = 2
-    uses_emulator: bool = True
     mounts: bool = True
 
 
 @dataclass
 class Session:
-    """A running template. `stop` is set when it is to end."""
+    """A running template: its queues by ARN, and what became of their messages."""
 
     aws: EmbeddedAws
     deployment: Deployment
     queues: dict[str, Queue]
     dead_letters: list[Queue]
     ledger: Ledger
+    pools: Sequence[FunctionPool]
+    pollers: Pollers
+    listener: Listener
+    has_own_sqs: bool
     closing: ExitStack = field(default_factory=ExitStack)
-    stop: threading.Event = field(default_factory=threading.Event)
-    problems: list[LocalError] = field(default_factory=list)
+    _told: dict[str, float] = field(default_factory=dict)
+    _looks_at: float = 0.0
+
+    @property
+    def problems(self) -> Sequence[LocalError]:
+        """The problems of this machine that ended it."""
+        return self.pollers.problems
 
     def queue_of(self, function: str) -> Queue:
         """Return the queue of a function's first event."""
@@ -77,23 +82,53 @@ class Session:
         raise LocalError(f"{function} has no queue", remedy="add an SQS event to it")
 
     def finish(self) -> None:
-        """End the functions, and read all that they logged."""
-        self.stop.set()
+        """End the functions, and hear all that they wrote."""
         self.closing.close()
 
     def depth(self) -> int:
         """Count the messages in the queues that functions take from."""
         return sum(queue.depth() for queue in self.queues.values())
 
+    def wait(self) -> None:
+        """Wait until the session is stopped, and tell what waits in its queues meanwhile."""
+        while not self.pollers.stop.wait(_IDLE_SECONDS):
+            self._tell_what_waits()
+
     def wait_until_drained(self, timeout_seconds: float, progress: Callable[[int], None]) -> bool:
-        """Wait until the queues are empty; tell whether they are. `progress` hears how many messages are left."""
+        """Wait until the queues are empty and nothing runs; tell whether they are.
+
+        `progress` hears how many messages are left.
+        A function whose init phase fails ends the wait: nothing but a change of its code would help.
+        """
         deadline = time.monotonic() + timeout_seconds
-        while left := self.depth():
+        # Twice, since a message that becomes visible between the counts of one look is in neither.
+        while (left := self.depth()) or (left := self.depth()) or not self._is_idle:
             progress(left)
-            if time.monotonic() > deadline or self.stop.wait(_IDLE_SECONDS):
+            if self.ledger.init_error or time.monotonic() > deadline or self.pollers.stop.wait(_IDLE_SECONDS):
                 return False
+            self._tell_what_waits()
         progress(0)
         return True
+
+    @property
+    def _is_idle(self) -> bool:
+        return all(pool.environments.is_idle for pool in self.pools)
+
+    def _tell_what_waits(self) -> None:
+        """Tell once of each wait of a queue how long it takes. Messages in flight do not wait."""
+        if not self.has_own_sqs or time.monotonic() < self._looks_at:
+            return
+        self._looks_at = time.monotonic() + _LOOK_SECONDS
+        failed = frozenset[str]().union(*(pool.waiting.message_ids for pool in self.pools))
+        for arn in self.queues:
+            hidden = self.aws.hidden(arn)
+            times = [one.seconds for one in hidden if one.message_id in failed or not one.receive_count]
+            if not times or min(times) < _WORTH_A_LINE_SECONDS:
+                continue
+            until = time.monotonic() + min(times)
+            if abs(until - self._told.get(arn, 0.0)) > _LOOK_SECONDS:
+                self._told[arn] = until
+                self.listener(Waiting(arn.rpartition(":")[2], len(times), min(times)))
 
 
 @contextmanager
@@ -105,8 +140,9 @@ def running_session(plan: Plan, listener: Listener, step: Callable[[str], None])
 
     """
     ledger = Ledger()
+    hears = functools.partial(_hear, ledger, listener)
     with ExitStack() as closing:
-        read = template.read(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
+        read = document.read(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
         step("Starting the embedded AWS")
         aws = closing.enter_context(embedded_aws(plan.region, port=plan.port))
         sqs = _external_sqs(plan) if plan.endpoint_url else aws.client("sqs")
@@ -116,27 +152,14 @@ def running_session(plan: Plan, listener: Listener, step: Callable[[str], None])
             raise LocalError("no function has an SQS event", source=str(plan.template), remedy="add one to its Events")
         arns = list(dict.fromkeys(deployment.dead_letters))
         dead_letters = [queue for arn in arns for queue in deployment.queues.values() if queue.arn == arn]
-        session = Session(aws, deployment, sources, dead_letters, ledger)
-        folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="lambda-tasks-layers-")))
-        layers = _layers(deployment, plan, folder, step)
-        start = _start(plan, step)
-        hears = functools.partial(_hear, ledger, listener)
-        pools = []
-        for deployed in deployment.functions:
-            if not deployed.sources:
-                continue
-            given = put_values(plan.values, deployed, aws)
-            function = _function(given, aws, plan, layers)
-            limit = max(1, min(plan.concurrency, deployed.concurrency or plan.concurrency))
-            follow = functools.partial(_follow, hears)
-            pool = Environments(function, start, limit, follow)
-            closing.callback(pool.close)
-            pools.append((deployed, pool, limit))
-        for deployed, pool, _ in pools:
-            watch = CodeWatch(deployed.code, functools.partial(_replace, deployed, pool, listener))
-            closing.callback(watch.close)
+        pools = _pools(deployment, aws, plan, hears, step, closing)
+        pollers = Pollers(ledger)
+        has_own_sqs = plan.endpoint_url is None
+        session = Session(aws, deployment, sources, dead_letters, ledger, pools, pollers, hears, has_own_sqs)
+        watch = CodeWatch([pool.deployed.code for pool in pools], functools.partial(_code_changed, pools, hears))
+        closing.callback(watch.close)
         closing.enter_context(session.closing)
-        _poll_all(pools, session, session.closing)
+        session.closing.enter_context(pollers.polling(pools, sources))
         yield session
 
 
@@ -147,7 +170,7 @@ def function_folders(plan: Plan) -> dict[str, Path]:
         LocalError: the template cannot be used.
 
     """
-    read = template.read(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
+    read = document.read(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
     found = {}
     for name, resource in read.resources(FUNCTION).items():
         properties = read.function_properties(resource)
@@ -170,14 +193,29 @@ def _layers(deployment: Deployment, plan: Plan, folder: Path, step: Callable[[st
     return found
 
 
-def _start(plan: Plan, step: Callable[[str], None]) -> Callable[[Function], AbstractContextManager[RunningFunction]]:
-    """Return how functions are started: under the emulator, or by our own server where that does not run."""
-    if plan.uses_emulator:
-        step("Fetching AWS's runtime interface emulator")
-        with contextlib.suppress(LocalError):
-            binary = emulator(plan.cache)
-            return lambda function: runtime.running(function, binary, mount=plan.mounts)
-    return lambda function: runtime_server.serving(function, mount=plan.mounts)
+def _pools(
+    deployment: Deployment,
+    aws: EmbeddedAws,
+    plan: Plan,
+    listener: Listener,
+    step: Callable[[str], None],
+    closing: ExitStack,
+) -> list[FunctionPool]:
+    """Return what runs each function that has a queue; the environments end with `closing`."""
+    folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="lambda-tasks-layers-")))
+    layers = _layers(deployment, plan, folder, step)
+    step("Fetching AWS's runtime interface emulator")
+    binary = emulator(plan.cache)
+    start = functools.partial(followed, emulator=binary, listener=listener, mount=plan.mounts)
+    pools = []
+    for deployed in deployment.functions:
+        if deployed.sources:
+            function = _function(put_values(plan.values, deployed, aws), aws, plan, layers)
+            limit = max(1, min(plan.concurrency, deployed.concurrency or plan.concurrency))
+            environments = Environments(function, start, limit)
+            closing.callback(environments.close)
+            pools.append(FunctionPool(deployed, environments, limit, WaitingMessages()))
+    return pools
 
 
 def _function(deployed: DeployedFunction, aws: EmbeddedAws, plan: Plan, layers: Mapping[str, Path]) -> Function:
@@ -196,67 +234,25 @@ def _function(deployed: DeployedFunction, aws: EmbeddedAws, plan: Plan, layers: 
     )
 
 
-def _follow(listener: Listener, function: Function, running: RunningFunction) -> LogFollower:
-    return LogFollower(function.name, running, listener, is_sequential=function.handler == _OUR_HANDLER)
+def _hear(ledger: Ledger, listener: Listener, event: Event) -> None:
+    if isinstance(event, MessageOutcome):
+        ledger.outcome(event)
+    listener(event)
 
 
-def _hear(ledger: Ledger, listener: Listener, line: LogLine | InitReport) -> None:
-    if isinstance(line, LogLine) and (outcome := outcome_of(line)):
-        ledger.outcome(outcome)
-    listener(line)
-
-
-def _replace(deployed: DeployedFunction, pool: Environments, listener: Listener, files: Sequence[str]) -> None:
-    name = Path(files[0]).name
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    listener(LogLine(deployed.name, f"{name}{more} changed: the function starts again"))
-    pool.replace()
-
-
-def _poll_all(
-    pools: Sequence[tuple[DeployedFunction, Environments, int]], session: Session, closing: ExitStack
-) -> None:
-    threads = []
-    for deployed, pool, limit in pools:
-        for source in deployed.sources:
-            mapping = EventSourceMapping(
-                session.queues[source.queue_arn],
-                pool.invoke,
-                source.batch_size,
-                source.window_seconds,
-                source.filter_criteria,
-                source.reports_failures,
-            )
-            count = min(source.maximum_concurrency or _POLLERS, limit)
-            threads += [
-                threading.Thread(target=_poll, args=(mapping, session), name=f"{source.name}-{number}", daemon=True)
-                for number in range(count)
-            ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        closing.callback(thread.join)
-    for _, pool, _ in pools:
-        closing.callback(pool.close)  # ends what still runs, which its thread waits for
-    closing.callback(session.stop.set)
-
-
-def _poll(mapping: EventSourceMapping, session: Session) -> None:
-    while not session.stop.is_set():
-        try:
-            batch = mapping.poll(_POLL_SECONDS, is_stopping=session.stop.is_set)
-            if batch is not None:
-                session.ledger.batch(batch)
-        except LocalError as error:
-            _give_up(session, error)
-        except (BotoCoreError, ClientError) as error:
-            _give_up(session, LocalError(f"SQS did not answer: {error}", remedy="check --endpoint-url"))
-
-
-def _give_up(session: Session, problem: LocalError) -> None:
-    if not session.stop.is_set():  # else it is what ending a function in the middle looks like
-        session.problems.append(problem)
-        session.stop.set()
+def _code_changed(pools: Sequence[FunctionPool], listener: Listener, files: Sequence[Path]) -> None:
+    """Start each function whose code has changed again, and show it at once what failed with the old code."""
+    for pool in pools:
+        own = [file for file in files if file.is_relative_to(pool.deployed.code.resolve())]
+        if not own:
+            continue
+        pool.environments.replace()
+        released = pool.waiting.release()
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        back = {0: "", 1: ", and the message that waits comes back now"}.get(
+            released, f", and the {released} messages that wait come back now"
+        )
+        listener(LogLine(pool.deployed.name, f"{own[0].name}{more} changed: the function starts again{back}"))
 
 
 def _external_sqs(plan: Plan) -> Any:  # noqa: ANN401 - botocore makes its clients at run time

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.template import Template
+from lambda_tasks.local.template.document import Template
 
 _LAYER = "AWS::Serverless::LayerVersion"
 

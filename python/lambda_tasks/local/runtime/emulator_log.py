@@ -1,4 +1,4 @@
-"""What the emulator and the function wrote: durations that the emulator reports, and records in the JSON log format."""
+"""Readers of the emulator's log, and of the records that a function logs in the JSON format."""
 
 from __future__ import annotations
 
@@ -10,6 +10,28 @@ from typing import Any
 
 _INIT_REPORT = re.compile(r"\(rapid\) INIT REPORT\(durationMs: ([0-9.]+)\)")
 _REPORT = re.compile(r"REPORT RequestId: (\S+)\t(?:Init Duration: [^\t]*\t)?Duration: ([0-9.]+) ms\t")
+
+
+_INIT_DONE = re.compile(r"\(rapid\) INIT RTDONE\(status: (\w+)\)")
+_INVOKE_DONE = re.compile(r"\(rapid\) INVOKE RTDONE\(.*duration: ([0-9.]+)ms\)")
+
+
+@dataclass
+class Phases:
+    """The state of an execution environment, as the emulator's log tells it line by line."""
+
+    init_failed: bool = False
+    invoke_duration_ms: float | None = None
+
+    def read(self, line: str) -> float | None:
+        """Read one line. Return the duration of an init phase that it reports, in milliseconds, if that succeeded."""
+        if found := _INIT_DONE.search(line):
+            self.init_failed = found[1] != "success"
+        elif found := _INVOKE_DONE.search(line):
+            self.invoke_duration_ms = float(found[1])
+        elif (found := _INIT_REPORT.search(line)) and not self.init_failed:
+            return float(found[1])
+        return None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.template import Template, read
+from lambda_tasks.local.template.document import Template, read
 
 _FUNCTION_TYPES = ("AWS::Serverless::Function", "AWS::Lambda::Function")
 

@@ -4,44 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.log_lines import LogFollower
-from lambda_tasks.local.preparation import Function
-from lambda_tasks.local.runtime import Invocation, RunningFunction
+from lambda_tasks.local.runtime.function import Function
+from lambda_tasks.local.runtime.process import Invocation
 
-Start = Callable[[Function], AbstractContextManager[RunningFunction]]
+
+class Invocable(Protocol):
+    """A running function that takes one event at a time."""
+
+    def invoke(self, event: dict[str, Any], /) -> Invocation:
+        """Invoke it, and wait for its answer."""
+        ...
+
+
+Start = Callable[[Function], AbstractContextManager[Invocable]]
 
 
 @dataclass
 class Environment:
-    """One execution environment: `running` it is, and what it logs is followed."""
+    """One execution environment. `generation` counts the changes of code before it."""
 
     generation: int
-    running: RunningFunction
-    follower: LogFollower
+    running: Invocable
     closing: ExitStack
 
 
 class Environments:
     """At most `limit` environments of a function, each started by `start`. Usable from several threads."""
 
-    def __init__(
-        self, function: Function, start: Start, limit: int, follow: Callable[[Function, RunningFunction], LogFollower]
-    ) -> None:
+    def __init__(self, function: Function, start: Start, limit: int) -> None:
         self.function = function
         self._start = start
-        self._follow = follow
         self._slots = threading.Semaphore(limit)
         self._idle: list[Environment] = []
         self._all: list[Environment] = []
         self._generation = 0
         self._is_closed = False
+        self._running = 0
         self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Start an environment for the first invocation, so that no message is in flight meanwhile.
+
+        Raises:
+            LocalError: it could not be started.
+
+        """
+        self._give_back(self._take())
 
     def invoke(self, event: dict[str, Any]) -> Invocation:
         """Invoke the function in an environment that is free, or in a new one; wait where there may be no more.
@@ -50,13 +64,18 @@ class Environments:
             LocalError: it could not be started, or did not answer.
 
         """
-        with self._slots:
+        with self._slots, self._counted():
             environment = self._take()
             try:
-                environment.follower.begin(event)
                 return environment.running.invoke(event)
             finally:
                 self._give_back(environment)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is invoked now."""
+        with self._lock:
+            return not self._running
 
     def replace(self) -> None:
         """End every environment as soon as it is free: the code has changed."""
@@ -74,6 +93,16 @@ class Environments:
         for environment in left:
             self._end(environment)
 
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+
     def _take(self) -> Environment:
         with self._lock:
             self._check_open()
@@ -82,9 +111,7 @@ class Environments:
             generation = self._generation
         with ExitStack() as closing:
             running = closing.enter_context(self._start(self.function))
-            follower = self._follow(self.function, running)
-            closing.callback(follower.close)
-            environment = Environment(generation, running, follower, closing)
+            environment = Environment(generation, running, closing)
             with self._lock:
                 self._check_open()  # it may have been closed while this one was started
                 environment.closing = closing.pop_all()

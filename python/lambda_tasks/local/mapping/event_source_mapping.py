@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lambda_tasks.local.filter_criteria import FilterCriteria
+from lambda_tasks.local.mapping.filter_criteria import FilterCriteria
+from lambda_tasks.local.mapping.message_groups import MessageGroups
 from lambda_tasks.local.queue import Message, Queue
-from lambda_tasks.local.runtime import Invocation
+from lambda_tasks.local.runtime.process import Invocation
 
 _LONGEST_POLL_SECONDS = 20
 _SHORT_WAIT_SECONDS = 0.1
@@ -21,7 +22,7 @@ _SHORT_WAIT_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Batch:
-    """What one invocation was given, and which of it stays in the queue."""
+    """The messages of one invocation, its answer, and the ids of those that stay in the queue."""
 
     messages: Sequence[Message]
     invocation: Invocation
@@ -39,6 +40,7 @@ class EventSourceMapping:
     A batch is handed on when it has `batch_size` messages, or `window_seconds` after its first one was received. What
     `filter_criteria` do not match is deleted. Without `reports_failures` (``ReportBatchItemFailures``) an answer, of
     whatever kind, deletes the batch. Several threads may poll: they are what ``MaximumConcurrency`` limits.
+    `groups` are those of the queue, for all of its mappings.
     """
 
     queue: Queue
@@ -47,6 +49,7 @@ class EventSourceMapping:
     window_seconds: float = 0
     filter_criteria: FilterCriteria = field(default_factory=FilterCriteria)
     reports_failures: bool = True
+    groups: MessageGroups = field(default_factory=MessageGroups)
     clock: Callable[[], float] = time.monotonic
 
     def poll(
@@ -56,14 +59,17 @@ class EventSourceMapping:
 
         What failed is left as it is: it becomes visible when its visibility timeout ends, or when the function said.
         """
-        messages = self._gather(wait_seconds, is_stopping)
-        if not messages or is_stopping():
-            return None
-        invocation = self.invoke(event(messages, self.queue.arn))
-        message_ids = [message["MessageId"] for message in messages]
-        counts = self.reports_failures or invocation.is_error
-        failed = failures(invocation, message_ids) if counts else frozenset()
-        self.queue.delete([message for message in messages if message["MessageId"] not in failed])
+        gathered = self._gather(wait_seconds, is_stopping)
+        with self.groups.in_hand(gathered) as messages:
+            if not messages or is_stopping():
+                return None
+            invocation = self.invoke(event(messages, self.queue.arn))
+            message_ids = [message["MessageId"] for message in messages]
+            counts = self.reports_failures or invocation.is_error
+            failed = failures(invocation, message_ids) if counts else frozenset()
+            finished = [message for message in messages if message["MessageId"] not in failed]
+            self.queue.delete(finished)
+            self.groups.finish(finished)
         return Batch(messages, invocation, failed)
 
     def _gather(self, wait_seconds: int, is_stopping: Callable[[], bool]) -> list[Message]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lambda_tasks.local.deployment import DeployedFunction
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.errors import LocalError
+from lambda_tasks.local.template.deployment import DeployedFunction
 from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX
 
 _SECRET_SEGMENTS = 7

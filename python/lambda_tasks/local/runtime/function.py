@@ -1,4 +1,4 @@
-"""A function made ready to run: its layers unpacked, its runtime put together, its whole environment."""
+"""A function, and what it takes to run it: its layers unpacked, its runtime put together, its whole environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lambda_tasks.local import file_system
+from lambda_tasks.local.runtime import file_system
 
 _HERE = Path(__file__).parent
 
@@ -27,21 +27,33 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What it takes to start a function: `sandbox` is the head of the command, `runtime` the part that starts it.
+class Files:
+    """The files that a running function writes to.
 
-    Between the two is the emulator, with its addresses, where that runs the runtime.
+    `output` has what its processes print, `emulator_log` has the emulator's own lines. `channel`, where there is one,
+    has what the runtime script tells.
     """
+
+    output: Path
+    emulator_log: Path
+    channel: Path | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The command that starts a function: `sandbox` is its head, `runtime` the part after the emulator's addresses."""
 
     sandbox: Sequence[str]
     runtime: Sequence[str]
     environ: Mapping[str, str] = field(repr=False)
     folder: Path
-    log_path: Path
+    files: Files
     opt: str
 
 
-def prepare(function: Function, folder: Path, needed: Sequence[Path], *, mount: bool) -> Prepared:
+def prepare(
+    function: Function, folder: Path, needed: Sequence[Path], *, mount: bool, has_channel: bool = False
+) -> Prepared:
     """Unpack the layers and put the runtime together below `folder`; the paths `needed` must stay reachable.
 
     Raises:
@@ -55,12 +67,19 @@ def prepare(function: Function, folder: Path, needed: Sequence[Path], *, mount: 
     mounts = mount and file_system.can_mount(layers, needed)
     opt = file_system.OPT if mounts else str(layers)
     unshare = file_system.unshare_command() if mounts else []
+    files = Files(folder / "output", folder / "emulator.log", folder / "channel" if has_channel else None)
+    for path in (files.output, files.emulator_log, files.channel):
+        if path is not None:
+            path.touch(mode=0o600)
+    script = [sys.executable, "-S", str(bootstrap), opt, function.handler]
+    if files.channel is not None:
+        script.append(str(files.channel))
     return Prepared(
         sandbox=[*unshare, str(_HERE / "sandbox"), str(layers) if mounts else ""],
-        runtime=[str(_HERE / "bootstrap"), sys.executable, "-S", str(bootstrap), opt, function.handler],
+        runtime=[str(_HERE / "bootstrap"), str(files.output), *script],
         environ=environment(function, opt, bootstrap.parent),
         folder=function.code,
-        log_path=folder / "log",
+        files=files,
         opt=opt,
     )
 

@@ -13,9 +13,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambda_tasks.local.embedded_aws import ACCOUNT_ID, EmbeddedAws
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.filter_criteria import FilterCriteria
+from lambda_tasks.local.mapping.filter_criteria import FilterCriteria
 from lambda_tasks.local.queue import Queue, create_queue
-from lambda_tasks.local.template import Template
+from lambda_tasks.local.template.document import Template
 
 FUNCTION = "AWS::Serverless::Function"
 _LAYER = "AWS::Serverless::LayerVersion"

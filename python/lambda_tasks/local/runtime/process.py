@@ -12,14 +12,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.preparation import Function, Prepared, prepare
+from lambda_tasks.local.runtime.function import Files, Function, Prepared, prepare
 
-__all__ = ["Function", "Invocation", "RunningFunction", "Runtime", "read_answer", "running", "stop"]
+__all__ = ["EXITED", "TIMED_OUT", "Function", "Invocation", "Runtime", "read_answer", "running"]
+
+EXITED = "Runtime.ExitError"
+TIMED_OUT = "Sandbox.Timedout"
 
 _INVOKE_PATH = "/2015-03-31/functions/function/invocations"
 _START_ATTEMPTS = 5
@@ -32,28 +35,34 @@ _ERROR_KEYS = frozenset({"errorType", "errorMessage", "requestId", "stackTrace"}
 
 @dataclass(frozen=True)
 class Invocation:
-    """An answer: what the handler returned, or the error object where the function failed."""
+    """An answer: what the handler returned, or the error object where the function failed.
+
+    `timeout_seconds` is the function's. `duration_ms` is without the init phase; `failed_in_init` tells that there was
+    no invoke phase. Both are known where the function's output is followed.
+    """
 
     payload: Any
     is_error: bool = False
-
-
-class RunningFunction(Protocol):
-    """A function that can be invoked, one event at a time: under the emulator, or under a server of our own."""
-
-    @property
-    def log_path(self) -> Path:
-        """Where its log is."""
-        ...
+    duration_ms: float | None = field(default=None, compare=False)
+    failed_in_init: bool = field(default=False, compare=False)
+    timeout_seconds: float = field(default=0, compare=False)
 
     @property
-    def opt(self) -> str:
-        """Where the function sees its layers."""
-        ...
+    def error_type(self) -> str:
+        """The error's type; empty where there is no error."""
+        return str(self.payload.get("errorType", "")) if self.is_error and isinstance(self.payload, dict) else ""
 
-    def invoke(self, event: object) -> Invocation:
-        """Invoke the function with `event`, waiting for its answer. The first call starts the runtime."""
-        ...
+    @property
+    def reason(self) -> str | None:
+        """The error in words, with its type; None where there is no error."""
+        if not self.is_error:
+            return None
+        if not isinstance(self.payload, dict):
+            return str(self.payload)
+        if self.error_type == TIMED_OUT:
+            return f"timed out after {self.timeout_seconds:g} s"
+        message = str(self.payload.get("errorMessage", ""))
+        return ": ".join(filter(None, [self.error_type, message]))
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Runtime:
 
     function: Function
     port: int
-    log_path: Path
+    files: Files
     # Where the function sees its layers: /opt, or a folder where nothing could be mounted there.
     opt: str
 
@@ -78,18 +87,21 @@ class Runtime:
         try:
             connection.request("POST", _INVOKE_PATH, json.dumps(event).encode())
             response = connection.getresponse()
-            return read_answer(response.status, response.read())
+            return read_answer(response.status, response.read(), self.function.timeout_seconds)
         except OSError as error:
-            raise LocalError(f"the emulator did not answer: {error}", remedy=f"see {self.log_path}") from error
+            raise LocalError(
+                f"the emulator did not answer: {error}", remedy=f"see {self.files.emulator_log}"
+            ) from error
         finally:
             connection.close()
 
     def log_lines(self) -> list[str]:
-        """Return what the emulator, the wrapper and the function wrote so far."""
-        return self.log_path.read_text(encoding="utf-8", errors="replace").split("\n")
+        """Return what the emulator wrote so far, then what the wrapper and the function wrote."""
+        paths = (self.files.emulator_log, self.files.output)
+        return [line for path in paths for line in path.read_text("utf-8", errors="replace").split("\n")]
 
 
-def read_answer(status: int, body: bytes) -> Invocation:
+def read_answer(status: int, body: bytes, timeout_seconds: float = 0) -> Invocation:
     """Tell a result from an error: the emulator does not send Lambda's ``X-Amz-Function-Error``.
 
     Raises:
@@ -103,29 +115,30 @@ def read_answer(status: int, body: bytes) -> Invocation:
     except ValueError:
         # Nothing, where the runtime exited in the init phase and gave no reason; a sentence, where the time was up.
         message = body.decode(errors="replace") or "the runtime exited in the init phase: its log says why"
-        error_type = "Sandbox.Timedout" if body else "Runtime.ExitError"
-        return Invocation({"errorType": error_type, "errorMessage": message}, is_error=True)
+        error = {"errorType": TIMED_OUT if body else EXITED, "errorMessage": message}
+        return Invocation(error, is_error=True, timeout_seconds=timeout_seconds)
     raised = isinstance(payload, dict) and payload.keys() == _ERROR_KEYS
     return Invocation(payload, is_error=status != http.HTTPStatus.OK or raised)
 
 
 @contextmanager
-def running(function: Function, emulator: Path, *, mount: bool = True) -> Iterator[Runtime]:
+def running(function: Function, emulator: Path, *, mount: bool = True, has_channel: bool = False) -> Iterator[Runtime]:
     """Prepare the function and start the emulator for it; stop every process of it at the end.
 
-    The layers are mounted at /opt where this machine lets us, for these processes alone; with `mount` false never.
+    The layers are mounted at /opt where this machine lets us, for these processes alone; with `mount` false never. With
+    `has_channel` the function tells on a file of its own what it writes, and what becomes of each message.
 
     Raises:
         LocalError: the emulator did not start.
 
     """
     with tempfile.TemporaryDirectory(prefix="lambda-tasks-") as folder:
-        prepared = prepare(function, Path(folder), [emulator], mount=mount)
+        prepared = prepare(function, Path(folder), [emulator], mount=mount, has_channel=has_channel)
         process, port = _start(prepared, emulator)
         try:
-            yield Runtime(function, port, prepared.log_path, prepared.opt)
+            yield Runtime(function, port, prepared.files, prepared.opt)
         finally:
-            stop(process)
+            _stop(process)
 
 
 def _start(prepared: Prepared, emulator: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -138,7 +151,7 @@ def _start(prepared: Prepared, emulator: Path) -> tuple[subprocess.Popen[bytes],
         port, api_port = _free_ports()
         addresses = ["--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
         addresses += ["--runtime-api-address", f"127.0.0.1:{api_port}"]
-        with prepared.log_path.open("wb") as log:
+        with prepared.files.emulator_log.open("wb") as log:
             process = subprocess.Popen(
                 [*prepared.sandbox, str(emulator), *addresses, *prepared.runtime],
                 cwd=prepared.folder,
@@ -150,8 +163,8 @@ def _start(prepared: Prepared, emulator: Path) -> tuple[subprocess.Popen[bytes],
             )
         if _serves(process, port):
             return process, port
-        stop(process)
-    last_words = prepared.log_path.read_text(errors="replace")[-500:]
+        _stop(process)
+    last_words = prepared.files.emulator_log.read_text(errors="replace")[-500:]
     raise LocalError("the emulator did not start", remedy=last_words or "run it by hand")
 
 
@@ -169,7 +182,7 @@ def _serves(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the emulator, which ends the runtime; then whatever the runtime started and left behind."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):

@@ -1,0 +1,1 @@
+"""A SAM template: read, resolved, and made in the embedded AWS."""
