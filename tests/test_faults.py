@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from fault_server import Script, answer, drip, hang, reset, respond, serve
 from wrapper import WRAPPER, Run, base_environ, parameter_arn, run_wrapper, secret_arn
 
 ARN = secret_arn("db-AbCdEf")
-GOOD = answer(b'{"SecretString": "v"}')
+GOOD = answer(json.dumps({"ARN": ARN, "SecretString": "v"}).encode())
 BUDGET_SECONDS = 1.0
 
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from lambda_tasks.environment.freshness import on_secrets_changed
     from lambda_tasks.errors import (
         HardTimeLimitExceeded,
         LambdaTasksError,
@@ -34,6 +35,7 @@ __all__ = [
     "TaskRecord",
     "context",
     "on_outcome",
+    "on_secrets_changed",
     "on_start",
     "task",
 ]
@@ -49,6 +51,7 @@ _MODULES = {
     "TaskRecord": "lambda_tasks.state.record",
     "context": "lambda_tasks.tasks.context",
     "on_outcome": "lambda_tasks.tasks.telemetry",
+    "on_secrets_changed": "lambda_tasks.environment.freshness",
     "on_start": "lambda_tasks.tasks.telemetry",
     "task": "lambda_tasks.tasks.task",
 }

@@ -73,7 +73,11 @@ class VariableConflict(ConfigurationError):
 
 
 class ReservedVariable(ConfigurationError):
-    """A variable is reserved by Lambda, or changes how the next program loads its code."""
+    """A variable is reserved by Lambda, or changes how the next program loads its code or finds its credentials."""
+
+
+class ExportNotAllowed(ConfigurationError):
+    """An environment source sets a variable that ``LAMBDA_TASKS_EXPORTS`` does not list."""
 
 
 class InvalidSecret(ConfigurationError):
@@ -94,6 +98,10 @@ class CredentialsNotFound(ConfigurationError):
 
 class InvalidNextWrapper(ConfigurationError):
     """``LAMBDA_TASKS_NEXT_WRAPPER`` does not name an executable file."""
+
+
+class PythonNotFound(ConfigurationError):
+    """The exec wrapper found no Python to resolve references with. Its shell half says so, for want of a Python."""
 
 
 class CommandNotExecutable(ConfigurationError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_tasks import settings
+from lambda_tasks.environment.freshness import Freshness
 from lambda_tasks.tasks import dispatcher, lookup
 from lambda_tasks.tasks.worker import Worker
 
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from lambda_tasks.tasks.event import LambdaContext, PartialBatchResponse
 
 _worker: Worker
+_freshness: Freshness
 
 
 def _use(current: Settings) -> None:
-    global _worker
+    global _worker, _freshness
     _worker = Worker.from_environ(current, settings.environ())
+    _freshness = Freshness(current, settings.environ())
 
 
-def _use_after_restore(current: Settings) -> None:
+def _use_again(current: Settings) -> None:
     _use(current)
     _worker.guard_memory()
 
@@ -32,10 +35,10 @@ def _use_after_restore(current: Settings) -> None:
 def _resolved() -> Settings:
     current = settings.current()
     if settings.has_references(settings.environ()) and (current.resolved is None or settings.is_snap_start()):
-        from lambda_tasks.environment import launch  # noqa: PLC0415 - the exec wrapper spares us its 10 ms
+        from lambda_tasks.environment import in_process  # noqa: PLC0415 - the exec wrapper spares us its 10 ms
 
-        current = launch.resolve_in_process()
-        launch.resolve_after_restore(_use_after_restore)
+        current = in_process.resolve_in_process()
+        in_process.resolve_after_restore(_use_again)
     return current
 
 
@@ -46,4 +49,6 @@ _worker.guard_memory()
 
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:
     """Dispatch an SQS event, or one message; see `lambda_tasks.tasks.dispatcher.dispatch`."""
+    if _freshness.is_due():
+        _freshness.renew(_use_again, getattr(context, "get_remaining_time_in_millis", None))
     return dispatcher.dispatch(event, context, _worker)

@@ -23,11 +23,14 @@ _SECRET_ARN = "arn:<partition>:secretsmanager:<region>:<account>:secret:<name>" 
 _PARAMETER_ARN = "arn:<partition>:ssm:<region>:<account>:parameter/<name>"
 _STRICT = "with LAMBDA_TASKS_STRICT_REFERENCES "
 
-_REGION = re.compile(r"[a-z]+(-[a-z]+)+-\d+")
-_ACCOUNT = re.compile(r"\d{12}")
+_REGION = re.compile(r"(?!.{33})[a-z]+(-[a-z]+)+-[0-9]+")  # far below the 63 characters of a host name's label
+_REGION_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")  # also those that only a server of one's own has
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@!-]+")
 _PARAMETER_NAME = re.compile(r"[A-Za-z0-9/_.-]+")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# A UUID, as AWS makes them; or what Terraform makes: a time of 18 digits, and a count of 8, which is hexadecimal.
+_VERSION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|terraform-([0-9]+|[0-9]{18}[0-9a-f]{8})")
 
 
 class SecretVersion(Value):
@@ -44,6 +47,11 @@ class SecretVersion(Value):
     @property
     def region(self) -> str:
         return self.arn.split(":", 4)[3]
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it has one value for ever."""
+        return bool(self.version_id)
 
     def __str__(self) -> str:
         version = ", ".join(part for part in (self.version_stage, self.version_id) if part)
@@ -62,6 +70,16 @@ class Parameter(Value):
     def asked_for(self) -> str:
         """What ``GetParameters`` is asked for: a name or an ARN, with its selector."""
         return f"{self.name}:{self.selector}" if self.selector else self.name
+
+    @property
+    def own_name(self) -> str:
+        """The name without account, region and leading slash, which an ARN has not: equal ones may be one parameter."""
+        return self.name.rpartition(":parameter/")[2].removeprefix("/")
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it has one value for ever: a version is a number, a label can move."""
+        return self.selector.isdigit()
 
     def __str__(self) -> str:
         return f"parameter {self.asked_for}"
@@ -108,7 +126,7 @@ def parse(environ: Mapping[str, str], *, strict: bool) -> tuple[References, list
         try:
             return parse_value(environ[setting])
         except InvalidReference as error:
-            errors.append(error.concerning(setting))
+            errors.append(error.concerning(ascii(setting)[1:-1]))
             return None
 
     def variable(setting: str) -> VariableReference | None:
@@ -139,7 +157,7 @@ def parse_environment_secret(value: str, *, strict: bool) -> SecretVersion:
         problem = f"the ARN has {len(suffix)} suffixes" if len(suffix) > 2 else "a suffix of the ARN is empty"
         remedy = "use <arn>, <arn>:<version-stage>, <arn>:<version-id> or <arn>:<version-stage>:<version-id>"
         raise InvalidReference(problem, source=source, remedy=remedy)
-    if len(suffix) == 1 and _UUID.fullmatch(suffix[0]):
+    if len(suffix) == 1 and _VERSION_ID.fullmatch(suffix[0]):
         return SecretVersion(arn, version_id=suffix[0])
     return SecretVersion(arn, *suffix)
 
@@ -155,6 +173,8 @@ def parse_ssm_environment(value: str, *, region: str, strict: bool) -> Parameter
         return _parse_parameter_arn(value, strict=strict)
     if not region:
         raise InvalidReference("the region is unknown", remedy="set AWS_REGION, or refer to the parameter by its ARN")
+    if not _REGION_LABEL.fullmatch(region):
+        raise InvalidReference("AWS_REGION is no region", remedy="set AWS_REGION to one such as eu-west-1")
     if value.endswith("/"):
         if not (value.startswith("/") and _PARAMETER_NAME.fullmatch(value) and "//" not in value):
             raise InvalidReference("the value is not a path", remedy="use /<path>/, or a parameter's name or ARN")
@@ -175,6 +195,9 @@ def parse_variable(setting: str, value: str, *, strict: bool) -> VariableReferen
     """
     if setting == VARIABLE_PREFIX:
         raise InvalidReference("the variable's name is empty", remedy=f"name the setting {VARIABLE_PREFIX}<NAME>")
+    if not _VARIABLE.fullmatch(setting, len(VARIABLE_PREFIX)):
+        remedy = f"name the setting {VARIABLE_PREFIX}<NAME>, with letters, digits and underscores, not a digit first"
+        raise InvalidReference("the variable's name is none that a shell can hold", remedy=remedy)
     if value.split(":")[2:3] == ["ssm"]:
         return VariableReference(setting, _parse_parameter_arn(value, strict=strict))
     arn, suffix = _split_secret_arn(value, remedy=f"use {_SECRET_ARN} or {_PARAMETER_ARN}")
