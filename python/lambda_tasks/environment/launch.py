@@ -85,8 +85,8 @@ def check_size(command: list[str], environ: Mapping[str, str]) -> None:
         InvalidSecret: naming the largest variables.
 
     """
-    strings = [command[0], *command]  # the path counts as well, and so do 8 bytes for each pointer
-    size = sum(len(os.fsencode(text)) + 1 + 8 for text in strings)
+    # The path counts once more, and so do 8 bytes for the pointer to each string.
+    size = len(os.fsencode(command[0])) + 1 + sum(len(os.fsencode(text)) + 1 + 8 for text in command)
     size += sum(content.variable_bytes(name, value) + 8 for name, value in environ.items())
     limit = _LEAST_BYTES
     if size > limit:
