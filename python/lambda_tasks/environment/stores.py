@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 PARAMETERS_PER_CALL = 10  # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html
 
-_RANDOM_END = re.compile(r"-[A-Za-z0-9]{6}$")
-_WORD_END = re.compile(r"-([A-Za-z][a-z0-9]{5}|[A-Z0-9]{6})$")  # one random end in ten; most often part of a name
-_ACTION = re.compile(r"not authorized to perform: *([a-z0-9-]+):")
-_KMS = re.compile(r"(?<![\w/:.+=@-])(KMS|ciphertext)(?![\w/:+=@-])", re.IGNORECASE)  # no part of a name
+# Patterns are compiled where they are needed, which most cold starts do not.
+_RANDOM_END = r"-[A-Za-z0-9]{6}$"
+_WORD_END = r"-([A-Za-z][a-z0-9]{5}|[A-Z0-9]{6})$"  # one random end in ten; most often part of a name
+_ACTION = r"not authorized to perform: *([a-z0-9-]+):"
+_KMS = r"(?i)(?<![\w/:.+=@-])(KMS|ciphertext)(?![\w/:+=@-])"  # no part of a name
 _NOT_FOUND_CODES = {"ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound"}
 _DENIED_CODES = {"AccessDeniedException", "AccessDenied"}
 _KMS_CODES = {"DecryptionFailure", "InvalidKeyId", "KMSAccessDeniedException"}
@@ -99,7 +100,7 @@ def _is_secret(answer: dict[str, Any], secret: SecretVersion) -> bool:
     arn = str(answer.get("ARN"))
     stages = answer.get("VersionStages")
     return (
-        (arn == secret.arn or (arn.startswith(secret.arn) and bool(_RANDOM_END.fullmatch(arn, len(secret.arn)))))
+        (arn == secret.arn or (arn.startswith(secret.arn) and bool(re.fullmatch(_RANDOM_END, arn[len(secret.arn) :]))))
         and (not secret.version_id or answer.get("VersionId") == secret.version_id)
         and (not secret.version_stage or not isinstance(stages, list) or secret.version_stage in stages)
     )
@@ -214,7 +215,7 @@ def required_permission(source: Source) -> tuple[str, tuple[str, ...]]:
         whole, partial = (source.arn,), (f"{source.arn}-??????",)
         if not may_be_partial(source):
             return "secretsmanager:GetSecretValue", whole
-        return "secretsmanager:GetSecretValue", whole + partial if _RANDOM_END.search(source.arn) else partial
+        return "secretsmanager:GetSecretValue", whole + partial if re.search(_RANDOM_END, source.arn) else partial
     if isinstance(source, Parameter) and source.name.startswith("arn:"):
         return "ssm:GetParameters", (source.name,)
     # A name or a path says nothing about the account.
@@ -227,7 +228,7 @@ def required_permission(source: Source) -> tuple[str, tuple[str, ...]]:
 
 def may_be_partial(secret: SecretVersion) -> bool:
     """Tell whether the six random characters are missing at the end of a secret's ARN, or may be a word of its name."""
-    return not _RANDOM_END.search(secret.arn) or bool(_WORD_END.search(secret.arn))
+    return not re.search(_RANDOM_END, secret.arn) or bool(re.search(_WORD_END, secret.arn))
 
 
 def timed_out(source: Source, problem: str = "no time left") -> ResolveTimeout:
@@ -249,8 +250,8 @@ def _no_answer(problem: str, source: Source) -> ServiceUnavailable:
 
 
 def _is_about_kms(detail: str) -> bool:
-    action = _ACTION.search(detail)
-    return action.group(1) == "kms" if action else bool(_KMS.search(detail))
+    action = re.search(_ACTION, detail)
+    return action.group(1) == "kms" if action else bool(re.search(_KMS, detail))
 
 
 def _explain(error: CallFailed, source: Source) -> LambdaTasksError:
