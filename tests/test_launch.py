@@ -256,13 +256,14 @@ def test_wrapping_twice_is_wrapping_once(aws: FakeAws) -> None:
 
 
 def test_a_later_reference_is_resolved_beside_what_is(aws: FakeAws) -> None:
-    """A child process that brings a reference of its own gets that one resolved, and keeps the others."""
+    """A child process that brings a reference of its own gets that one resolved, and no secret leads the call."""
     aws.secrets = {secret_arn("s"): "s", secret_arn("t"): "t"}
-    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"))
+    aws.secrets[secret_arn("e")] = '{"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:9"}'
+    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"), **{ENVIRONMENT_SECRET: secret_arn("e")})
     child = f"LAMBDA_TASKS_SECRET_T={secret_arn('t')} exec {WRAPPER} sh -c 'echo \"$S $T $LAMBDA_TASKS_RESOLVED\"'"
     run = run_wrapper(environ, ["sh", "-c", child])
-    assert run.stdout == "s t S,T\n", run.stderr
-    assert aws.asked_for == [secret_arn("s"), secret_arn("t")]
+    assert run.stdout == "s t AWS_ENDPOINT_URL_SECRETS_MANAGER,S,T\n", run.stderr
+    assert sorted(aws.asked_for) == [secret_arn(name) for name in "est"]
 
 
 @pytest.mark.parametrize("resolves", [True, False])

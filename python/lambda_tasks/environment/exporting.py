@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def unresolved(environ: Mapping[str, str], settings: Settings) -> dict[str, str] | None:
-    """Return `environ` without the references that were resolved before, or None where no others are left.
+    """Return `environ` without what was resolved before and the references to it, or None where no others are left.
 
     ``LAMBDA_TASKS_RESOLVED`` tells: where it is set an exec wrapper has run, and the environment sources are done.
     """
-    done = (
-        set() if settings.resolved is None else REFERENCES.union(VARIABLE_PREFIX + name for name in settings.resolved)
-    )
+    done: set[str] = set()
+    if settings.resolved is not None:
+        done.update(REFERENCES, settings.resolved, (VARIABLE_PREFIX + name for name in settings.resolved))
     left = {name: value for name, value in environ.items() if name not in done}
     return left if has_references(left) else None
 
