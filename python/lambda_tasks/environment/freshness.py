@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Hook = TypeVar("Hook", bound=Callable[[list[str]], object])
 
+# After a failure the next try waits ten times as long as the last one took, so that an outage costs little.
 _LONGEST_PAUSE_SECONDS = 30.0
 _PART_OF_INVOCATION = 0.25
 
@@ -58,7 +59,7 @@ class Freshness:
         from lambda_tasks.environment import exporting, in_process  # noqa: PLC0415 - most invocations need neither
         from lambda_tasks.environment.report import Report  # noqa: PLC0415
 
-        now = self._clock()
+        now, started = self._clock(), time.monotonic()
         seconds = remaining_ms() / 1000 * _PART_OF_INVOCATION if remaining_ms else None
         try:
             changed = in_process.resolve_again(at_most_seconds=seconds)
@@ -67,7 +68,8 @@ class Freshness:
             age_seconds = now - self._resolved_at
             if not 0 <= age_seconds < 2 * self._max_age_seconds:
                 raise _too_old(failure, age_seconds) from (error if failure is error else None)
-            self._due_at = now + min(_LONGEST_PAUSE_SECONDS, self._max_age_seconds / 10)
+            pause_seconds = min(10 * (time.monotonic() - started), self._max_age_seconds / 10, _LONGEST_PAUSE_SECONDS)
+            self._due_at = self._clock() + pause_seconds
             problem = f"values that are {age_seconds:.0f} s old serve on, since they could not be resolved again"
             Report(os.environ).warning(problem, failure)
             return
