@@ -124,6 +124,12 @@ def test_an_arn_that_may_be_partial_is_hinted_at() -> None:
     assert (found.problems, {row.status for row in found.rows}) == ((), {"valid"})
 
 
+def test_a_whole_arn_that_was_resolved_is_not_hinted_at(aws: FakeAws) -> None:
+    """Where AWS answers with the same ARN, it is known to be whole."""
+    aws.secrets = {secret_arn("my-secret"): "v"}
+    assert fetched(aws, {"LAMBDA_TASKS_SECRET_A": secret_arn("my-secret")}).hints == ()
+
+
 def test_an_export_that_is_not_listed_is_a_problem(aws: FakeAws) -> None:
     """Resolving tells what an environment source may not set."""
     aws.secrets = {ARN: '{"A": "canary"}'}

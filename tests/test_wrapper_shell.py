@@ -178,12 +178,16 @@ def test_without_python_and_curl_the_log_says_that_nothing_was_posted(aws: FakeA
     )
 
 
-def test_without_grep_python_looks(aws: FakeAws, tmp_path: Path) -> None:
-    """An image without grep costs a start of Python, and nothing else changes."""
-    environ = {**base_environ(aws.url, A="1"), "PATH": str(tmp_path), "LAMBDA_TASKS_PYTHON": sys.executable}
-    finished = subprocess.run(["/bin/sh", WRAPPER, *PRINT], env=environ, capture_output=True, text=True, check=True)
-    assert finished.stderr == ""
-    assert {*environ.items()} <= {tuple(pair.split("=", 1)) for pair in finished.stdout.split("\0")}
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_image_without_grep_is_served_too(shell: str, aws: FakeAws, tmp_path: Path) -> None:
+    """Without grep and od references are resolved, and without references no Python is started."""
+    aws.secrets = {secret_arn("s"): "v", secret_arn("env"): '{"S": "v"}'}
+    environ = {**base_environ(aws.url, A="1"), "PATH": str(tmp_path), "LAMBDA_TASKS_PYTHON": "/nowhere/python"}
+    assert seen_by_command(shell, environ) == environ
+    environ["LAMBDA_TASKS_PYTHON"] = sys.executable
+    for name, arn in {"SECRET_S": "s", "ENVIRONMENT_SECRETS_MANAGER_ARN": "env"}.items():
+        environ_with = {**environ, f"LAMBDA_TASKS_{name}": secret_arn(arn)}
+        assert seen_by_command(shell, environ_with) == {**environ_with, "S": "v", "LAMBDA_TASKS_RESOLVED": "S"}
 
 
 def test_the_wrapper_is_short() -> None:

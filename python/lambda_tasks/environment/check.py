@@ -38,11 +38,12 @@ def check(environ: Mapping[str, str], transport: Transport | None) -> Check:
     settings, problems = Settings.parse(environ)
     references, errors = reference.parse(environ, strict=settings.strict_references)
     problems += errors + names.check_references(references.variables, environ)
-    status, found = "valid", ""
+    status, found, whole_arns = "valid", "", set[str]()
     if transport and not problems:
         try:
             resolution = resolver.resolve(environ, settings, transport)
             status, found = "resolved", ", ".join(resolution.names)
+            whole_arns = {arn for arn, _ in resolution.versions}
         except LambdaTasksError as error:
             problems = list(error.errors)
     wrong = _wrong_variables(problems)
@@ -50,7 +51,7 @@ def check(environ: Mapping[str, str], transport: Transport | None) -> Check:
         Row(variable, source, version, "error" if {variable, setting} & wrong else status)
         for setting, variable, source, version in _described(environ, references, found)
     ]
-    return Check(tuple(rows), tuple(problems), tuple(_hints(references)))
+    return Check(tuple(rows), tuple(problems), tuple(_hints(references, whole_arns)))
 
 
 def policy(environ: Mapping[str, str], kms_keys: Iterable[str] = ()) -> dict[str, Any]:
@@ -92,15 +93,14 @@ def _dns_suffix(source: Source) -> str:
     return "amazonaws.com.cn" if source.partition == "aws-cn" else "amazonaws.com"
 
 
-def _hints(references: References) -> Iterable[str]:
-    sources = dict.fromkeys(resolver.sources_of(references))
-    for arn in dict.fromkeys(
-        one.arn for one in sources if isinstance(one, SecretVersion) and stores.may_be_partial(one)
-    ):
-        yield (
-            f"{arn} may be a partial ARN: AWS ends each in a hyphen and six random characters; with the whole ARN no "
-            "other secret can be meant, and a policy needs no -??????"
-        )
+def _hints(references: References, whole_arns: set[str]) -> Iterable[str]:
+    secrets = [one for one in resolver.sources_of(references) if isinstance(one, SecretVersion)]
+    for arn in dict.fromkeys(one.arn for one in secrets if stores.may_be_partial(one)):
+        if arn not in whole_arns:
+            yield (
+                f"{arn} may be a partial ARN: AWS ends each in a hyphen and six random characters; with the whole ARN "
+                "no other secret can be meant, and a policy needs no -??????"
+            )
 
 
 def _wrong_variables(problems: Iterable[LambdaTasksError]) -> set[str]:
