@@ -193,13 +193,24 @@ def test_a_path_is_answered_by_what_lies_there(aws: FakeAws, found: Any) -> None
     assert error in (SecretNotFound, ServiceUnavailable)
 
 
-def test_a_setting_that_is_wrong_is_named_once_and_not_the_variables(aws: FakeAws) -> None:
-    """A CA bundle that is not there is the fault of its own variable, however many secrets it concerns."""
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_CA_BUNDLE", "/nope"),
+        ("AWS_ENDPOINT_URL", "nope"),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "nope"),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:9"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "nope"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_once_and_not_the_variables(aws: FakeAws, variable: str, value: str) -> None:
+    """What keeps every secret from being fetched is the fault of its own variable, however many secrets it concerns."""
     environ = {ENVIRONMENT: ARN, "LAMBDA_TASKS_SECRET_A": DB, "LAMBDA_TASKS_SECRET_B": secret_arn("b")}
-    for variable, value in {"AWS_CA_BUNDLE": "/nope", "AWS_ENDPOINT_URL_SECRETS_MANAGER": "nope"}.items():
-        wrong = {"AWS_ENDPOINT_URL": "https://127.0.0.1:9", variable: value}
-        ((_, message),) = failure(aws, {**environ, **wrong})
-        assert f"(variable {variable})" in message
+    environ |= {"AWS_ENDPOINT_URL": "https://127.0.0.1:9", variable: value}
+    if "CREDENTIALS" in variable:
+        environ["AWS_ACCESS_KEY_ID"] = ""
+    ((_, message),) = failure(aws, environ)
+    assert f"(variable {variable})" in message
 
 
 def test_parameter_batches_hold_one_region_and_no_name_twice() -> None:

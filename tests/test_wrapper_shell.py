@@ -37,7 +37,17 @@ ODD_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0=,"), min
 @pytest.mark.parametrize("resolves", [True, False])
 def test_variables_that_no_shell_can_hold_reach_the_command(shell: str, aws: FakeAws, *, resolves: bool) -> None:
     """Names that are no identifiers, and those that a script might use itself, are as they were, with every shell."""
-    odd = {"my.var": "a\nb=c\n", "1x": "", "é": "é\udcff", "a b": "$(id)", "next": "n", "newline": "l", "python": "p"}
+    odd = {
+        "my.var": "a\nb=c\n",
+        "1x": "",
+        "N\nL": "1",
+        "NL\n": "=",
+        "é": "é\udcff",
+        "a b": "$(id)",
+        "next": "n",
+        "newline": "l",
+        "python": "p",
+    }
     odd |= {"PEM": "-----BEGIN\nLAMBDA_TASKS_SECRET_X=no\n+/==\n", "command": "c", "environ": "e", "found": "f"}
     aws.secrets[secret_arn("s")] = "v"
     environ = base_environ(aws.url, **odd)
@@ -56,7 +66,7 @@ def test_any_environment_passes_as_it_is(variables: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("name", ["db.password", "1", "a-b", "é", "a b", "x,y"])
+@pytest.mark.parametrize("name", ["db.password", "1", "a-b", "é", "a b", "x,y", "A\n", "A\nB"])
 def test_a_reference_that_no_shell_variable_can_hold_is_refused(shell: str, name: str) -> None:
     """A name that dash would have dropped in silence is an error that names it, and nothing is executed."""
     environ = base_environ(**{f"LAMBDA_TASKS_SECRET_{name}": secret_arn("s")})
