@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_tasks import settings
-from lambda_tasks.environment.freshness import Freshness
+from lambda_tasks.environment.freshness import Freshness, resolve_after_restore
 from lambda_tasks.tasks import dispatcher, lookup
 from lambda_tasks.tasks.worker import Worker
 
@@ -38,7 +38,7 @@ def _resolved() -> Settings:
         from lambda_tasks.environment import in_process  # noqa: PLC0415 - the exec wrapper spares us its 10 ms
 
         current = in_process.resolve_in_process()
-        in_process.resolve_after_restore(_use_again)
+        resolve_after_restore(_use_again)
     return current
 
 

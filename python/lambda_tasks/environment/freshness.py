@@ -81,6 +81,26 @@ class Freshness:
         tell(changed)
 
 
+def resolve_after_restore(use: Callable[[Settings], None]) -> None:
+    """Under SnapStart, resolve again after every restore, hand the settings to `use`, and tell what changed.
+
+    A snapshot freezes the environment: without this a function would serve secrets as old as its version.
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+    """
+    if not settings.is_snap_start():
+        return
+    import snapshot_restore_py  # noqa: PLC0415 - the managed runtime brings it where there is SnapStart
+
+    from lambda_tasks.environment import in_process  # noqa: PLC0415 - most cold starts need neither
+
+    def restored() -> None:
+        changed = in_process.resolve_again()
+        use(settings.current())
+        tell(changed)
+
+    snapshot_restore_py.register_after_restore(restored)
+
+
 def on_secrets_changed(function: Hook) -> Hook:
     """Have `function` called with the names of the variables that changed, in order. Returns it: a decorator.
 

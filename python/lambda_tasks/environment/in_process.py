@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 
-from lambda_tasks.environment import exporting, freshness
+from lambda_tasks.environment import exporting
 from lambda_tasks.environment.provenance import PROVENANCE, Provenance, own_environ
 from lambda_tasks.environment.report import Report
-from lambda_tasks.settings import RESOLVED, Settings, is_snap_start
-
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from lambda_tasks.settings import RESOLVED, Settings
 
 
 def resolve_in_process() -> Settings:
@@ -27,24 +23,6 @@ def resolve_in_process() -> Settings:
         os.environ.update(exporting.exported(resolution, os.environ, settings))
         Report(os.environ).success(resolution)
     return Settings.from_environ(os.environ)  # secrets may hold settings too
-
-
-def resolve_after_restore(use: Callable[[Settings], None]) -> None:
-    """Under SnapStart, resolve again after every restore, and hand the settings to `use`.
-
-    A snapshot freezes the environment: without this a function would serve secrets as old as its version.
-    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
-    """
-    if not is_snap_start():
-        return
-    import snapshot_restore_py  # noqa: PLC0415 - the managed runtime brings it where there is SnapStart
-
-    def restored() -> None:
-        changed = resolve_again()
-        use(Settings.from_environ(os.environ))
-        freshness.tell(changed)
-
-    snapshot_restore_py.register_after_restore(restored)
 
 
 def resolve_again(*, at_most_seconds: float | None = None) -> list[str]:
