@@ -27,7 +27,7 @@ def _use(current: Settings) -> None:
     _freshness = Freshness(current, settings.environ())
 
 
-def _use_again(current: Settings) -> None:
+def _use_after_restore(current: Settings) -> None:
     _use(current)
     _worker.guard_memory()
 
@@ -38,7 +38,7 @@ def _resolved() -> Settings:
         from lambda_tasks.environment import in_process  # noqa: PLC0415 - the exec wrapper spares us its 10 ms
 
         current = in_process.resolve_in_process()
-        resolve_after_restore(_use_again)
+        resolve_after_restore(_use_after_restore)
     return current
 
 
@@ -50,5 +50,5 @@ _worker.guard_memory()
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:
     """Dispatch an SQS event, or one message; see `lambda_tasks.tasks.dispatcher.dispatch`."""
     if _freshness.is_due():
-        _freshness.renew(_use_again, getattr(context, "get_remaining_time_in_millis", None))
+        _freshness.renew(_use_after_restore, getattr(context, "get_remaining_time_in_millis", None))
     return dispatcher.dispatch(event, context, _worker)
