@@ -304,7 +304,7 @@ def test_a_hook_is_an_ordinary_function() -> None:
 
 
 def test_provenance_survives_in_a_variable() -> None:
-    """What is written is what is read, whatever the values are; what somebody else wrote is nothing."""
+    """The reader gets back whatever was written, and nothing of a variable that somebody else wrote."""
     origins = {"A": Origin(DB, "k", DB, "1"), "B": Origin(DB, "k", DB, "1"), "C": Origin(ENV, None, ENV, "")}
     written = Provenance(1.5, {"A": 'a,\udcff\n"', "é": ""}, origins)
     assert Provenance.from_environ({PROVENANCE: written.to_json()}) == written

@@ -326,7 +326,7 @@ def test_success_names_the_version_of_each_source(aws: FakeAws) -> None:
 
 
 def test_an_environment_that_is_too_large_names_its_largest_variables(aws: FakeAws) -> None:
-    """What the kernel would refuse is an error before anything is said to be resolved, with the names and sizes."""
+    """A size that the kernel would refuse is an error, with names, before anything is said to be resolved."""
     values = dict.fromkeys("ABCDEFGHIJKL", "canary" * 10000)
     aws.secrets[secret_arn("env")] = json.dumps(values)
     environ = base_environ(aws.url, **{ENVIRONMENT_SECRET: secret_arn("env"), "AWS_LAMBDA_LOG_FORMAT": "JSON"})

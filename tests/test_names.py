@@ -80,7 +80,7 @@ def test_a_name_that_runs_code_or_finds_credentials_is_refused(aws: FakeAws, nam
 
 @pytest.mark.parametrize("name", FREE)
 def test_other_names_are_exported(aws: FakeAws, name: str) -> None:
-    """What no program loads code by is the secret's writer's to choose, where there is no list."""
+    """Every other name is the secret's writer's to choose, as long as there is no list."""
     assert not is_reserved(name)
     aws.secrets = {ARN: json.dumps({name: "v"})}
     assert exports(aws, {ENVIRONMENT: ARN}) == {name: "v"}

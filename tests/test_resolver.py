@@ -187,7 +187,7 @@ def test_a_partial_arn_is_answered_by_the_whole_one(aws: FakeAws) -> None:
 
 @pytest.mark.parametrize("found", [None, "x", [None], [{"Name": "/other", "Value": "canary"}], [{"Name": "/app/A"}]])
 def test_a_path_is_answered_by_what_lies_there(aws: FakeAws, found: Any) -> None:
-    """What does not lie below the path, or has no value, becomes no variable."""
+    """Only parameters below the path that have a value become variables."""
     aws.answers = [lambda _: (200, {"Parameters": found})]
     ((error, _),) = failure(aws, {SSM: "/app/"})
     assert error in (SecretNotFound, ServiceUnavailable)
@@ -204,7 +204,7 @@ def test_a_path_is_answered_by_what_lies_there(aws: FakeAws, found: Any) -> None
     ],
 )
 def test_a_setting_that_is_wrong_is_named_once_and_not_the_variables(aws: FakeAws, variable: str, value: str) -> None:
-    """What keeps every secret from being fetched is the fault of its own variable, however many secrets it concerns."""
+    """A setting that keeps every secret from being fetched is blamed by its own name, and once."""
     environ = {ENVIRONMENT: ARN, "LAMBDA_TASKS_SECRET_A": DB, "LAMBDA_TASKS_SECRET_B": secret_arn("b")}
     environ |= {"AWS_ENDPOINT_URL": "https://127.0.0.1:9", variable: value}
     if "CREDENTIALS" in variable:

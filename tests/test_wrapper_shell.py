@@ -188,6 +188,18 @@ def test_without_python_and_curl_the_log_says_that_nothing_was_posted(aws: FakeA
     )
 
 
+def test_a_wrapper_without_its_python_half_says_so(tmp_path: Path) -> None:
+    """A copy of the script alone names the folder that is missing."""
+    copy = tmp_path / "lambda-tasks-exec"
+    shutil.copy(WRAPPER, copy)
+    environ = base_environ(LAMBDA_TASKS_SECRET_S=secret_arn("s"))
+    finished = subprocess.run([copy, "true"], env=environ, capture_output=True, text=True)
+    assert finished.stderr == (
+        "lambda-tasks: python/lambda_tasks is not beside bin: keep the folders of the layer together\n"
+    )
+    assert finished.returncode == 1
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_an_image_without_grep_is_served_too(shell: str, aws: FakeAws, tmp_path: Path) -> None:
     """Without grep and od references are resolved, and without references no Python is started."""

@@ -28,7 +28,7 @@ _LAMBDAS_NAMES = {
 }
 # By these the next program loads code, or finds its credentials: who may write a secret must not choose either.
 _LOADERS_NAMES = {"BASH_ENV", "GCONV_PATH", "PYTHONHOME"}
-# What the exec wrapper itself executes, and what it keeps for its next run.
+# Names of programs that the exec wrapper executes, and of what it keeps for its next run.
 _OUR_NAMES = {
     "LAMBDA_TASKS_NEXT_WRAPPER",
     "LAMBDA_TASKS_ODD_VARIABLES",

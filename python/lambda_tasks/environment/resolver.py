@@ -119,7 +119,7 @@ def sources_of(references: References, held: Held | None = None) -> list[Source]
 
 
 class _Found:
-    """What the fetches brought, as it is put together: variables with their origins, versions, and errors."""
+    """The results of the fetches, as they are put together: variables with their origins, versions, and errors."""
 
     def __init__(self, fetch: Fetch, held: Held) -> None:
         self._fetch = fetch
