@@ -125,7 +125,7 @@ def test_an_arn_that_may_be_partial_is_hinted_at() -> None:
 
 
 def test_a_whole_arn_that_was_resolved_is_not_hinted_at(aws: FakeAws) -> None:
-    """Where AWS answers with the same ARN, it is known to be whole."""
+    """An ARN with which AWS answers is known to be whole."""
     aws.secrets = {secret_arn("my-secret"): "v"}
     assert fetched(aws, {"LAMBDA_TASKS_SECRET_A": secret_arn("my-secret")}).hints == ()
 

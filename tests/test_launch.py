@@ -227,7 +227,7 @@ def test_success_is_one_line_of_names_and_counts(aws: FakeAws) -> None:
 
 
 def test_an_unexpected_error_shows_its_place_and_not_its_message(aws: FakeAws) -> None:
-    """Where the wrapper itself breaks, the report gives class and place, since the message might hold a value."""
+    """If the wrapper itself breaks, the report gives class and place, since the message might hold a value."""
     environ = base_environ(aws.url, LAMBDA_TASKS_SSM_ENVIRONMENT="/app/db", LAMBDA_TASKS_ODD_VARIABLES="canary")
     run = run_wrapper(environ)
     assert (run.status, run.was_launched) == (1, False)

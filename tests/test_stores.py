@@ -195,7 +195,7 @@ def test_a_policy_allows_an_arn_that_may_be_partial(name: str, resources: list[s
 
 
 def test_a_failed_call_of_several_is_one_error_each(aws: FakeAws) -> None:
-    """Where a call of several fails for good, each is asked for alone, and a missing one does not hide the others."""
+    """If a call of several fails for good, each is asked for alone, and a missing one does not hide the others."""
     good, gone = parameter_arn("app/good"), parameter_arn("app/gone")
     aws.parameters = {good: "v"}
     aws.answers = [lambda _: (400, {"__type": "ParameterNotFound"})]

@@ -157,7 +157,7 @@ def path_without_python(tmp_path: Path, *programs: str) -> str:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 @pytest.mark.parametrize("python", ["", '/nowhere/pyt hon"\\'])
 def test_without_any_python_curl_posts_the_init_error(aws: FakeAws, tmp_path: Path, python: str) -> None:
-    """Where no Python can be started, the shell half reports by curl, as JSON where the function logs so."""
+    """If no Python can be started, the shell half reports by curl, as JSON where the function logs so."""
     environ = {
         **base_environ(LAMBDA_TASKS_SECRET_S=secret_arn("s"), AWS_LAMBDA_RUNTIME_API=aws.runtime_api),
         "PATH": path_without_python(tmp_path, "curl"),
@@ -175,7 +175,7 @@ def test_without_any_python_curl_posts_the_init_error(aws: FakeAws, tmp_path: Pa
 
 
 def test_without_python_and_curl_the_log_says_that_nothing_was_posted(aws: FakeAws, tmp_path: Path) -> None:
-    """Where neither can be started, one line on stderr says so, with exit status 1."""
+    """If neither can be started, one line on stderr says so, with exit status 1."""
     environ = {
         **base_environ(LAMBDA_TASKS_SECRET_S=secret_arn("s"), AWS_LAMBDA_RUNTIME_API=aws.runtime_api),
         "PATH": path_without_python(tmp_path),

@@ -77,7 +77,7 @@ class ReservedVariable(ConfigurationError):
 
 
 class ExportNotAllowed(ConfigurationError):
-    """An environment source sets a variable that ``LAMBDA_TASKS_EXPORTS`` does not list."""
+    """The error of an environment source that sets a variable which ``LAMBDA_TASKS_EXPORTS`` does not list."""
 
 
 class InvalidSecret(ConfigurationError):
@@ -101,7 +101,7 @@ class InvalidNextWrapper(ConfigurationError):
 
 
 class PythonNotFound(ConfigurationError):
-    """The exec wrapper found no Python to resolve references with. Its shell half says so, for want of a Python."""
+    """The error of an exec wrapper without a Python to resolve with; its shell half reports it, for want of one."""
 
 
 class CommandNotExecutable(ConfigurationError):

@@ -49,7 +49,7 @@ class Freshness:
     def renew(self, use: Callable[[Settings], None], remaining_ms: Callable[[], int] | None = None) -> None:
         """Resolve again; where that changes settings hand them to `use`, and tell who asked to be told what changed.
 
-        It takes a quarter of the invocation's `remaining_ms` at most. Where it fails the values serve until they are
+        It takes a quarter of the invocation's `remaining_ms` at most. If it fails the values serve until they are
         twice as old as they should get, with a warning.
 
         Raises:
@@ -105,7 +105,7 @@ def on_secrets_changed(function: Hook) -> Hook:
     """Have `function` called with the names of the variables that changed, in order. Returns it: a decorator.
 
     It is called after they were resolved again, before the batch: under SnapStart after a restore, and with
-    ``LAMBDA_TASKS_MAX_SECRET_AGE_SECONDS`` where they had grown old. A variable that is gone counts as changed. What it
+    ``LAMBDA_TASKS_MAX_SECRET_AGE_SECONDS`` where they had grown old. A variable that is gone counts as changed. Whatever it
     raises is logged, without its message, and changes nothing.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where exported variables came from and what they replaced, so that they can be resolved again."""
+"""The origins of exported variables and the values that they replaced, so that they can be resolved again."""
 
 from __future__ import annotations
 
