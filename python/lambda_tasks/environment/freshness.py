@@ -105,8 +105,8 @@ def on_secrets_changed(function: Hook) -> Hook:
     """Have `function` called with the names of the variables that changed, in order. Returns it: a decorator.
 
     It is called after they were resolved again, before the batch: under SnapStart after a restore, and with
-    ``LAMBDA_TASKS_MAX_SECRET_AGE_SECONDS`` where they had grown old. A variable that is gone counts as changed. An error
-    that it raises is logged, without its message, and changes nothing.
+    ``LAMBDA_TASKS_MAX_SECRET_AGE_SECONDS`` where they had grown old. A variable that is gone counts as changed. An
+    error that it raises is logged, without its message, and changes nothing.
 
     Raises:
         InvalidHook: it is no ordinary function.
