@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,8 +28,9 @@ class Request:
 class FakeAws:
     """A server's secrets and parameters, and the requests that it got.
 
-    `secrets` and `parameters` map an ARN (or a parameter's name) to text, `redrive_policies` a queue's name to the ARN
-    of its dead-letter queue; `answers` are given first, one a request.
+    `secrets` and `parameters` map an ARN (or a parameter's name) to text, behind an ARN may be ``:<stage>``, ``:<id>`` or
+    both, and behind a name its version or label. `redrive_policies` map a queue's name to the ARN of its
+    dead-letter queue; `answers` are given first, one a request.
     """
 
     url: str
@@ -93,7 +96,10 @@ class FakeAws:
             if key in self.secrets:
                 value = self.secrets[key]
                 name = "SecretBinary" if isinstance(value, bytes) else "SecretString"
-                return 200, {"ARN": key, name: value.decode() if isinstance(value, bytes) else value}
+                text = value.decode() if isinstance(value, bytes) else value
+                stages = [body.get("VersionStage", "AWSCURRENT")]
+                version = body.get("VersionId") or version_id(text)
+                return 200, {"ARN": body["SecretId"], "VersionId": version, "VersionStages": stages, name: text}
         return 400, {"__type": "ResourceNotFoundException", "Message": "Secrets Manager can't find it."}
 
     def _parameters(self, body: dict[str, Any]) -> Answer:
@@ -110,15 +116,20 @@ class FakeAws:
         return 200, answer
 
 
+def version_id(text: str) -> str:
+    """Return the version id that the server gives a secret with this text, where none was asked for."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, text))
+
+
 def _parameter(asked_for: str, value: str) -> dict[str, Any]:
-    """Answer as AWS does: with the bare name, and the ARN without the version that was asked for."""
-    head, _, rest = asked_for.partition("parameter/")
-    resource, _, selector = rest.partition(":")
-    if head.startswith("arn:"):
-        return {"Name": f"/{resource}", "ARN": f"{head}parameter/{resource}", "Selector": selector, "Value": value}
-    name, _, selector = asked_for.partition(":")
+    """Answer as AWS does: with the bare name, the ARN without the version, and what was asked for behind a colon."""
+    name, _, selector = asked_for.rpartition(":parameter/")[2].partition(":")
     arn = f"arn:aws:ssm:eu-west-1:123456789012:parameter/{name.lstrip('/')}"
-    return {"Name": name, "ARN": arn, "Selector": selector, "Value": value}
+    if asked_for.startswith("arn:"):
+        name, arn = f"/{name}", asked_for.removesuffix(f":{selector}") if selector else asked_for
+    version = int(selector) if selector.isdigit() else zlib.crc32(value.encode())
+    found = {"Name": name, "ARN": arn, "Version": version, "Value": value}
+    return found | ({"Selector": f":{selector}"} if selector else {})
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from fake_aws import FakeAws
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.environment.check import Check, Row, check, policy
-from lambda_tasks.errors import InvalidReference
+from lambda_tasks.errors import ExportNotAllowed, InvalidReference, InvalidSetting
 from wrapper import base_environ, parameter_arn, secret_arn
 
 ENVIRONMENT, SSM = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN", "LAMBDA_TASKS_SSM_ENVIRONMENT"
@@ -103,3 +103,36 @@ def test_the_policy_allows_exactly_what_the_references_need() -> None:
     assert condition == {"kms:ViaService": ["secretsmanager.cn-north-1.amazonaws.com.cn"]}
     with pytest.raises(InvalidReference):
         policy({"LAMBDA_TASKS_SECRET_A": "hunter2"})
+
+
+def test_settings_and_references_are_checked_together() -> None:
+    """A setting that cannot be read does not hide a reference that cannot be resolved."""
+    environ = {"LAMBDA_TASKS_EXPORTS": "A*B", "LAMBDA_TASKS_SECRET_A": "hunter2", "LAMBDA_TASKS_SECRET_b.c": DB}
+    assert [type(problem) for problem in check(environ, None).problems] == [
+        InvalidSetting,
+        InvalidReference,
+        InvalidReference,
+    ]
+
+
+def test_an_arn_that_may_be_partial_is_hinted_at() -> None:
+    """An end that may be a word of the name is said, once for each secret; a whole ARN is not."""
+    partial, none = secret_arn("my-secret"), secret_arn("db")
+    references = {"LAMBDA_TASKS_SECRET_A": f"{partial}:a::", "LAMBDA_TASKS_SECRET_B": f"{partial}:b::"}
+    found = check({**references, ENVIRONMENT: none, "LAMBDA_TASKS_SECRET_C": DB}, None)
+    assert [hint.partition(" ")[0] for hint in found.hints] == [none, partial]
+    assert (found.problems, {row.status for row in found.rows}) == ((), {"valid"})
+
+
+def test_a_whole_arn_that_was_resolved_is_not_hinted_at(aws: FakeAws) -> None:
+    """An ARN with which AWS answers is known to be whole."""
+    aws.secrets = {secret_arn("my-secret"): "v"}
+    assert fetched(aws, {"LAMBDA_TASKS_SECRET_A": secret_arn("my-secret")}).hints == ()
+
+
+def test_an_export_that_is_not_listed_is_a_problem(aws: FakeAws) -> None:
+    """Resolving tells what an environment source may not set."""
+    aws.secrets = {ARN: '{"A": "canary"}'}
+    found = fetched(aws, {ENVIRONMENT: ARN, "LAMBDA_TASKS_EXPORTS": "B"})
+    assert [type(problem) for problem in found.problems] == [ExportNotAllowed]
+    assert "canary" not in str(found)

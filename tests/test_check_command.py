@@ -75,3 +75,15 @@ def test_the_policy_of_a_template() -> None:
     actions = [statement["Action"] for statement in json.loads(finished.stdout)["Statement"]]
     assert actions == [["secretsmanager:GetSecretValue"], ["kms:Decrypt"]]
     assert json.loads(check("--template", str(TEMPLATE), "--policy").stdout)["Statement"]
+
+
+def test_a_partial_arn_is_hinted_at() -> None:
+    """An ARN that may be partial is a hint and no problem, except in a template, whose own secrets have none yet."""
+    environ = {"LAMBDA_TASKS_SECRET_A": secret_arn("my-secret")}
+    finished = check(environ=environ)
+    assert finished.returncode == 0
+    assert f"Hint: {secret_arn('my-secret')} may be a partial ARN" in finished.stdout
+    assert len(json.loads(check("--json", environ=environ).stdout)["hints"]) == 1
+    assert (
+        json.loads(check("--template", str(TEMPLATE), "--function", "WorkerFunction", "--json").stdout)["hints"] == []
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import threading
@@ -19,7 +20,7 @@ from fault_server import Script, answer, dead_address, drip, hang, refusing_addr
 from wrapper import WRAPPER, Run, base_environ, parameter_arn, run_wrapper, secret_arn
 
 ARN = secret_arn("db-AbCdEf")
-GOOD = answer(b'{"SecretString": "v"}')
+GOOD = answer(json.dumps({"ARN": ARN, "SecretString": "v"}).encode())
 BUDGET_SECONDS = 1.0
 
 

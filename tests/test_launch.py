@@ -7,20 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_aws import FakeAws, serve
-from wrapper import WRAPPER, base_environ, run_wrapper, secret_arn
+from fake_aws import FakeAws, serve, version_id
+from wrapper import ROOT, SHOW, WRAPPER, base_environ, parameter_arn, run_wrapper, secret_arn
 
 ENVIRONMENT_SECRET = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN"
 ADDED_BY_SH = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}  # by the command's own interpreter, and by sh
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_size=1, max_size=30).filter(
-    lambda name: not name.startswith(("AWS_", "LAMBDA_", "_", "LD_", "COVER", "PYTHON", "PATH", "LC_"))
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0=,"), min_size=1, max_size=30).filter(
+    lambda name: (
+        not name.startswith(("AWS_", "LAMBDA_", "_", "LD_", "BASH_", "GCONV_", "COVER", "PYTHON", "PATH", "LC_"))
+    )
 )
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200)
 
@@ -224,10 +227,142 @@ def test_success_is_one_line_of_names_and_counts(aws: FakeAws) -> None:
 
 
 def test_an_unexpected_error_shows_its_place_and_not_its_message(aws: FakeAws) -> None:
-    """If the resolver itself breaks, the report gives class and place, since the message might hold a value."""
-    aws.answers = [lambda _: (200, {"Parameters": [{"Name": "/canary"}]})]
-    environ = base_environ(aws.url, LAMBDA_TASKS_SSM_ENVIRONMENT="/app/db")
+    """If the wrapper itself breaks, the report gives class and place, since the message might hold a value."""
+    environ = base_environ(aws.url, LAMBDA_TASKS_SSM_ENVIRONMENT="/app/db", LAMBDA_TASKS_ODD_VARIABLES="canary")
     run = run_wrapper(environ)
     assert (run.status, run.was_launched) == (1, False)
-    assert "unexpected KeyError at " in run.stderr
+    assert "unexpected ValueError at " in run.stderr
     assert "canary" not in run.stderr
+
+
+def test_wrapping_twice_is_wrapping_once(aws: FakeAws) -> None:
+    """A second wrapper, in front of the command or in a child of it, resolves nothing again and says nothing."""
+    aws.secrets = {secret_arn("env"): '{{"A": "a", "LAMBDA_TASKS_SECRET_N": "{}"}}'.format(secret_arn("n"))}
+    aws.secrets |= {secret_arn("s"): "s", secret_arn("n"): "n"}
+    environ = base_environ(aws.url, **{ENVIRONMENT_SECRET: secret_arn("env"), "LAMBDA_TASKS_SECRET_S": secret_arn("s")})
+    if not any(name.startswith("COVERAGE_") for name in os.environ):
+        environ["LAMBDA_TASKS_PYTHON"] = sys.executable  # the command is no Python, and python3 may be a shim
+    once = run_wrapper(environ)
+    requests = len(aws.requests)
+    twice = run_wrapper(environ, [str(WRAPPER), sys.executable, "-I", "-S", "-c", SHOW])
+    assert twice.status == 0, twice.stderr
+    assert len(aws.requests) == 2 * requests
+    assert len(twice.stderr.splitlines()) == 1
+    ours = [
+        {k: v for k, v in run.environ.items() if k not in ADDED_BY_SH and "COVER" not in k} for run in (once, twice)
+    ]
+    assert ours[0] == ours[1]
+    assert ours[0]["LAMBDA_TASKS_RESOLVED"] == "A,LAMBDA_TASKS_SECRET_N,N,S"
+
+
+def test_a_later_reference_is_resolved_beside_what_is(aws: FakeAws) -> None:
+    """A child process that brings a reference of its own gets that one resolved, and no secret leads the call."""
+    aws.secrets = {secret_arn("s"): "s", secret_arn("t"): "t"}
+    aws.secrets[secret_arn("e")] = '{"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:9"}'
+    environ = base_environ(aws.url, LAMBDA_TASKS_SECRET_S=secret_arn("s"), **{ENVIRONMENT_SECRET: secret_arn("e")})
+    child = f"LAMBDA_TASKS_SECRET_T={secret_arn('t')} exec {WRAPPER} sh -c 'echo \"$S $T $LAMBDA_TASKS_RESOLVED\"'"
+    run = run_wrapper(environ, ["sh", "-c", child])
+    assert run.stdout == "s t AWS_ENDPOINT_URL_SECRETS_MANAGER,S,T\n", run.stderr
+    assert sorted(aws.asked_for) == [secret_arn(name) for name in "est"]
+
+
+@pytest.mark.parametrize("resolves", [True, False])
+def test_a_next_wrapper_that_leads_back_runs_once(aws: FakeAws, tmp_path: Path, *, resolves: bool) -> None:
+    """The setting is gone from what the next wrapper sees: one that calls this wrapper again ends in the command."""
+    aws.secrets[secret_arn("s")] = "v"
+    back = tmp_path / "back"
+    back.write_text(f'#!/bin/sh\necho "via ${{LAMBDA_TASKS_NEXT_WRAPPER-nothing}}"\nexec {WRAPPER} "$@"\n')
+    back.chmod(0o755)
+    environ = base_environ(aws.url, LAMBDA_TASKS_NEXT_WRAPPER=str(back))
+    if resolves:
+        environ["LAMBDA_TASKS_SECRET_S"] = secret_arn("s")
+    run = run_wrapper(environ, ["sh", "-c", "echo ${S-unset} ${LAMBDA_TASKS_NEXT_WRAPPER-gone}"])
+    assert run.stdout == f"via nothing\n{'v' if resolves else 'unset'} gone\n", run.stderr
+    assert len(aws.requests) == int(resolves)
+
+
+def test_every_problem_is_reported_at_once(aws: FakeAws) -> None:
+    """Settings, the next wrapper and references are looked at together, before anything is fetched."""
+    environ = base_environ(
+        aws.url,
+        AWS_LAMBDA_LOG_FORMAT="JSON",
+        LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS="soon",
+        LAMBDA_TASKS_NEXT_WRAPPER="/nowhere/wrapper",
+        LAMBDA_TASKS_SECRET_A="hunter2",
+        LAMBDA_TASKS_SECRET_LD_PRELOAD=secret_arn("s"),
+    )
+    run = run_wrapper(environ)
+    assert [one["errorType"].partition(".")[2] for one in run.report["errors"]] == [
+        "InvalidSetting",
+        "InvalidNextWrapper",
+        "InvalidReference",
+        "ReservedVariable",
+    ]
+    assert (run.report["errorType"], aws.requests) == ("LambdaTasks.InvalidSetting", [])
+
+
+def test_success_names_the_version_of_each_source(aws: FakeAws) -> None:
+    """The line that says what was resolved names each source's ARN and version id, so that an audit can tell."""
+    aws.secrets = {secret_arn("s"): "canary-1"}
+    aws.parameters = {parameter_arn("p") + ":3": "canary-2", "/app/x/A": "canary-3"}
+    environ = base_environ(
+        aws.url,
+        LAMBDA_TASKS_SSM_ENVIRONMENT="/app/x/",
+        LAMBDA_TASKS_SECRET_S=secret_arn("s"),
+        LAMBDA_TASKS_SECRET_P=parameter_arn("p") + ":3",
+    )
+    text = run_wrapper(environ).stderr
+    secret_version, path_version = version_id("canary-1"), zlib.crc32(b"canary-3")
+    assert f" in version {path_version} of {parameter_arn('app/x/A')}, " in text
+    assert f"version 3 of {parameter_arn('p')}, version {secret_version} of {secret_arn('s')} in " in text
+    assert text.endswith(" ms: A, P, S\n")
+    report = run_wrapper({**environ, "AWS_LAMBDA_LOG_FORMAT": "JSON"}).report
+    assert report["sources"] == [
+        {"source": parameter_arn("app/x/A"), "version_id": str(path_version)},
+        {"source": parameter_arn("p"), "version_id": "3"},
+        {"source": secret_arn("s"), "version_id": secret_version},
+    ]
+    assert "canary" not in text + str(report)
+
+
+def test_an_environment_that_is_too_large_names_its_largest_variables(aws: FakeAws) -> None:
+    """A size that the kernel would refuse is an error, with names, before anything is said to be resolved."""
+    values = dict.fromkeys("ABCDEFGHIJKL", "canary" * 10000)
+    aws.secrets[secret_arn("env")] = json.dumps(values)
+    environ = base_environ(aws.url, **{ENVIRONMENT_SECRET: secret_arn("env"), "AWS_LAMBDA_LOG_FORMAT": "JSON"})
+    limited = ["sh", "-c", 'ulimit -s 1024 && exec "$0" "$@"', str(WRAPPER), "true"]
+    finished = subprocess.run(limited, env=environ, capture_output=True, text=True)
+    assert finished.returncode == 1
+    report = json.loads(finished.stderr)
+    assert report["errorType"] == "LambdaTasks.InvalidSecret"
+    assert "the environment is too large: " in report["message"]
+    assert "(variable A with 60003 bytes, B with 60003 bytes, C with 60003 bytes)" in report["message"]
+    assert "canary" not in finished.stderr
+    assert run_wrapper(environ, ["true"]).status == 0  # the usual stack takes it
+
+
+@pytest.mark.parametrize("spare", [-1, 0, 5000])
+def test_what_is_measured_is_what_the_kernel_counts(spare: int) -> None:
+    """An environment that just fits is executed, and one that does not is refused before."""
+    program = (
+        "import os, resource, sys; sys.path.append(sys.argv[1]); spare = int(sys.argv[2])\n"
+        "from lambda_tasks.environment import launch\n"
+        "from lambda_tasks.errors import InvalidSecret\n"
+        "resource.setrlimit(resource.RLIMIT_STACK, (1 << 20, 1 << 20))\n"
+        "command = ['/bin/true', 'x']\n"
+        "fixed = len('/bin/true') + 1 + sum(len(text) + 9 for text in command) + 3 * (len('a=') + 9)\n"
+        "left = (1 << 18) - spare - fixed\n"
+        "os.environ.clear()\n"
+        "for name in 'abc':\n"
+        "    size = min(left, 100000); left -= size; os.environ[name] = 'v' * size\n"
+        "try:\n"
+        "    launch.check_size(command, os.environ)\n"
+        "except InvalidSecret:\n"
+        "    print('refused', flush=True)\n"
+        "os.execv(command[0], command)\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, str(ROOT / "python"), str(spare)], capture_output=True, text=True
+    )
+    assert finished.stdout == ("refused\n" if spare < 0 else "")
+    assert (finished.returncode == 0) == (spare >= 0), finished.stderr

@@ -28,6 +28,13 @@ SECRET_FORMS = (
         (f"{ARN}:{UUID}", SecretVersion(ARN, "", UUID)),
         (f"{ARN}:AWSCURRENT:{UUID}", SecretVersion(ARN, "AWSCURRENT", UUID)),
         (f"{ARN}:{UUID}x", SecretVersion(ARN, f"{UUID}x")),
+        (f"{ARN}:terraform-20241016155130123400000001", SecretVersion(ARN, "", "terraform-20241016155130123400000001")),
+        (f"{ARN}:terraform-2024101615513012340000000a", SecretVersion(ARN, "", "terraform-2024101615513012340000000a")),
+        (f"{ARN}:terraform-1", SecretVersion(ARN, "", "terraform-1")),
+        (f"{ARN}:terraform-", SecretVersion(ARN, "terraform-")),
+        (f"{ARN}:terraform-2024x", SecretVersion(ARN, "terraform-2024x")),
+        (f"{ARN}:terraform-live", SecretVersion(ARN, "terraform-live")),
+        (f"{ARN}:AWSCURRENT:terraform-1", SecretVersion(ARN, "AWSCURRENT", "terraform-1")),
     ],
 )
 def test_forms_of_the_environment_secret(value: str, expected: SecretVersion) -> None:
@@ -94,6 +101,10 @@ ENVIRONMENT, SSM, VARIABLE = (
         (VARIABLE, ARN.replace(":aws:", ":aws-x:"), f"the ARN's partition is unknown (variable {VARIABLE}): use one of aws, aws-cn, aws-us-gov, aws-iso, aws-iso-b, aws-iso-e, aws-iso-f, aws-eusc"),
         (VARIABLE, ARN.replace("eu-west-1", "evil.example/"), f"the ARN's region is not one (variable {VARIABLE}): {SECRET_FORMS}"),
         (VARIABLE, ARN.replace("123456789012", "1234"), f"the ARN's account is not a number of 12 digits (variable {VARIABLE}): {SECRET_FORMS}"),
+        (VARIABLE, ARN.replace("123456789012", "12345678901\u0662"), f"the ARN's account is not a number of 12 digits (variable {VARIABLE}): {SECRET_FORMS}"),
+        (VARIABLE, ARN.replace("eu-west-1", "eu-west-\u0661"), f"the ARN's region is not one (variable {VARIABLE}): {SECRET_FORMS}"),
+        (VARIABLE, ARN.replace("eu-west-1", f"{'e' * 64}-west-1"), f"the ARN's region is not one (variable {VARIABLE}): {SECRET_FORMS}"),
+        (f"{VARIABLE}.y", ARN, f"the variable's name is none that a shell can hold (variable {VARIABLE}.y): name the setting LAMBDA_TASKS_SECRET_<NAME>, with letters, digits and underscores, not a digit first"),
         (VARIABLE, f"{ARN}:key", f"the ARN has 1 suffix segments where none or 3 are possible (variable {VARIABLE}, secret {ARN}): use <arn> or <arn>:<json-key>:<version-stage>:<version-id>, where any of the three may be empty"),
         (VARIABLE, f"{ARN}:k:s:i:x", f"the ARN has 4 suffix segments where none or 3 are possible (variable {VARIABLE}, secret {ARN}): use <arn> or <arn>:<json-key>:<version-stage>:<version-id>, where any of the three may be empty"),
         (VARIABLE, f"{ARN}:k:st age:", f"the version has characters that none has (variable {VARIABLE}): use the version's stage, label, number or id as AWS shows it"),
@@ -114,6 +125,30 @@ def test_invalid_references(setting: str, value: str, message: str) -> None:
     """An invalid reference is an error that says what is wrong, which setting, and what to write instead."""
     _, errors = reference.parse({setting: value, "AWS_REGION": "eu-west-1"}, strict=False)
     assert [(type(error), str(error)) for error in errors] == [(InvalidReference, message)]
+
+
+@pytest.mark.parametrize("region", ["a..b", "x" * 64, "eu-west-\u0661", "-eu", "eu/../"])
+def test_a_name_in_a_region_that_is_none_is_invalid(region: str) -> None:
+    """AWS_REGION becomes part of a host name: what cannot be one is refused by its name."""
+    _, (error,) = reference.parse({SSM: "/app/db", "AWS_REGION": region}, strict=False)
+    assert str(error) == f"AWS_REGION is no region (variable {SSM}): set AWS_REGION to one such as eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_pinned"),
+    [
+        (ARN, False),
+        (f"{ARN}::AWSCURRENT:", False),
+        (f"{ARN}:::{UUID}", True),
+        (f"{ARN}:k:AWSCURRENT:1", True),
+        (PARAMETER, False),
+        (f"{PARAMETER}:3", True),
+        (f"{PARAMETER}:live", False),
+    ],
+)
+def test_what_has_one_value_for_ever_is_pinned(value: str, *, is_pinned: bool) -> None:
+    """A version id and a version's number never change their value; stages and labels move."""
+    assert reference.parse_variable(VARIABLE, value, strict=False).source.is_pinned is is_pinned
 
 
 def test_a_name_without_a_region_is_invalid() -> None:

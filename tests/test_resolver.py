@@ -140,13 +140,77 @@ def test_parameters_are_asked_for_in_tens(aws: FakeAws) -> None:
     assert sorted(len(request.body["Names"]) for request in aws.requests) == [3, 10, 10]
 
 
-def test_a_parameter_is_found_by_its_name_alone(aws: FakeAws) -> None:
-    """An answer that carries the name and not the ARN is matched too, with and without a leading slash."""
-    arns = [parameter_arn("app/a"), parameter_arn("b")]
-    named = [{"Name": "/app/a", "Value": "1"}, {"Name": "b", "Value": "2"}]
-    aws.answers = [lambda _: (200, {"Parameters": named, "InvalidParameters": []})]
-    references = {f"LAMBDA_TASKS_SECRET_{name}": arn for name, arn in zip("AB", arns, strict=True)}
-    assert run(aws, references).exports == {"A": "1", "B": "2"}
+def test_an_answer_that_does_not_say_whose_it_is_serves_nobody(aws: FakeAws) -> None:
+    """Without its ARN an answer serves no reference by ARN, and no name that does not exist."""
+    aws.answers = [
+        lambda _: (200, {"Parameters": [{"Name": "/app/token", "Value": "canary"}, {"Value": "canary"}]})
+    ] * 2
+    problem = "the answer is for another account, region or version"
+    assert failure(aws, {SSM: "/missing", "LAMBDA_TASKS_SECRET_T": PARAMETER}) == [
+        (
+            SecretNotFound,
+            f"there is no such secret, parameter or version (variable {SSM}, parameter /missing): {CREATE}",
+        ),
+        (ServiceUnavailable, f"{problem} (variable T, parameter {PARAMETER}): check the endpoint"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "wrong"),
+    [
+        (DB, {"ARN": ARN}),
+        (DB, {"ARN": None}),
+        (DB, {"ARN": f"{DB}-AbCdE"}),
+        (f"{DB}:::1111", {"VersionId": "2222"}),
+        (f"{DB}:::1111", {"VersionId": None}),
+        (f"{DB}::AWSPREVIOUS:", {"VersionStages": ["AWSCURRENT"]}),
+        (secret_arn("db", region="us-east-1"), {"ARN": secret_arn("db-AbCdEf")}),
+    ],
+)
+def test_a_secret_that_was_not_asked_for_is_not_exported(aws: FakeAws, reference: str, wrong: dict[str, Any]) -> None:
+    """An answer with another ARN, version id or stage than was asked for, or without them, is no answer."""
+    right = {"ARN": ":".join(reference.split(":")[:7]), "SecretString": "canary"}
+    aws.answers = [lambda _: (200, {**right, **wrong})]
+    ((error, message),) = failure(aws, {"LAMBDA_TASKS_SECRET_D": reference})
+    assert (error, message.partition(" (")[0]) == (
+        ServiceUnavailable,
+        "the answer does not say that it is this secret and version",
+    )
+
+
+def test_a_partial_arn_is_answered_by_the_whole_one(aws: FakeAws) -> None:
+    """AWS answers an ARN without its random end with the whole ARN, which the origin of the variable names."""
+    aws.answers = [lambda _: (200, {"ARN": DB, "VersionId": "1", "SecretString": "v"})]
+    resolution = run(aws, {"LAMBDA_TASKS_SECRET_D": secret_arn("db")})
+    assert (resolution.exports, resolution.versions) == ({"D": "v"}, ((DB, "1"),))
+
+
+@pytest.mark.parametrize("found", [None, "x", [None], [{"Name": "/other", "Value": "canary"}], [{"Name": "/app/A"}]])
+def test_a_path_is_answered_by_what_lies_there(aws: FakeAws, found: Any) -> None:
+    """Only parameters below the path that have a value become variables."""
+    aws.answers = [lambda _: (200, {"Parameters": found})]
+    ((error, _),) = failure(aws, {SSM: "/app/"})
+    assert error in (SecretNotFound, ServiceUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_CA_BUNDLE", "/nope"),
+        ("AWS_ENDPOINT_URL", "nope"),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "nope"),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:9"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "nope"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_once_and_not_the_variables(aws: FakeAws, variable: str, value: str) -> None:
+    """A setting that keeps every secret from being fetched is blamed by its own name, and once."""
+    environ = {ENVIRONMENT: ARN, "LAMBDA_TASKS_SECRET_A": DB, "LAMBDA_TASKS_SECRET_B": secret_arn("b")}
+    environ |= {"AWS_ENDPOINT_URL": "https://127.0.0.1:9", variable: value}
+    if "CREDENTIALS" in variable:
+        environ["AWS_ACCESS_KEY_ID"] = ""
+    ((_, message),) = failure(aws, environ)
+    assert f"(variable {variable})" in message
 
 
 def test_parameter_batches_hold_one_region_and_no_name_twice() -> None:
@@ -213,7 +277,7 @@ def test_answers_of_secrets_manager_become_errors(
         ({DB: b"AAEC"}, {"LAMBDA_TASKS_SECRET_D": DB}, InvalidSecret, f"the secret is binary (variable D, secret {DB}): store it as a secret string"),
         ({DB: "canary"}, {"LAMBDA_TASKS_SECRET_D": f"{DB}:k::"}, InvalidSecret, f'the content is not JSON (variable D, secret {DB}): store a JSON object of strings, such as {{"NAME": "value"}}'),
         ({DB: "canary\0"}, {"LAMBDA_TASKS_SECRET_D": DB}, InvalidSecret, f"values of 'D' cannot be exported (variable D, secret {DB}): store them without NUL characters and halves of surrogate pairs, for example as base64"),
-        ({ARN: '{"A": 1}'}, {ENVIRONMENT: ARN}, InvalidSecret, f"values of 'A' are not strings (variable {ENVIRONMENT}, secret {ARN}): make every value a JSON string; the object must be flat"),
+        ({ARN: '{"A": 1}'}, {ENVIRONMENT: ARN}, InvalidSecret, f"values of 'A' are not strings (variable {ENVIRONMENT}, secret {ARN}): make every value a JSON string, as in {{\"A\": \"...\"}}; the object must be flat"),
         ({ARN: '{"D": "canary"}', DB: "d"}, {ENVIRONMENT: ARN, "LAMBDA_TASKS_SECRET_D": DB}, VariableConflict, "referenced and also set (variable D): remove the variable, or the reference to it"),
         ({ARN: '{"LD_PRELOAD": "canary", "AWS_LAMBDA_X": ""}'}, {ENVIRONMENT: ARN}, ReservedVariable, "a reserved variable in an environment source (variable AWS_LAMBDA_X, LD_PRELOAD): Lambda, or the program loader, gives it its meaning: use another name"),
         ({ARN: '{"LAMBDA_TASKS_SECRET_N": "canary"}'}, {ENVIRONMENT: ARN}, InvalidReference, "the value is not an ARN (variable LAMBDA_TASKS_SECRET_N): use arn:<partition>:secretsmanager:<region>:<account>:secret:<name> or arn:<partition>:ssm:<region>:<account>:parameter/<name>"),

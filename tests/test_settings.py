@@ -22,7 +22,9 @@ def test_settings_are_read_from_their_variables() -> None:
         "LAMBDA_TASKS_STRICT_REFERENCES": "true",
         "LAMBDA_TASKS_RESOLVE_TIMEOUT_SECONDS": "2.5",
         "LAMBDA_TASKS_NEXT_WRAPPER": "/opt/otel-instrument",
-        "LAMBDA_TASKS_RESOLVED": "A,B",
+        "LAMBDA_TASKS_RESOLVED": "A,B, c",
+        "LAMBDA_TASKS_EXPORTS": " DB_*, API_KEY,",
+        "LAMBDA_TASKS_MAX_SECRET_AGE_SECONDS": "300",
         "LAMBDA_TASKS_MODULES": " shop.tasks, billing.* ,",
         "LAMBDA_TASKS_QUEUE_URL": "https://queue",
         "LAMBDA_TASKS_QUEUE_URL_MAIL_OUT": "https://mail",
@@ -41,7 +43,9 @@ def test_settings_are_read_from_their_variables() -> None:
         strict_references=True,
         resolve_timeout_seconds=2.5,
         next_wrapper="/opt/otel-instrument",
-        resolved=("A", "B"),
+        resolved=("A", "B", " c"),
+        exports=("DB_*", "API_KEY"),
+        max_secret_age_seconds=300,
         modules=("shop.tasks", "billing.*"),
         queue_urls={"LAMBDA_TASKS_QUEUE_URL": "https://queue", "LAMBDA_TASKS_QUEUE_URL_MAIL_OUT": "https://mail"},
         table="tasks",
@@ -65,6 +69,9 @@ def test_settings_are_read_from_their_variables() -> None:
         ({"CONCURRENCY": "0"}, "use a whole number of threads from 1 to 1000"),
         ({"CONCURRENCY": "many"}, "use a whole number of threads from 1 to 1000"),
         ({"REPORTING_MARGIN_SECONDS": "0"}, "use a number of seconds above 0 and at most 900"),
+        ({"MAX_SECRET_AGE_SECONDS": "0"}, "use a number of seconds above 0 and at most 604800"),
+        ({"MAX_SECRET_AGE_SECONDS": "nan"}, "use a number of seconds above 0 and at most 604800"),
+        ({"MAX_SECRET_AGE_SECONDS": "daily"}, "use a number of seconds above 0 and at most 604800"),
     ],
 )
 def test_settings_of_the_dispatcher_are_checked(variables: dict[str, str], problem: str) -> None:
@@ -72,6 +79,7 @@ def test_settings_of_the_dispatcher_are_checked(variables: dict[str, str], probl
     with pytest.raises(InvalidSetting, match=problem):
         Settings.from_environ({f"LAMBDA_TASKS_{name}": value for name, value in variables.items()})
     assert Settings.from_environ({"LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS": ""}).soft_timeout_seconds is None
+    assert Settings.from_environ({"LAMBDA_TASKS_MAX_SECRET_AGE_SECONDS": ""}).max_secret_age_seconds is None
 
 
 @pytest.mark.parametrize("delay", [-1, 12 * 3600 + 1, timedelta(days=1)])

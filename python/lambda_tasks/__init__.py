@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambda_tasks.definition.batch import Item
+    from lambda_tasks.environment.freshness import on_secrets_changed
     from lambda_tasks.errors import (
         HardTimeLimitExceeded,
         LambdaTasksError,
@@ -34,6 +35,7 @@ __all__ = [
     "TaskRecord",
     "context",
     "on_outcome",
+    "on_secrets_changed",
     "on_start",
     "task",
 ]
@@ -49,6 +51,7 @@ _MODULES = {
     "TaskRecord": "lambda_tasks.records",
     "context": "lambda_tasks.messages.context",
     "on_outcome": "lambda_tasks.telemetry.report",
+    "on_secrets_changed": "lambda_tasks.environment.freshness",
     "on_start": "lambda_tasks.telemetry.report",
     "task": "lambda_tasks.tasks.task",
 }

@@ -91,7 +91,11 @@ class VariableConflict(ConfigurationError):
 
 
 class ReservedVariable(ConfigurationError):
-    """The error of a variable that Lambda reserves, or that changes how the next program loads its code."""
+    """The error of a variable that Lambda reserves, or by which the next program finds its code or credentials."""
+
+
+class ExportNotAllowed(ConfigurationError):
+    """The error of an environment source that sets a variable which ``LAMBDA_TASKS_EXPORTS`` does not list."""
 
 
 class InvalidSecret(ConfigurationError):
@@ -116,6 +120,10 @@ class UnusableMsgspec(ConfigurationError):
 
 class InvalidNextWrapper(ConfigurationError):
     """The error of a ``LAMBDA_TASKS_NEXT_WRAPPER`` that is no executable file, or the wrapper itself."""
+
+
+class PythonNotFound(ConfigurationError):
+    """The error of an exec wrapper without a Python to resolve with; its shell half reports it, for want of one."""
 
 
 class CommandNotExecutable(ConfigurationError):

@@ -14,17 +14,23 @@ from lambda_tasks import (
 )
 from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.dispatch.worker import Worker
+from lambda_tasks.environment.freshness import Freshness, resolve_after_restore
 
 if TYPE_CHECKING:
     from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse
     from lambda_tasks.settings import Settings
 
 _worker: Worker
+_freshness: Freshness
 
 
 def _use(current: Settings) -> None:
-    global _worker
+    global _worker, _freshness
+    before = globals().get("_worker")
     _worker = Worker.of_process(current)
+    if before is not None:
+        _worker.loop = before.loop  # clients that were made in it live on
+    _freshness = Freshness(current, settings.environ())
 
 
 def _use_after_restore(current: Settings) -> None:
@@ -38,10 +44,10 @@ def _use_after_restore(current: Settings) -> None:
 def _resolved() -> Settings:
     current = settings.current()
     if settings.has_references(settings.environ()) and (current.resolved is None or settings.is_snap_start()):
-        from lambda_tasks.environment import launch  # noqa: PLC0415 - the exec wrapper spares us its 10 ms
+        from lambda_tasks.environment import in_process  # noqa: PLC0415 - the exec wrapper spares us its 10 ms
 
-        current = launch.resolve_in_process()
-        launch.resolve_after_restore(_use_after_restore)
+        current = in_process.resolve_in_process()
+        resolve_after_restore(_use_after_restore)
     return current
 
 
@@ -52,4 +58,6 @@ _worker.guard_memory()
 
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:
     """Dispatch an SQS event, or one message; see `lambda_tasks.dispatch.dispatcher.dispatch`."""
+    if _freshness.is_due():
+        _freshness.renew(_use_after_restore, getattr(context, "get_remaining_time_in_millis", None))
     return dispatcher.dispatch(event, context, _worker)

@@ -22,6 +22,8 @@ ENVIRONMENT_SECRET = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN"  # noqa: S10
 SSM_ENVIRONMENT = "LAMBDA_TASKS_SSM_ENVIRONMENT"
 VARIABLE_PREFIX = "LAMBDA_TASKS_SECRET_"
 REFERENCES = frozenset({ENVIRONMENT_SECRET, SSM_ENVIRONMENT})
+RESOLVED = "LAMBDA_TASKS_RESOLVED"
+NEXT_WRAPPER = "LAMBDA_TASKS_NEXT_WRAPPER"
 
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
 MODES = ("sqs", "eager", "local", "off")
@@ -36,6 +38,8 @@ class Settings(Value):
     resolve_timeout_seconds: float = 8.0
     next_wrapper: str | None = None
     resolved: tuple[str, ...] | None = None
+    exports: tuple[str, ...] | None = None
+    max_secret_age_seconds: float | None = None
     modules: tuple[str, ...] | None = None
     queue_urls: Mapping[str, str] = {}
     table: str | None = None
@@ -59,6 +63,14 @@ class Settings(Value):
             InvalidSetting: naming every setting with a value that it cannot have.
 
         """
+        settings, errors = cls.parse(environ)
+        if errors:
+            raise combine(errors)
+        return settings
+
+    @classmethod
+    def parse(cls, environ: Mapping[str, str]) -> tuple[Settings, list[LambdaTasksError]]:
+        """Return the settings in `environ`, and an error for each that has a value that it cannot have."""
         errors: list[LambdaTasksError] = []
 
         def read(name: str, parse: Callable[[str], T], default: T) -> T:
@@ -76,7 +88,9 @@ class Settings(Value):
             strict_references=read("STRICT_REFERENCES", _boolean, False),  # noqa: FBT003
             resolve_timeout_seconds=read("RESOLVE_TIMEOUT_SECONDS", _positive_seconds, 8.0),
             next_wrapper=read("NEXT_WRAPPER", _optional, None),
-            resolved=read("RESOLVED", _names, None),
+            resolved=read("RESOLVED", _exact_names, None),
+            exports=read("EXPORTS", _name_patterns, None),
+            max_secret_age_seconds=read("MAX_SECRET_AGE_SECONDS", _max_age_seconds, None),
             modules=read("MODULES", _modules, None),
             queue_urls=_queue_urls(environ),
             table=read("TABLE", _optional, None),
@@ -98,9 +112,7 @@ class Settings(Value):
             errors.append(
                 InvalidSetting("the soft timeout is not below the hard one", variable=variable, remedy=remedy)
             )
-        if errors:
-            raise combine(errors)
-        return settings
+        return settings, errors
 
     def queue_url(self, queue: str) -> str:
         """Return the URL of the queue that tasks call `queue`.
@@ -114,6 +126,12 @@ class Settings(Value):
             remedy = "set it to the queue's URL, https://sqs.<region>.amazonaws.com/<account>/<queue>"
             raise InvalidSetting(f"the queue {queue!r} has no URL", variable=variable, remedy=remedy)
         return self.queue_urls[variable]
+
+    def allows_export(self, name: str) -> bool:
+        """Tell whether an environment source may set the variable `name`: named in full, or by its beginning."""
+        if self.exports is None:
+            return True
+        return any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in self.exports)
 
     def allows_module(self, module: str) -> bool:
         """Tell whether tasks of `module` may run: named in full, or below a package named as ``package.*``."""
@@ -139,12 +157,17 @@ def has_references(environ: Mapping[str, str]) -> bool:
     return any(name in REFERENCES or name.startswith(VARIABLE_PREFIX) for name in environ)
 
 
-def is_snap_start() -> bool:
+def resolves_again(environ: Mapping[str, str]) -> bool:
+    """Tell whether what `environ` refers to may be resolved a second time: after a restore, or as it grows old."""
+    return bool(environ.get("LAMBDA_TASKS_MAX_SECRET_AGE_SECONDS")) or is_snap_start(environ)
+
+
+def is_snap_start(environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether this process becomes a snapshot that is restored later.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
-    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+    return (os.environ if environ is None else environ).get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
 _latest: tuple[dict[str, str], Settings] | None = None
@@ -182,6 +205,18 @@ def _positive_seconds(value: str) -> float:
         seconds = 0.0
     if not 0 < seconds <= 900:  # 15 minutes: the longest that a function can run
         raise ValueError("use a number of seconds above 0 and at most 900")
+    return seconds
+
+
+def _max_age_seconds(value: str) -> float | None:
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 7 * 86400:
+        raise ValueError("use a number of seconds above 0 and at most 604800 (a week)")
     return seconds
 
 
@@ -224,6 +259,18 @@ def _optional(value: str) -> str | None:
 
 def _names(value: str) -> tuple[str, ...]:
     return tuple(name for name in (part.strip() for part in value.split(",")) if name)
+
+
+def _exact_names(value: str) -> tuple[str, ...]:
+    return tuple(filter(None, value.split(",")))  # as they were exported, where spaces are part of a name
+
+
+def _name_patterns(value: str) -> tuple[str, ...]:
+    names = _names(value)
+    for name in names:
+        if "*" in name[:-1]:
+            raise ValueError("use names such as API_KEY, or their beginnings such as DB_*, separated by commas")
+    return names
 
 
 def _modules(value: str) -> tuple[str, ...]:

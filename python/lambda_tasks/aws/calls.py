@@ -17,7 +17,7 @@ from lambda_tasks.aws.queue_address import QueueAddress
 from lambda_tasks.aws.transport import CallFailed, Transport
 from lambda_tasks.errors import EnqueueFailed
 
-TYPE_CHECKING = False  # see "Imports at a cold start" in CONTRIBUTING.md
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol

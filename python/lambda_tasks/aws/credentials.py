@@ -18,7 +18,7 @@ from lambda_tasks.aws.signing import Credentials as Credentials
 from lambda_tasks.aws.url import Url, is_number
 from lambda_tasks.errors import CredentialsNotFound
 
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any

@@ -15,7 +15,7 @@ from lambda_tasks.aws.retry import PROGRESS_BYTES, Patience
 from lambda_tasks.aws.url import is_number
 from lambda_tasks.value import Value
 
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Protocol

@@ -12,7 +12,7 @@ import re
 from lambda_tasks.aws import endpoints
 from lambda_tasks.value import Value
 
-TYPE_CHECKING = False  # see "Imports at a cold start" in CONTRIBUTING.md
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -67,9 +67,9 @@ def command(
     if as_json:
         rows = [{"variable": v, "source": s, "version": n, "status": t} for v, s, n, t in found.rows]
         problems = [{"error": type(one).__name__, "message": str(one)} for one in found.problems]
-        output.json({"references": rows, "problems": problems})
+        output.json({"references": rows, "problems": problems, "hints": list(found.hints) if template is None else []})
     else:
-        _print(output, found)
+        _print(output, found, shows_hints=template is None)  # a template's own secrets have no ARN yet
     ctx.exit(1 if found.problems else 0)
 
 
@@ -94,7 +94,7 @@ def _environ(
     return environ
 
 
-def _print(output: Output, found: check.Check) -> None:
+def _print(output: Output, found: check.Check, *, shows_hints: bool) -> None:
     if not found.rows and not found.problems:
         output.line("There are no references in this environment.")
         return
@@ -102,3 +102,5 @@ def _print(output: Output, found: check.Check) -> None:
     output.table(columns, found.rows)
     for problem in found.problems:
         output.line(f"{type(problem).__name__}: {problem}", style="red")
+    for hint in found.hints if shows_hints else ():
+        output.line(f"Hint: {hint}", style="yellow")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lambda_tasks.environment import reference, resolver, stores
+from lambda_tasks.environment import names, reference, resolver, stores
 from lambda_tasks.environment.reference import Parameter, SecretVersion
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX, Settings
@@ -26,25 +26,24 @@ class Row(NamedTuple):
 
 
 class Check(NamedTuple):
-    """The references of a function and every problem with them."""
+    """The references of a function, every problem with them, and hints: what works, and may not be meant."""
 
     rows: tuple[Row, ...]
     problems: tuple[LambdaTasksError, ...]
+    hints: tuple[str, ...] = ()
 
 
 def check(environ: Mapping[str, str], transport: Transport | None) -> Check:
     """Validate the references in `environ`; with a `transport` resolve them too."""
-    try:
-        settings = Settings.from_environ(environ)
-    except LambdaTasksError as error:
-        return Check((), error.errors)
-    references, problems = reference.parse(environ, strict=settings.strict_references)
-    problems += resolver.check_names(references.variables, environ)
-    status, found = "valid", ""
+    settings, problems = Settings.parse(environ)
+    references, errors = reference.parse(environ, strict=settings.strict_references)
+    problems += errors + names.check_references(references.variables, environ)
+    status, found, whole_arns = "valid", "", set[str]()
     if transport and not problems:
         try:
             resolution = resolver.resolve(environ, settings, transport)
             status, found = "resolved", ", ".join(resolution.names)
+            whole_arns = {arn for arn, _ in resolution.versions}
         except LambdaTasksError as error:
             problems = list(error.errors)
     wrong = _wrong_variables(problems)
@@ -52,7 +51,7 @@ def check(environ: Mapping[str, str], transport: Transport | None) -> Check:
         Row(variable, source, version, "error" if {variable, setting} & wrong else status)
         for setting, variable, source, version in _described(environ, references, found)
     ]
-    return Check(tuple(rows), tuple(problems))
+    return Check(tuple(rows), tuple(problems), tuple(_hints(references, whole_arns)))
 
 
 def policy(environ: Mapping[str, str], kms_keys: Iterable[str] = ()) -> dict[str, Any]:
@@ -92,6 +91,16 @@ def _service(source: Source) -> str:
 
 def _dns_suffix(source: Source) -> str:
     return "amazonaws.com.cn" if source.partition == "aws-cn" else "amazonaws.com"
+
+
+def _hints(references: References, whole_arns: set[str]) -> Iterable[str]:
+    secrets = [one for one in resolver.sources_of(references) if isinstance(one, SecretVersion)]
+    for arn in dict.fromkeys(one.arn for one in secrets if stores.may_be_partial(one)):
+        if arn not in whole_arns:
+            yield (
+                f"{arn} may be a partial ARN: AWS ends each in a hyphen and six random characters; with the whole ARN "
+                "no other secret can be meant, and a policy needs no -??????"
+            )
 
 
 def _wrong_variables(problems: Iterable[LambdaTasksError]) -> set[str]:

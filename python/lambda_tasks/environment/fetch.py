@@ -9,17 +9,18 @@ from lambda_tasks.environment import stores
 from lambda_tasks.environment.reference import Parameter, ParameterPath, SecretVersion
 from lambda_tasks.errors import LambdaTasksError
 
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.environment.reference import Source
+    from lambda_tasks.environment.stores import Stored
 
 
 class Fetch:
-    """The fetches of one resolution. `start` returns at once; `text` and `texts` wait for one source.
+    """The fetches of one resolution. `start` returns at once; `stored` and `below` wait for one source.
 
     Each call of AWS has a thread of its own. The deadline is kept here and not in the threads alone, because looking
     up a host name cannot be bounded by its caller; a thread that is still at it does not outlive the process image.
@@ -48,31 +49,31 @@ class Fetch:
         for batch in parameter_batches(parameters):
             self._run(batch, self._batch, batch)
 
-    def text(self, source: SecretVersion | Parameter) -> str:
+    def stored(self, source: SecretVersion | Parameter) -> Stored:
         """Return the value of a secret or parameter.
 
         Raises:
             LambdaTasksError: one of the resolver's errors, naming the source.
 
         """
-        value: str = self._wait(source)
+        value: Stored = self._wait(source)
         return value
 
-    def texts(self, path: ParameterPath) -> dict[str, str]:
+    def below(self, path: ParameterPath) -> dict[str, Stored]:
         """Return the values below a path, by the rest of their names.
 
         Raises:
             LambdaTasksError: one of the resolver's errors, naming the path.
 
         """
-        values: dict[str, str] = self._wait(path)
+        values: dict[str, Stored] = self._wait(path)
         return values
 
     @property
     def source_count(self) -> int:
         return len(self._threads)
 
-    def _wait(self, source: Source) -> Any:  # noqa: ANN401 - text or texts, as the source is
+    def _wait(self, source: Source) -> Any:  # noqa: ANN401 - one or several, as the source is
         self._threads[source].join(max(0.0, self._end - time.monotonic()))
         result = self._results.get(source)
         if result is None:
@@ -92,13 +93,13 @@ class Fetch:
         self._threads.update(dict.fromkeys(sources, thread))
         thread.start()
 
-    def _secret(self, secret: SecretVersion) -> Mapping[SecretVersion, str]:
+    def _secret(self, secret: SecretVersion) -> Mapping[SecretVersion, Stored]:
         return {secret: stores.get_secret(self._transport, secret, deadline=self._deadline)}
 
-    def _path(self, path: ParameterPath) -> Mapping[ParameterPath, dict[str, str]]:
+    def _path(self, path: ParameterPath) -> Mapping[ParameterPath, dict[str, Stored]]:
         return {path: stores.get_parameters_by_path(self._transport, path, deadline=self._deadline)}
 
-    def _batch(self, batch: list[Parameter]) -> Mapping[Parameter, str | LambdaTasksError]:
+    def _batch(self, batch: list[Parameter]) -> Mapping[Parameter, Stored | LambdaTasksError]:
         return stores.get_parameters(self._transport, batch, deadline=self._deadline)
 
 
@@ -110,15 +111,10 @@ def parameter_batches(parameters: Iterable[Parameter]) -> list[list[Parameter]]:
             if (
                 len(batch) < stores.PARAMETERS_PER_CALL
                 and (batch[0].region, batch[0].partition) == (parameter.region, parameter.partition)
-                and all(_own_name(other) != _own_name(parameter) for other in batch)
+                and all(other.own_name != parameter.own_name for other in batch)
             ):
                 batch.append(parameter)
                 break
         else:
             batches.append([parameter])
     return batches
-
-
-def _own_name(parameter: Parameter) -> str:
-    """Return the name without the account: it is what the answer gives."""
-    return parameter.name.rpartition(":")[2]

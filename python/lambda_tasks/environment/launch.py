@@ -1,22 +1,26 @@
-"""The exec wrapper's Python half: resolve, report, and become COMMAND; and the same resolution inside the runtime."""
+"""The exec wrapper's Python half: resolve what is not resolved yet, report, and become COMMAND."""
 
 from __future__ import annotations
 
-import contextlib
+import _signal  # type: ignore[import-not-found] # all that `signal` adds are enums, which cost a cold start 1 ms
+import errno
 import os
-import signal
 import sys
 
+from lambda_tasks.environment import content, exporting
 from lambda_tasks.environment.report import Report
-from lambda_tasks.errors import CommandNotExecutable, InvalidNextWrapper, LambdaTasksError
-from lambda_tasks.settings import Settings, has_references, is_snap_start
+from lambda_tasks.errors import CommandNotExecutable, InvalidNextWrapper, InvalidSecret, LambdaTasksError, combine
+from lambda_tasks.settings import NEXT_WRAPPER, Settings
 
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import NoReturn
 
-    from lambda_tasks.environment.resolver import Resolution
+ODD_VARIABLES = "LAMBDA_TASKS_ODD_VARIABLES"
+
+# Whatever the stack may have, Linux takes no more than this for arguments and environment together, and no less.
+_MOST_BYTES, _LEAST_BYTES = 6 << 20, 131072  # https://man7.org/linux/man-pages/man2/execve.2.html
 
 
 def main() -> NoReturn:
@@ -29,117 +33,112 @@ def main() -> NoReturn:
         os.environ.pop("LC_CTYPE", None)  # set by this interpreter (PEP 538): COMMAND must not inherit it
     report = Report(os.environ)
     try:
-        settings = Settings.from_environ(os.environ)
-        check_next_wrapper(settings.next_wrapper, wrapper)
-        if has_references(os.environ):
-            export(_resolve(os.environ, settings), report)
-        launch([settings.next_wrapper, *command] if settings.next_wrapper else command)
+        take_over_odd_variables()
+        settings, problems = Settings.parse(os.environ)
+        problems += check_next_wrapper(settings.next_wrapper, wrapper)
+        os.environ.pop(NEXT_WRAPPER, None)  # it runs once: one that leads back here must not meet it again
+        if settings.next_wrapper:
+            command = [settings.next_wrapper, *command]
+        unresolved = exporting.unresolved(os.environ, settings)
+        if unresolved is not None:
+            resolved = exporting.resolve(unresolved, settings, problems=problems)
+            exported = exporting.exported(resolved, os.environ, settings)
+            check_size(command, {**os.environ, **exported})
+            os.environ.update(exported)
+            report.success(resolved)
+        elif problems:
+            raise combine(problems)  # noqa: TRY301 - reported as what comes from deeper down
+        launch(command)
     except LambdaTasksError as error:
         report.failure(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the invoker must read of it; its message may hold a value
-        report.failure(LambdaTasksError(f"unexpected {type(error).__name__} at {_place(error)}"))
+        report.failure(exporting.unexpected(error))
     sys.exit(1)
 
 
-def resolve_in_process() -> Settings:
-    """Export what the references of this process stand for, unless the exec wrapper did so; return the settings then.
-
-    Raises:
-        LambdaTasksError: one of the resolver's errors.
-
-    """
-    settings = Settings.from_environ(os.environ)
-    if settings.resolved is None:
-        export(_resolve(os.environ, settings), Report(os.environ))
-    return Settings.from_environ(os.environ)  # secrets may hold settings too
+def take_over_odd_variables() -> None:
+    """Restore the variables that a shell cannot hold, which the wrapper's shell half hands over in hexadecimal."""
+    for pair in bytes.fromhex(os.environ.pop(ODD_VARIABLES, "")).split(b"\0"):
+        name, separator, value = pair.partition(b"=")
+        if name and separator:
+            os.environb[name] = value
 
 
-def resolve_after_restore(use: Callable[[Settings], None]) -> None:
-    """Under SnapStart, resolve again after every restore, and hand the settings to `use`.
-
-    A snapshot freezes the environment: without this a function would serve secrets as old as its version.
-    Source: https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
-    """
-    if not is_snap_start():
-        return
-    import snapshot_restore_py  # noqa: PLC0415 - the managed runtime brings it where there is SnapStart
-
-    snapshot_restore_py.register_after_restore(lambda: use(resolve_again()))
-
-
-def resolve_again() -> Settings:
-    """Resolve as at the start: what was exported then is forgotten first, and what is no longer there goes.
-
-    Raises:
-        LambdaTasksError: one of the resolver's errors; the environment is as it was.
-
-    """
-    exported = Settings.from_environ(os.environ).resolved or ()
-    environ = {name: value for name, value in os.environ.items() if name not in exported}
-    resolution = _resolve(environ, Settings.from_environ(environ))
-    for name in exported:
-        os.environ.pop(name, None)
-    export(resolution, Report(environ))
-    return Settings.from_environ(os.environ)
-
-
-def export(resolution: Resolution, report: Report) -> None:
-    """Put the resolved variables into this process's environment, and their names into ``LAMBDA_TASKS_RESOLVED``."""
-    os.environ.update(resolution.exports)
-    os.environ["LAMBDA_TASKS_RESOLVED"] = ",".join(resolution.names)
-    report.success(resolution)
-
-
-def check_next_wrapper(next_wrapper: str | None, wrapper: str) -> None:
-    """Check that the wrapper to run next can be executed, and is not this one.
-
-    Raises:
-        InvalidNextWrapper: it cannot, or is.
-
-    """
+def check_next_wrapper(next_wrapper: str | None, wrapper: str) -> list[LambdaTasksError]:
+    """Return an error where the wrapper to run next cannot be executed, or is this one."""
     if not next_wrapper:
-        return
-    setting = "LAMBDA_TASKS_NEXT_WRAPPER"
+        return []
     if not (os.path.isfile(next_wrapper) and os.access(next_wrapper, os.X_OK)):  # noqa: PTH113 - pathlib costs 2 ms
+        problem = f"{next_wrapper!r} is not an executable file"
         remedy = "attach the layer that holds it, correct the path, or remove the variable"
-        raise InvalidNextWrapper(f"{next_wrapper!r} is not an executable file", variable=setting, remedy=remedy)
-    if os.path.samefile(next_wrapper, wrapper):  # noqa: PTH121
-        remedy = "name another exec wrapper, or remove the variable"
-        raise InvalidNextWrapper("the next wrapper is this one", variable=setting, remedy=remedy)
+    elif os.path.samefile(next_wrapper, wrapper):  # noqa: PTH121
+        problem, remedy = "the next wrapper is this one", "name another exec wrapper, or remove the variable"
+    else:
+        return []
+    return [InvalidNextWrapper(problem, variable=NEXT_WRAPPER, remedy=remedy)]
+
+
+def check_size(command: list[str], environ: Mapping[str, str]) -> None:
+    """Check that the operating system takes `command` with `environ`.
+
+    Raises:
+        InvalidSecret: naming the largest variables.
+
+    """
+    # The path counts once more, and so do 8 bytes for the pointer to each string.
+    size = len(os.fsencode(command[0])) + 1 + sum(len(os.fsencode(text)) + 1 + 8 for text in command)
+    size += sum(content.variable_bytes(name, value) + 8 for name, value in environ.items())
+    limit = _LEAST_BYTES
+    if size > limit:
+        import resource  # noqa: PLC0415 - for large environments
+
+        stack_bytes = resource.getrlimit(resource.RLIMIT_STACK)[0]
+        quarter = _MOST_BYTES if stack_bytes == resource.RLIM_INFINITY else stack_bytes // 4
+        limit = max(_LEAST_BYTES, min(_MOST_BYTES, quarter))
+    if size > limit:
+        raise _too_large(environ, f"{size} bytes with the command, where this system takes {limit}")
 
 
 def launch(command: list[str]) -> NoReturn:
     """Become `command`, with this process's environment and open file descriptors.
 
+    A file that is executable and names no interpreter is run by ``/bin/sh``, as a shell would run it.
+
     Raises:
-        CommandNotExecutable: the operating system refused.
+        InvalidSecret: the environment is too large.
+        CommandNotExecutable: the operating system refused otherwise.
 
     """
     sys.stderr.flush()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores these, and what is ignored stays so after exec
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # Python ignores these, and what is ignored stays so after exec
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - becoming COMMAND is what the exec wrapper is for
     except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise _too_large(os.environ, "more than this system takes") from error
+        script = _script(command[0]) if error.errno == errno.ENOEXEC else None
+        if script:
+            os.execv("/bin/sh", ["/bin/sh", script, *command[1:]])  # noqa: S606
         raise CommandNotExecutable(
             f"{command[0]!r} cannot be executed: {error.strerror}", remedy="check the exec wrapper's arguments"
         ) from error
 
 
-def _resolve(environ: Mapping[str, str], settings: Settings) -> Resolution:
-    # Inside the runtime, where the exec wrapper has resolved, or nothing is to be: 6 ms less of a cold start.
-    from lambda_tasks.aws.credentials import CredentialChain  # noqa: PLC0415
-    from lambda_tasks.aws.transport import Transport  # noqa: PLC0415
-    from lambda_tasks.environment.resolver import resolve  # noqa: PLC0415
-
-    environ = dict(environ)
-    transport = Transport(CredentialChain(environ), environ)
-    with contextlib.closing(transport):
-        return resolve(environ, settings, transport)
+def _script(name: str) -> str | None:
+    """Return the path of the program `name` where it is text, and no program of another processor."""
+    folders = [""] if "/" in name else os.get_exec_path()
+    paths = (os.path.join(folder, name) for folder in folders)  # noqa: PTH118 - pathlib costs 2 ms
+    path = next(path for path in paths if os.access(path, os.X_OK))
+    with open(path, "rb") as file:  # noqa: PTH123
+        return None if b"\0" in file.read(256) else path
 
 
-def _place(error: BaseException) -> str:
-    traceback = error.__traceback__
-    while traceback and traceback.tb_next:
-        traceback = traceback.tb_next
-    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else "an unknown place"
+def _too_large(environ: Mapping[str, str], size: str) -> InvalidSecret:
+    sizes = {name: content.variable_bytes(name, value) for name, value in environ.items()}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+    return InvalidSecret(
+        f"the environment is too large: {size}",
+        variable=", ".join(f"{ascii(name)[1:-1]} with {sizes[name]} bytes" for name in largest),
+        remedy="make secrets smaller, or have the function read large ones itself",
+    )

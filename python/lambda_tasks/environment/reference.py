@@ -9,7 +9,7 @@ from lambda_tasks.errors import InvalidReference
 from lambda_tasks.settings import ENVIRONMENT_SECRET, SSM_ENVIRONMENT, VARIABLE_PREFIX
 from lambda_tasks.value import Value
 
-TYPE_CHECKING = False  # that of typing, which costs a cold start 4 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias, TypeVar
@@ -23,11 +23,16 @@ _SECRET_ARN = "arn:<partition>:secretsmanager:<region>:<account>:secret:<name>" 
 _PARAMETER_ARN = "arn:<partition>:ssm:<region>:<account>:parameter/<name>"
 _STRICT = "with LAMBDA_TASKS_STRICT_REFERENCES "
 
-_REGION = re.compile(r"[a-z]+(-[a-z]+)+-\d+")
-_ACCOUNT = re.compile(r"\d{12}")
-_SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@!-]+")
-_PARAMETER_NAME = re.compile(r"[A-Za-z0-9/_.-]+")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Sets, not patterns: compiling these would cost every cold start half a millisecond.
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_DIGITS = "0123456789"
+_SECRET_NAME = frozenset(_LETTERS + _LETTERS.upper() + _DIGITS + "/_+=.@!-")
+_PARAMETER_NAME = frozenset(_LETTERS + _LETTERS.upper() + _DIGITS + "/_.-")
+_REGION_LABEL = frozenset(_LETTERS + _DIGITS + "-")
+_MAX_REGION_LENGTH = 32  # far below the 63 characters that a host name's label may have
+
+# A UUID, as AWS makes them; or what Terraform makes: a time of 18 digits, and a count of 8, which is hexadecimal.
+_VERSION_ID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|terraform-([0-9]+|[0-9]{18}[0-9a-f]{8})"
 
 
 class SecretVersion(Value):
@@ -44,6 +49,11 @@ class SecretVersion(Value):
     @property
     def region(self) -> str:
         return self.arn.split(":", 4)[3]
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it has one value for ever."""
+        return bool(self.version_id)
 
     def __str__(self) -> str:
         version = ", ".join(part for part in (self.version_stage, self.version_id) if part)
@@ -62,6 +72,16 @@ class Parameter(Value):
     def asked_for(self) -> str:
         """What ``GetParameters`` is asked for: a name or an ARN, with its selector."""
         return f"{self.name}:{self.selector}" if self.selector else self.name
+
+    @property
+    def own_name(self) -> str:
+        """The name without account, region and leading slash, which an ARN has not: equal ones may be one parameter."""
+        return self.name.rpartition(":parameter/")[2].removeprefix("/")
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it has one value for ever: a version is a number, a label can move."""
+        return self.selector.isdigit()
 
     def __str__(self) -> str:
         return f"parameter {self.asked_for}"
@@ -108,7 +128,7 @@ def parse(environ: Mapping[str, str], *, strict: bool) -> tuple[References, list
         try:
             return parse_value(environ[setting])
         except InvalidReference as error:
-            errors.append(error.concerning(setting))
+            errors.append(error.concerning(ascii(setting)[1:-1]))
             return None
 
     def variable(setting: str) -> VariableReference | None:
@@ -139,7 +159,7 @@ def parse_environment_secret(value: str, *, strict: bool) -> SecretVersion:
         problem = f"the ARN has {len(suffix)} suffixes" if len(suffix) > 2 else "a suffix of the ARN is empty"
         remedy = "use <arn>, <arn>:<version-stage>, <arn>:<version-id> or <arn>:<version-stage>:<version-id>"
         raise InvalidReference(problem, source=source, remedy=remedy)
-    if len(suffix) == 1 and _UUID.fullmatch(suffix[0]):
+    if len(suffix) == 1 and re.fullmatch(_VERSION_ID, suffix[0]):
         return SecretVersion(arn, version_id=suffix[0])
     return SecretVersion(arn, *suffix)
 
@@ -155,8 +175,10 @@ def parse_ssm_environment(value: str, *, region: str, strict: bool) -> Parameter
         return _parse_parameter_arn(value, strict=strict)
     if not region:
         raise InvalidReference("the region is unknown", remedy="set AWS_REGION, or refer to the parameter by its ARN")
+    if not _consists_of(region, _REGION_LABEL) or region.strip("-") != region or len(region) > _MAX_REGION_LENGTH:
+        raise InvalidReference("AWS_REGION is no region", remedy="set AWS_REGION to one such as eu-west-1")
     if value.endswith("/"):
-        if not (value.startswith("/") and _PARAMETER_NAME.fullmatch(value) and "//" not in value):
+        if not (value.startswith("/") and _consists_of(value, _PARAMETER_NAME) and "//" not in value):
             raise InvalidReference("the value is not a path", remedy="use /<path>/, or a parameter's name or ARN")
         return ParameterPath(value, region, partition_of(region))
     name, separator, selector = value.partition(":")
@@ -175,6 +197,9 @@ def parse_variable(setting: str, value: str, *, strict: bool) -> VariableReferen
     """
     if setting == VARIABLE_PREFIX:
         raise InvalidReference("the variable's name is empty", remedy=f"name the setting {VARIABLE_PREFIX}<NAME>")
+    if not (setting.isascii() and setting[len(VARIABLE_PREFIX) :].isidentifier()):
+        remedy = f"name the setting {VARIABLE_PREFIX}<NAME>, with letters, digits and underscores, not a digit first"
+        raise InvalidReference("the variable's name is none that a shell can hold", remedy=remedy)
     if value.split(":")[2:3] == ["ssm"]:
         return VariableReference(setting, _parse_parameter_arn(value, strict=strict))
     arn, suffix = _split_secret_arn(value, remedy=f"use {_SECRET_ARN} or {_PARAMETER_ARN}")
@@ -199,7 +224,7 @@ def _split_secret_arn(value: str, *, remedy: str) -> tuple[str, list[str]]:
         raise InvalidReference("the ARN is not that of a secret", remedy=remedy)
     if len(segments) < 7:
         raise InvalidReference(f"the ARN has {len(segments)} segments where a secret's has 7", remedy=remedy)
-    if not _SECRET_NAME.fullmatch(segments[6]):
+    if not _consists_of(segments[6], _SECRET_NAME):
         raise InvalidReference("the ARN's secret name is empty or has characters that none has", remedy=remedy)
     for version in segments[7:][-2:]:
         _check_version(version)
@@ -218,7 +243,7 @@ def _parse_parameter_arn(value: str, *, strict: bool) -> Parameter:
 
 
 def _parameter(name: str, selector: str | None, region: str, partition: str, *, strict: bool) -> Parameter:
-    if not _PARAMETER_NAME.fullmatch(name.rpartition(":")[2]):
+    if not _consists_of(name.rpartition(":")[2], _PARAMETER_NAME):
         raise InvalidReference(
             "the parameter's name is empty or has characters that none has", remedy="use a parameter's name or ARN"
         )
@@ -239,11 +264,22 @@ def _split_arn(value: str, *, remedy: str) -> list[str]:
     _, partition, _, region, account = segments[:5]
     if partition not in DNS_SUFFIXES:
         raise InvalidReference("the ARN's partition is unknown", remedy=f"use one of {', '.join(DNS_SUFFIXES)}")
-    if not _REGION.fullmatch(region):
+    if not _is_region(region):
         raise InvalidReference("the ARN's region is not one", remedy=remedy)
-    if not _ACCOUNT.fullmatch(account):
+    if not (len(account) == 12 and _consists_of(account, frozenset(_DIGITS))):
         raise InvalidReference("the ARN's account is not a number of 12 digits", remedy=remedy)
     return segments
+
+
+def _is_region(text: str) -> bool:
+    *words, number = text.split("-")
+    alphabet, digits = frozenset(_LETTERS), frozenset(_DIGITS)
+    spelt_right = len(words) > 1 and all(_consists_of(word, alphabet) for word in words)
+    return spelt_right and _consists_of(number, digits) and len(text) <= _MAX_REGION_LENGTH
+
+
+def _consists_of(text: str, characters: frozenset[str]) -> bool:
+    return bool(text) and characters.issuperset(text)
 
 
 def _check_version(version: str) -> None:
