@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from lambda_tasks.errors import InvalidHook
+from lambda_tasks.errors import InvalidHook, text_of
 from lambda_tasks.messages.context import bearer
 from lambda_tasks.messages.outcome import Outcome
 from lambda_tasks.messages.sqs_event import sent_at_ms
@@ -104,7 +105,8 @@ def announce_outcome(report: Report) -> None:
     """Log a report, with the traceback of a failed task, and call the hooks."""
     if logger.isEnabledFor(report.outcome.log_level):
         _log(report)
-    _call(_outcome_hooks, report)
+    if _outcome_hooks:
+        copy_context().run(_call, _outcome_hooks, report)  # what a hook sets is not seen by the next message
 
 
 def show_outcomes(environ: Mapping[str, str]) -> None:
@@ -198,7 +200,7 @@ def _log(report: Report) -> None:
         report.attempt,
         related,
         queued,
-        "" if shows_traceback or report.error is None else f": {report.error}",
+        "" if shows_traceback or report.error is None else f": {text_of(report.error)}",
         exc_info=report.error if shows_traceback else None,
         extra=details,
     )
