@@ -157,6 +157,12 @@ class Call:
             job.result = self._raised(job, error if own is None else own, duration_ms)
         self.is_over = True
 
+    def defer(self) -> None:
+        """Put off the messages of a call whose task was not called after all."""
+        for job in self._ready:
+            job.result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0)
+        self.is_over = True
+
     def settle(self) -> bool:
         """Settle the messages of the call, which is over; tell whether all of them are done with."""
         settle, done = self._invocation.settlement.settle, True

@@ -157,6 +157,8 @@ async def _run_limited(call: Call, grace_seconds: float) -> bool:
     if not await _end([asyncio.ensure_future(_perform(call, children))], stuck_at):
         call.raised(errors.HardTimeLimitExceeded("the hard timeout passed, and the task did not end"))
         return False
+    if not call.is_over:
+        call.defer()  # another task has cancelled this one before it began
     if not children:
         return True
     if limit_at == math.inf:
