@@ -349,11 +349,13 @@ async def quick_async() -> None:
 @task(hard_timeout=20)
 def slow() -> None:
     _spin(10)
+    seen.append("slept")
 
 
 @task
 async def slow_async() -> None:
     await asyncio.sleep(10)
+    seen.append("slept")
 
 
 def _spin(seconds: float) -> None:

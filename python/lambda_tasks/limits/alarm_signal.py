@@ -36,6 +36,8 @@ class AlarmSignal:
         self._note_theirs()
         self._theirs = signal.signal(signal.SIGALRM, self._ring)
         self.is_taken = True
+        if self._theirs_at < math.inf:
+            self._set()
 
     def give_back(self) -> None:
         """Give the signal back, with what is left until it rings for them."""
