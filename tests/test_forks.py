@@ -31,7 +31,9 @@ made.close()
 """
 
 
-def dispatched(tmp_path: Path, concurrency: int, task: str, how: str = "", fifo: str = "") -> tuple[list[str], str, str]:
+def dispatched(
+    tmp_path: Path, concurrency: int, task: str, how: str = "", fifo: str = ""
+) -> tuple[list[str], str, str]:
     """Return the lines that were written by all processes, and what they printed."""
     path = tmp_path / "lines"
     finished = subprocess.run(
@@ -49,7 +51,9 @@ def dispatched(tmp_path: Path, concurrency: int, task: str, how: str = "", fifo:
 @pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize("task", ["fork", "fork_async"])
 @pytest.mark.parametrize("how", ["return", "raise", "exit"])
-def test_a_copy_of_the_process_ends_with_its_task(tmp_path: Path, how: str, task: str, concurrency: int, fifo: str) -> None:
+def test_a_copy_of_the_process_ends_with_its_task(
+    tmp_path: Path, how: str, task: str, concurrency: int, fifo: str
+) -> None:
     """A child of `os.fork` that returns from the task, or raises, runs nothing else, and answers nothing."""
     lines, output, errors = dispatched(tmp_path, concurrency, task, how, fifo)
     assert lines == ["after", "before", "copy"]

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -81,6 +81,11 @@ def test_a_task_within_another_leaves_its_limits_armed(inner: str, task: str, co
     assert "slept" not in raising.seen
 
 
+def _pause_for_ever() -> NoReturn:
+    while True:
+        signal.pause()
+
+
 @contextlib.contextmanager
 def alarm_of_somebody(seconds: float, every: float = 0) -> Iterator[list[float]]:
     """Have an alarm set, as an application may, and yield when it rang."""
@@ -137,8 +142,7 @@ def test_a_borrower_within_another_lets_it_ring() -> None:
     inner.take()
     inner.ring_at(time.monotonic() + 0.01, every=0.01)
     with pytest.raises(TimeoutError):
-        while True:
-            signal.pause()
+        _pause_for_ever()
     count = len(rang)
     while len(rang) < count + 2:
         signal.pause()

@@ -175,7 +175,7 @@ def test_groups_of_the_backport_are_looked_into(monkeypatch: pytest.MonkeyPatch)
         BaseExceptionGroup = Backport
 
     monkeypatch.delattr(builtins, "BaseExceptionGroup", raising=False)
-    monkeypatch.setitem(sys.modules, "exceptiongroup", Module)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "exceptiongroup", Module)
     assert retry.outcome_of(Backport(Ours(), Backport(Ours())), OPTIONS, 0) is Outcome.RETRYING
     assert retry.outcome_of(Backport(Ours(), Backport(Reject())), OPTIONS, 0) is Outcome.REJECTED
     monkeypatch.delitem(sys.modules, "exceptiongroup")
@@ -232,7 +232,9 @@ def test_an_exit_in_the_background_ends_no_invocation(how: str, concurrency: int
     records = [record_of("exit_in_the_background", fifo, how=how, awaited=awaited), record_of("note", number=1)]
     if fifo:
         records.insert(0, record_of("note", fifo, number=2))
-    outcomes = Dispatched(worker(Settings(concurrency=concurrency)), *records, record_of("note_async", number=3)).outcomes
+    outcomes = Dispatched(
+        worker(Settings(concurrency=concurrency)), *records, record_of("note_async", number=3)
+    ).outcomes
     assert outcomes[-3:] == ["failed" if awaited else "succeeded", "succeeded", "succeeded"]
 
 
@@ -242,7 +244,10 @@ def test_a_task_cannot_stop_the_loop(times: int) -> None:
     made = worker()
     records = [record_of("stop_the_loop", times=times), record_of("note_async", number=1)]
     assert Dispatched(made, *records).outcomes == ["succeeded", "succeeded"]
-    assert Dispatched(made, record_of("tasks_of_the_loop"), record_of("note_async", number=2)).outcomes == ["succeeded"] * 2
+    assert (
+        Dispatched(made, record_of("tasks_of_the_loop"), record_of("note_async", number=2)).outcomes
+        == ["succeeded"] * 2
+    )
 
 
 def test_a_signal_while_the_loop_waits_is_not_swallowed() -> None:
@@ -263,7 +268,9 @@ def test_a_task_that_cancels_everything_leaves_no_message_without_an_outcome() -
     made = worker()
     dispatched = Dispatched(made, record_of("cancel_everything"), record_of("note_async", number=1))
     assert dispatched.outcomes[1] == "deferred"
-    assert Dispatched(made, record_of("cancel_the_lanes"), record_of("note_async", number=1)).outcomes == ["succeeded"] * 2
+    assert (
+        Dispatched(made, record_of("cancel_the_lanes"), record_of("note_async", number=1)).outcomes == ["succeeded"] * 2
+    )
 
 
 def test_what_a_task_leaves_behind_is_awaited() -> None:

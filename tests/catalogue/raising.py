@@ -32,10 +32,10 @@ class Slotted(Exception):
 
 class Untraceable(Exception):
     @property
-    def __traceback__(self) -> Any:
+    def __traceback__(self) -> Any:  # type: ignore[override]
         raise RuntimeError("no traceback here")
 
-    def with_traceback(self, tb: Any) -> NoReturn:
+    def with_traceback(self, tb: Any) -> NoReturn:  # noqa: ARG002
         raise RuntimeError("nor there")
 
 
@@ -52,7 +52,7 @@ class NotEvenText(Exception):
 
 
 class Posing(Exception):
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         raise ValueError("guess")
 
