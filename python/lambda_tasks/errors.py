@@ -61,8 +61,8 @@ def combine(errors: Sequence[LambdaTasksError]) -> LambdaTasksError:
 def text_of(error: BaseException) -> str:
     """Return the text of `error`, whatever its own code does."""
     try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 - an application's error may have a __str__ that raises
+        return "".join((str(error),))  # a plain text, where __str__ returns one of a type of its own
+    except BaseException as broken:  # noqa: BLE001 - an application's error may have a __str__ that raises
         return f"(its __str__ raised {type(broken).__name__})"
 
 

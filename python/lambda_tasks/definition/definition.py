@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 
 from lambda_tasks.definition.options import Options
+from lambda_tasks.definition.returned import type_without_json
 from lambda_tasks.definition.signature import Required, is_coroutine_function, parameters_of
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
 
@@ -47,6 +48,11 @@ class Definition:
         """
         if not isinstance(function, FunctionType):
             raise InvalidTask(f"{function!r} is not a function", remedy="put @task above a function, outermost")
+        returned = type_without_json(function)
+        if returned is not None:
+            problem = f"it returns {returned.__qualname__}, which has no form in JSON"
+            remedy = "return what JSON can hold, such as an id, or None"
+            raise InvalidTask(problem, source=f"task {_path(function)}", remedy=remedy)
         return cls(function, _checked_options(_path(function), options))
 
     def with_options(self, changes: Mapping[str, Any]) -> Definition:

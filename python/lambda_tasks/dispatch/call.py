@@ -11,10 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.dispatch import retry
+from lambda_tasks.dispatch.error_groups import is_a, is_all
 from lambda_tasks.errors import HardTimeLimitExceeded, LambdaTasksError, SoftTimeLimitExceeded
-from lambda_tasks.limits import timeouts
+from lambda_tasks.limits import forks, timeouts
 from lambda_tasks.messages import context as contexts
-from lambda_tasks.messages.outcome import CUT_SHORT, NO_STATE, NO_TIME, OUT_OF_ORDER, Outcome, Result
+from lambda_tasks.messages.outcome import CUT_SHORT, NO_STATE, NO_TIME, OUT_OF_ORDER, STUCK, Outcome, Result
 from lambda_tasks.telemetry import report, tracing
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Call:
     limits = timeouts.UNLIMITED
     _is_blocked = False
     _ready: list[Job] = []  # noqa: RUF012 - never changed in place
+    is_over = False  # the task has returned, or raised
     _items: Mapping[Job, Item[Any]] = MappingProxyType({})
 
     def __init__(self, jobs: Sequence[Job], invocation: Invocation) -> None:
@@ -127,13 +129,10 @@ class Call:
             if result is not None:
                 span.conclude(result.outcome.value, result.error, failed=not result.outcome.deletes_message)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the task has returned, or raised."""
-        return all(job.result is not None for job in self._ready)
-
     def returned(self, value: object) -> None:
         """Note what the task returned: its messages succeeded, but for those that a batch task failed."""
+        if self.is_over:
+            return  # it was counted as stuck
         duration_ms = (time.perf_counter() - self._started) * 1000
         for job in self._ready:
             error = self._items[job].error if self._items else None
@@ -141,18 +140,30 @@ class Call:
                 job.result = self._raised(job, error, duration_ms)
             else:
                 job.result = Result(Outcome.SUCCEEDED, job.task_name, None, value, duration_ms)
+        self.is_over = True
 
     def raised(self, error: BaseException) -> None:
         """Note what the task raised, for its messages but those that a batch task failed with an error of their own."""
+        if self.is_over:
+            return
         guard = self._worker.memory_guard
         if guard is not None:
             guard.make_room()
-            guard.relieve(error)
+            with contextlib.suppress(Exception):  # of the error's own code
+                guard.relieve(error)
         duration_ms = (time.perf_counter() - self._started) * 1000
-        _forget_our_frames(error)
+        with contextlib.suppress(Exception):
+            _forget_our_frames(error)
         for job in self._ready:
             own = self._items[job].error if self._items else None
-            job.result = self._raised(job, own or error, duration_ms)
+            job.result = self._raised(job, error if own is None else own, duration_ms)
+        self.is_over = True
+
+    def defer(self) -> None:
+        """Put off the messages of a call whose task was not called after all."""
+        for job in self._ready:
+            job.result = _deferred(job, STUCK)
+        self.is_over = True
 
     def settle(self) -> bool:
         """Settle the messages of the call, which is over; tell whether all of them are done with.
@@ -190,9 +201,9 @@ class Call:
         guard = self._worker.memory_guard
         try:
             if self.limits is timeouts.UNLIMITED:
-                value = self._definition.function(**self._kwargs)
+                value = forks.run(self.function)
             else:
-                value = interrupter.run(self.limits, self.function)
+                value = interrupter.run(self.limits, functools.partial(forks.run, self.function))
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
             if guard is not None:
                 guard.make_room()  # before anything else: there may be no memory for a frame of Python's
@@ -268,18 +279,22 @@ class Call:
             report.announce_start(self._bearer.context, kwargs)
 
     def _raised(self, job: Job, error: BaseException, duration_ms: float) -> Result:
-        delay: float | None = None
-        reason = ""
-        if self._was_cut_short(error):
-            outcome, delay, reason = Outcome.DEFERRED, 0.0, CUT_SHORT
-        else:
-            outcome, delay = retry.decide(error, self._definition.options, job.retries, self._worker.jitter)
+        """Return what becomes of a message by `error`: it has failed where the error's own code lets nobody tell."""
+        outcome, delay, reason = Outcome.FAILED, None, ""
+        with contextlib.suppress(Exception):
+            if self._was_cut_short(error):
+                outcome, delay, reason = Outcome.DEFERRED, 0.0, CUT_SHORT
+            else:
+                outcome, delay = retry.decide(error, self._definition.options, job.retries, self._worker.jitter)
         return Result(outcome, job.task_name, error, None, duration_ms, delay, reason)
 
     def _was_cut_short(self, error: BaseException) -> bool:
         """Tell whether the invocation's end stopped the task, before it had what a fresh one would give it."""
-        is_hard = isinstance(error, HardTimeLimitExceeded)
-        if not is_hard and not isinstance(error, SoftTimeLimitExceeded):
+        return is_all(error, self._is_cut_short)
+
+    def _is_cut_short(self, error: BaseException) -> bool:
+        is_hard = is_a(error, HardTimeLimitExceeded)
+        if not is_hard and not is_a(error, SoftTimeLimitExceeded):
             return False
         given = self.limits
         fresh = timeouts.limits(self._definition.options, self._worker.settings, self._invocation.time.fresh_seconds)
@@ -295,12 +310,16 @@ def _without_state(job: Job, error: Exception | None) -> Result:
 
 
 def _forget_our_frames(error: BaseException) -> None:
-    """Let the traceback begin in the task: how it was called says nothing about what went wrong."""
-    traceback = error.__traceback__
+    """Let the traceback begin in the task: how it was called says nothing about what went wrong.
+
+    By the methods of `BaseException` itself: an error may have others of these names, or refuse to be changed.
+    """
+    traceback = _TRACEBACK.__get__(error)
     while traceback is not None and traceback.tb_frame.f_globals.get("__package__") in _OUR_PACKAGES:
         traceback = traceback.tb_next
     if traceback is not None:
-        error.__traceback__ = traceback
+        BaseException.with_traceback(error, traceback)
 
 
+_TRACEBACK: Any = BaseException.__dict__["__traceback__"]
 _OUR_PACKAGES = (__package__, timeouts.__package__)

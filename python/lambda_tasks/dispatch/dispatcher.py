@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ from lambda_tasks.dispatch.delivery import deliver
 from lambda_tasks.dispatch.invocation import Invocation, can_answer, request_id_of
 from lambda_tasks.dispatch.plan import plan
 from lambda_tasks.dispatch.worker import Worker
-from lambda_tasks.errors import InvalidEvent, MessageDeferred
+from lambda_tasks.errors import InvalidEvent, MessageDeferred, text_of
 from lambda_tasks.messages.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from lambda_tasks.settings import Settings
 
 logger = logging.getLogger("lambda_tasks")
+
+MAX_RESPONSE_BYTES = 6 * 1024 * 1024  # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 
 
 def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> PartialBatchResponse | object:
@@ -49,7 +52,7 @@ def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> Pa
 
 
 def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: Worker) -> object:
-    """Run the message that `event` is, and return the task's result as JSON types.
+    """Run the message that `event` is, and return the task's result as JSON types; None where it has no such form.
 
     Raises:
         BaseException: what the task raised, so that the invoker sees a function error.
@@ -127,7 +130,7 @@ def _result(job: Job) -> object:
     """Return what the one message's task returned, or raise why there is nothing to return."""
     result = job.result
     if result is not None and job.is_done_with:
-        return msgspec.to_builtins(result.value)
+        return _as_json(result.value, job.message_id)
     error = result.error if result is not None else None
     if error is not None and result is not None and result.outcome is not Outcome.DEFERRED:
         raise error
@@ -135,6 +138,23 @@ def _result(job: Job) -> object:
     raise MessageDeferred(
         "the message did not run to its end", source=f"task {job.task_name}", remedy=remedy
     ) from error
+
+
+def _as_json(value: object, message_id: str) -> object:
+    """Return the JSON types that `value` is in JSON. Without any it is None: an error now would repeat the effect."""
+    try:
+        try:
+            encoded = msgspec.json.encode(value)
+        except (TypeError, ValueError):  # such as a subclass of str, which the standard library takes
+            encoded = json.dumps(value, default=msgspec.to_builtins, allow_nan=False).encode()
+        decoded = msgspec.json.decode(encoded)
+        if len(json.dumps(decoded, allow_nan=False)) <= MAX_RESPONSE_BYTES:
+            return decoded
+        problem = f"it is larger than {MAX_RESPONSE_BYTES} bytes"
+    except Exception as error:  # noqa: BLE001 - the value's own code may raise anything
+        problem = text_of(error)
+    logger.warning("the result of message %s is answered as null: %s", message_id, problem)
+    return None
 
 
 def _records(records: object) -> list[Record]:

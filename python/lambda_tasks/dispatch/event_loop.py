@@ -1,7 +1,6 @@
-"""Run async tasks together in one event loop, each within its limits.
+"""Run async tasks together in one event loop, each within its limits, and leave nothing of them in it.
 
-A limit is raised inside the coroutine: its asyncio task is cancelled, and the `CancelledError` becomes the limit's
-error on its way in. The errors are cancellations too, so that task groups and timeouts in a task treat them as such.
+The asyncio tasks that a task leaves behind are its own: they are awaited within its limits.
 """
 
 from __future__ import annotations
@@ -11,87 +10,110 @@ import contextlib
 import functools
 import logging
 import math
-import signal
 import threading
 import time
-from contextvars import ContextVar
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import errors
 from lambda_tasks.dispatch import leases, source_queue
 from lambda_tasks.dispatch.call import Call
+from lambda_tasks.dispatch.error_groups import gravest
+from lambda_tasks.limits import enclosed_loop, loop_interrupter
+from lambda_tasks.limits.loop_interrupter import HardCancellation, Limited, SoftCancellation
 from lambda_tasks.messages import dead_letter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Collection, Sequence
 
     from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.plan import Lane
     from lambda_tasks.dispatch.worker import Worker
-    from lambda_tasks.limits.timeouts import Limits
 
 # The executor's threads need these modules, and would import them at the same time.
-__all__ = ["close", "dead_letter", "leases", "run_lanes", "source_queue"]
+__all__ = ["dead_letter", "leases", "run_lanes", "source_queue"]
 
 logger = logging.getLogger("lambda_tasks")
 
-# How late a limit has to be before the signal raises it: later than the loop does, where that is not blocked.
-_LATE_SECONDS = 0.1
-_CANCELLATIONS = 10
-
-
-class SoftCancellation(errors.SoftTimeLimitExceeded, asyncio.CancelledError):
-    """The soft limit, as a cancellation."""
-
-
-class HardCancellation(errors.HardTimeLimitExceeded, asyncio.CancelledError):
-    """The hard limit, as a cancellation."""
-
-
-# Dead letters and records tell an error by its type's name: it is the same limit for every kind of task.
-for _limit in (SoftCancellation, HardCancellation):
-    _limit.__name__ = _limit.__qualname__ = _limit.__bases__[0].__name__
+_WITHOUT_LIMITS_SECONDS = 10.0  # for what a task without limits leaves behind, as in a test
+_GIVE_UP_SECONDS = 1.0
 
 
 def run_lanes(every: Sequence[Lane], invocation: Invocation) -> None:
     """Run all lanes at the same time; return when each message has an outcome."""
-    if threading.current_thread() is threading.main_thread():
+    context = loop_interrupter.context_without_limits()
+
+    def run(loop: asyncio.AbstractEventLoop) -> bool:
+        return context.run(_run_to_the_end, every, invocation, loop)
+
+    if _is_loop_running():  # a message that is run where it is enqueued, by async code
+        _run_in_thread(run)
+    elif threading.current_thread() is threading.main_thread():
         invocation.worker.prepare_for_threads()
         loop = _loop_of(invocation.worker)
-        with _signals_for_blocked_loops():
-            loop.run_until_complete(_run_lanes(every, invocation))
-        return
-    loop = asyncio.new_event_loop()  # a thread cannot share the one of the main thread
+        with loop_interrupter.signals_for_blocked_loops():
+            is_clean = run(loop)
+        if not is_clean:
+            invocation.worker.loop = None  # the next invocation has another
+            loop.close()
+    else:
+        _run_and_close(asyncio.new_event_loop(), run)  # it cannot share that of the main thread
+
+
+def _run_and_close(loop: asyncio.AbstractEventLoop, run: Callable[[asyncio.AbstractEventLoop], object]) -> None:
     try:
-        loop.run_until_complete(_run_lanes(every, invocation))
+        run(loop)
     finally:
-        close(loop)
+        enclosed_loop.close(loop)
 
 
-def close(loop: asyncio.AbstractEventLoop) -> None:
-    """Close a loop, after cancelling what still runs in it, as often as it takes within reason."""
-    for _ in range(_CANCELLATIONS):
-        pending = asyncio.all_tasks(loop)
-        if not pending:
-            break
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.wait(pending, timeout=_LATE_SECONDS))
-    loop.close()
+def _run_in_thread(run: Callable[[asyncio.AbstractEventLoop], object]) -> None:
+    """Run lanes in a thread of its own, and wait for it. Where a limit ends the waiting, the thread ends too."""
+    loop = asyncio.new_event_loop()
+    work = _Work(functools.partial(_run_and_close, loop, run))
+    threading.Thread(target=work.run, name="lambda-tasks-loop", daemon=True).start()
+    try:
+        work.outcome.result()
+    except BaseException:
+        if not work.outcome.done():
+            with contextlib.suppress(RuntimeError):  # of a loop that has just been closed
+                loop.call_soon_threadsafe(_cancel_all, loop)
+            with contextlib.suppress(TimeoutError, FuturesTimeoutError):
+                work.outcome.result(_GIVE_UP_SECONDS)
+        raise
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _loop_of(worker: Worker) -> asyncio.AbstractEventLoop:
     """Return the event loop of the execution environment: one for all invocations, so that clients can be kept."""
     if worker.loop is None or worker.loop.is_closed():
         loop = worker.loop = asyncio.new_event_loop()
-        worker.at_close(lambda: close(loop))
+        worker.at_close(lambda: enclosed_loop.close(loop))
     return worker.loop
 
 
-async def _run_lanes(every: Sequence[Lane], invocation: Invocation) -> None:
-    await asyncio.gather(*(_run_lane(lane, invocation) for lane in every))
+def _run_to_the_end(every: Sequence[Lane], invocation: Invocation, loop: asyncio.AbstractEventLoop) -> bool:
+    """Run all lanes in `loop`, and end what they leave in it. Tell whether all of that ended."""
+    loop.set_task_factory(loop_interrupter.start_task)  # again each time: a task may have set another one
+    try:
+        enclosed_loop.run_until_done(loop, [loop.create_task(_run_lane(lane, invocation)) for lane in every])
+    finally:
+        is_clean = enclosed_loop.cancel_what_is_left(loop)
+    return is_clean
 
 
 async def _run_lane(lane: Lane, invocation: Invocation) -> None:
@@ -128,139 +150,92 @@ async def _run_call(jobs: Sequence[Job], invocation: Invocation) -> bool:
             watchdog.leave(call)
 
 
-async def _aside(function: Callable[[], bool | None]) -> bool:
-    """Call what may wait for AWS in a thread, so that the other tasks go on meanwhile."""
-    return bool(await asyncio.get_running_loop().run_in_executor(None, function))
-
-
 async def _run_limited(call: Call, grace_seconds: float) -> bool:
-    """Run a call's coroutine as a task of its own, and tell whether it ended: it may go on when it is stopped."""
-    task = asyncio.ensure_future(_perform(call))
-    longest = call.limits.hard + grace_seconds
-    done, _ = await asyncio.wait({task}, timeout=longest if longest < math.inf else None)
-    if not done:
+    """Run a call's coroutine as a task of its own, and tell whether it ended, with all that it started."""
+    children: set[asyncio.Task[Any]] = set()
+    now = time.monotonic()
+    limit_at, stuck_at = now + min(call.limits.soft, call.limits.hard), now + call.limits.hard + grace_seconds
+    if not await _end([asyncio.ensure_future(_perform(call, children))], stuck_at):
         call.raised(errors.HardTimeLimitExceeded("the hard timeout passed, and the task did not end"))
-    return bool(done)
+        return False
+    if not call.is_over:
+        call.defer()  # another task has cancelled this one before it began
+    if not children:
+        return True
+    if limit_at == math.inf:
+        limit_at = time.monotonic() + _WITHOUT_LIMITS_SECONDS
+    return await _end_children(children, limit_at, stuck_at)
 
 
-async def _perform(call: Call) -> None:
+async def _perform(call: Call, children: set[asyncio.Task[Any]]) -> None:
     with call.observed():
         try:
-            value = await _Limited(call.function(), call.limits)
+            value = await Limited(call.function(), call.limits, children)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
-            call.raised(error)
+            # Before Python 3.13 a task group gives even a lone limit back as a group.
+            call.raised(gravest(error, (HardCancellation, SoftCancellation)))
         else:
             call.returned(value)
 
 
-class _Limited:
-    """Await a coroutine, raising its limits inside of it."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], limits: Limits) -> None:
-        self._coroutine = coroutine
-        now = time.monotonic()
-        self._soft_at, self._hard_at = now + limits.soft, now + limits.hard
-        self._arriving: BaseException | None = None
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None  # noqa: S101 - for mypy: a coroutine is awaited in a task
-        now = time.monotonic()
-        alarms = [
-            loop.call_later(max(0.0, at - now), self._stop, task, error)
-            for at, error in ((self._soft_at, SoftCancellation), (self._hard_at, HardCancellation))
-            if at < math.inf
-        ]
-        _limited_here.set(self)
-        _expect_signal(self)
-        try:
-            return (yield from self._drive(task))
-        finally:
-            _limited_here.set(None)
-            for alarm in alarms:
-                alarm.cancel()
-
-    def raise_if_late(self) -> None:
-        """Raise a limit that the loop, which is blocked, could not.
-
-        Raises:
-            SoftCancellation: the soft limit has passed.
-            HardCancellation: the hard one has.
-
-        """
-        now = time.monotonic() - _LATE_SECONDS
-        if now >= self._hard_at:
-            self._hard_at = math.inf
-            raise HardCancellation
-        if now >= self._soft_at:
-            self._soft_at = math.inf
-            raise SoftCancellation
-
-    @property
-    def next_at(self) -> float:
-        """When the next limit passes."""
-        return min(self._soft_at, self._hard_at)
-
-    def _stop(self, task: asyncio.Task[Any], error: type[BaseException]) -> None:
-        if issubclass(error, SoftCancellation):
-            self._soft_at = math.inf
-        else:
-            self._hard_at = math.inf
-        self._arriving = error()
-        task.cancel()
-
-    def _drive(self, task: asyncio.Task[Any]) -> Generator[Any, Any, Any]:
-        """Do as ``yield from`` does, but let a limit's error in for the cancellation that carries it."""
-        step, argument = self._coroutine.send, None
-        while True:
-            try:
-                awaited = step(argument)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                argument = yield awaited
-                step = self._coroutine.send
-            except GeneratorExit:
-                self._coroutine.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - all of them are the coroutine's
-                argument, step = self._translated(error, task), self._coroutine.throw
-
-    def _translated(self, error: BaseException, task: asyncio.Task[Any]) -> BaseException:
-        if self._arriving is None or not isinstance(error, asyncio.CancelledError):
-            return error
-        arriving, self._arriving = self._arriving, None
-        if hasattr(task, "uncancel"):  # from Python 3.11 on
-            task.uncancel()
-        return arriving
+async def _end_children(children: set[asyncio.Task[Any]], limit_at: float, stuck_at: float) -> bool:
+    """Wait for the asyncio tasks that a task left behind, then cancel them. Tell whether they ended."""
+    while any(not child.done() for child in children):
+        if not await _end(children, limit_at):
+            break
+    for number in range(enclosed_loop.CANCELLATIONS):
+        left = [child for child in children if not child.done()]
+        if not left:
+            return True
+        if number == 0:
+            logger.warning(
+                "asyncio tasks that a task left behind are cancelled at its limit: %s", enclosed_loop.names_of(left)
+            )
+        for child in left:
+            child.cancel()
+        await _end(left, min(stuck_at, time.monotonic() + enclosed_loop.CANCELLATION_SECONDS))
+    return all(child.done() for child in children)
 
 
-_limited_here: ContextVar[_Limited | None] = ContextVar("lambda_tasks_limited", default=None)
+async def _end(awaited: Collection[asyncio.Future[Any]], at: float) -> bool:
+    """Wait until all of them are done, or until `at`, for a turn of the loop at least; tell whether they are.
+
+    To be cancelled meanwhile changes nothing: a task can cancel whatever it finds in the loop.
+    """
+    left = at - time.monotonic()
+    while pending := [one for one in awaited if not one.done()]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(pending, timeout=max(0.0, left) if left < math.inf else None)
+        left = at - time.monotonic()
+        if left <= 0:
+            break
+    return not pending or all(one.done() for one in pending)
 
 
-@contextlib.contextmanager
-def _signals_for_blocked_loops() -> Iterator[None]:
-    """While a task blocks the loop, with what should have been awaited, raise its limits by signal."""
-    signal.setitimer(signal.ITIMER_REAL, 0)  # an ordinary task before may have left it set
-    previous = signal.signal(signal.SIGALRM, _alarm)
+async def _aside(function: Callable[[], bool | None]) -> bool:
+    """Call what may wait for AWS in a thread, so that the other tasks go on meanwhile; without one, here."""
+    work = _Work(function)
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        asyncio.get_running_loop().run_in_executor(None, work.run)
+    except RuntimeError:  # no thread can be started, or a task has shut the executor down
+        work.run()
+    outcome = asyncio.wrap_future(work.outcome)
+    await _end([outcome], math.inf)
+    return bool(outcome.result())
 
 
-def _expect_signal(limited: _Limited) -> None:
-    if limited.next_at == math.inf or threading.current_thread() is not threading.main_thread():
-        return
-    seconds = max(limited.next_at - time.monotonic(), 0.0) + _LATE_SECONDS
-    set_seconds, _ = signal.getitimer(signal.ITIMER_REAL)
-    if not 0 < set_seconds <= seconds:
-        signal.setitimer(signal.ITIMER_REAL, seconds, _LATE_SECONDS)
+class _Work:
+    """A call of a function, done once, by whoever comes first. An executor without a thread keeps it for later."""
 
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.outcome: Future[object] = Future()
+        self._function = function
+        self._claim = threading.Lock()
 
-def _alarm(_number: int, frame: FrameType | None) -> None:
-    """Raise in the code that runs right now, where that belongs to a task that is late."""
-    limited = _limited_here.get()
-    if limited is not None and (frame is None or frame.f_code.co_filename != __file__):
-        limited.raise_if_late()
+    def run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
+        try:
+            self.outcome.set_result(self._function())
+        except BaseException as error:  # noqa: BLE001 - it is whose who waits for the outcome
+            self.outcome.set_exception(error)

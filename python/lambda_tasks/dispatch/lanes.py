@@ -28,8 +28,7 @@ def run_all(lanes: Sequence[Lane], invocation: Invocation) -> None:
             for lane in lanes:
                 run_lane(lane, invocation, interrupter)
         finally:
-            if interrupter.is_installed:
-                interrupter.close()
+            interrupter.close()
     else:
         from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
 

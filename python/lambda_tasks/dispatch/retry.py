@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, Reject, Retry
+from lambda_tasks.dispatch.error_groups import is_a, is_all, rejects, retry_delay_seconds
+from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, Retry
 from lambda_tasks.messages.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -34,19 +35,20 @@ def decide(
 
 def outcome_of(error: BaseException, options: Options, retries: int) -> Outcome:
     """Return what becomes of a message whose task raised `error` after `retries` retries."""
-    if isinstance(error, Reject):
+    if rejects(error):
         return Outcome.REJECTED
-    if isinstance(error, options.ignore_errors):
+    if is_all(error, lambda one: is_a(one, options.ignore_errors)):
         return Outcome.SUCCEEDED
-    if isinstance(error, (Retry, *options.retry_on)) and retries < options.max_retries:
+    if retries < options.max_retries and is_all(error, lambda one: is_a(one, (Retry, *options.retry_on))):
         return Outcome.RETRYING
     return Outcome.FAILED
 
 
 def delay_seconds(error: BaseException, options: Options, retries: int, jitter: float) -> float:
     """Return the seconds until the next try: what `error` asks for, else the backoff."""
-    if isinstance(error, Retry) and error.delay_seconds is not None:
-        return error.delay_seconds
+    asked_for = retry_delay_seconds(error)
+    if asked_for is not None:
+        return asked_for
     return backoff_seconds(options.retry_delay, retries, jitter)
 
 

@@ -1,11 +1,14 @@
 """Run lanes in several threads, and leave a thread behind whose task cannot be stopped.
 
+Where fewer threads can be started than are asked for, these run all lanes, and without any the calling one does.
+
 The modules that the threads need are imported here, and shared objects are made before they start: otherwise they would
 do both at the same time.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from typing import TYPE_CHECKING
@@ -24,13 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["batch", "dead_letter", "leases", "run_lanes", "source_queue"]
 
+logger = logging.getLogger("lambda_tasks")
+
 _CHECK_SECONDS = 0.1
 
 
 def run_lanes(every: Sequence[Lane], invocation: Invocation, size: int) -> None:
     """Run all lanes, in up to `size` threads at a time; return when each message has an outcome."""
     invocation.worker.prepare_for_threads()
-    _Pool(every, invocation).run(size)
+    if not invocation.worker.timer.start():  # without it no thread could be interrupted
+        lanes.run_all(every, invocation)
+        return
+    left = _Pool(every, invocation).run(size)
+    if left:
+        lanes.run_all(left, invocation)
 
 
 class _Pool:
@@ -45,20 +55,31 @@ class _Pool:
         self._changed = threading.Condition()
         self._working: dict[threading.Thread, Lane] = {}
 
-    def run(self, size: int) -> None:
+    def run(self, size: int) -> list[Lane]:
+        """Run the lanes, and return those that are left because there was no thread for them."""
         self._watchdog.stands_back = True
         for _ in range(min(size, len(self._waiting))):
-            self._start_thread()
+            if not self._start_thread():
+                break
         with self._changed:
             while self._working:
                 self._changed.wait(_CHECK_SECONDS)
                 self._leave_stuck_ones_behind()
         self._watchdog.stands_back = False
+        return list(reversed(self._waiting))
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
         thread = threading.Thread(target=self._work, name="lambda-tasks", daemon=True)
-        self._working[thread] = []
-        thread.start()
+        with self._changed:
+            self._working[thread] = []
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):
+            with self._changed:
+                del self._working[thread]
+            logger.warning("no more threads can be started: those that there are run all messages")
+            return False
+        return True
 
     def _work(self) -> None:
         interrupter = ThreadInterrupter(self._invocation.worker.timer)

@@ -103,5 +103,7 @@ def _chain(error: BaseException) -> list[BaseException]:
         one = pending.pop()
         if one is not None and id(one) not in chain:
             chain[id(one)] = one
-            pending += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+            grouped = getattr(one, "exceptions", ())
+            pending += [one.__cause__, one.__context__]
+            pending += [each for each in grouped if isinstance(each, BaseException)] if type(grouped) is tuple else []
     return list(chain.values())

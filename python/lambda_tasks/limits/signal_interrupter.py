@@ -7,11 +7,11 @@ does not return: the watchdog is for that.
 from __future__ import annotations
 
 import math
-import signal
 import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+from lambda_tasks.limits.alarm_signal import SOON_SECONDS, AlarmSignal, is_of_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from lambda_tasks.limits.timeouts import Limits
 
 T = TypeVar("T")
-
-_SOON_SECONDS = 0.001
 
 
 class Interrupter(Protocol):
@@ -39,56 +37,51 @@ class Interrupter(Protocol):
 
 
 class SignalInterrupter:
-    """An interrupter of the main thread, by ``SIGALRM``. The handler of the signal `is_installed` with the first limit.
+    """An interrupter of the main thread, by ``SIGALRM``, which it borrows with the first limit until it is closed.
 
     The hard limit is raised again after half of `grace_seconds`, because Python drops what is raised in a finalizer.
     """
 
     def __init__(self, grace_seconds: float) -> None:
-        self._repeat_seconds = max(grace_seconds / 2, _SOON_SECONDS)
+        self._repeat_seconds = max(grace_seconds / 2, SOON_SECONDS)
         self._soft_at = self._hard_at = math.inf
         self._armed = False
-        self.is_installed = False
+        self._signal = AlarmSignal(self._alarm)
 
     def close(self) -> None:
-        """Stop the timer, and restore the signal's handler."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._previous)
-        self.is_installed = False
+        """Give the signal back, if there was a limit."""
+        if self._signal.is_taken:
+            self._signal.give_back()
 
     def run(self, limits: Limits, call: Callable[[], T]) -> T:
         """See `Interrupter.run`."""
         seconds = min(limits.soft, limits.hard)
         if seconds == math.inf:
             return call()
-        if not self.is_installed:
-            self._previous = signal.signal(signal.SIGALRM, self._alarm)
-            self.is_installed = True
+        if not self._signal.is_taken:
+            self._signal.take()
         now = time.monotonic()
         self._soft_at, self._hard_at = now + limits.soft, now + limits.hard
         self._armed = True
-        _ring_in(seconds)
+        self._signal.ring_at(now + seconds)
         try:
             return call()
         finally:
             self._armed = False  # the timer may ring once more, to no effect: another system call would stop it
 
-    def _alarm(self, _number: int, frame: FrameType | None) -> None:
+    def _alarm(self, frame: FrameType | None) -> None:
         if not self._armed:
             return
-        if frame is not None and frame.f_code.co_filename == __file__:
-            _ring_in(_SOON_SECONDS)  # the task has not begun yet, or has ended already
+        now = time.monotonic()
+        if is_of_limits(frame):
+            self._signal.ring_at(now + SOON_SECONDS)  # the task is not entered yet, or left already
             return
-        now = time.monotonic() + _SOON_SECONDS / 2
+        now += SOON_SECONDS / 2
         if now >= self._hard_at:
-            _ring_in(self._repeat_seconds)
+            self._signal.ring_at(now + self._repeat_seconds)
             raise HardTimeLimitExceeded
         if now >= self._soft_at:
             self._soft_at = math.inf
-            _ring_in(self._hard_at - now)
+            self._signal.ring_at(self._hard_at)
             raise SoftTimeLimitExceeded
-        _ring_in(min(self._soft_at, self._hard_at) - now)
-
-
-def _ring_in(seconds: float) -> None:
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, _SOON_SECONDS) if seconds < math.inf else 0)
+        self._signal.ring_at(min(self._soft_at, self._hard_at))

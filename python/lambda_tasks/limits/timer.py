@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import os
 import threading
 import time
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+logger = logging.getLogger("lambda_tasks")
 
 _numbers = itertools.count()
 
@@ -32,7 +35,10 @@ class Alarm:
 
 
 class Timer:
-    """Alarms of this process. `due` is a reading of ``time.monotonic``; callbacks must be short and must not raise."""
+    """Alarms of this process. `due` is a reading of ``time.monotonic``; callbacks must be short and must not raise.
+
+    Where no thread can be started, nothing rings until one can: the next alarm tries again.
+    """
 
     _FEW = 64
 
@@ -41,14 +47,12 @@ class Timer:
         self._alarms: list[Alarm] = []
         self._wakes_at = 0.0
         self._process_id = 0
+        self._is_started = False
 
     def at(self, due: float, callback: Callable[[], None]) -> Alarm:
         """Call `callback` in the timer's thread when it is `due`."""
         alarm = Alarm(due, callback)
-        if self._process_id != os.getpid():  # the first use, or a fork, which has no threads of its parent
-            self._process_id = os.getpid()
-            self._changed, self._alarms, self._wakes_at = threading.Condition(), [], 0.0
-            threading.Thread(target=self._run, name="lambda-tasks-timer", daemon=True).start()
+        self.start()
         with self._changed:
             if len(self._alarms) >= self._FEW:
                 self._alarms = [one for one in self._alarms if one.callback is not None]
@@ -57,6 +61,19 @@ class Timer:
             if due < self._wakes_at:
                 self._changed.notify()
         return alarm
+
+    def start(self) -> bool:
+        """Start the timer's thread unless there is one, and tell whether there is."""
+        if self._process_id != os.getpid():  # the first use, or a fork, which has no threads of its parent
+            self._process_id, self._is_started = os.getpid(), False
+            self._changed, self._alarms, self._wakes_at = threading.Condition(), [], 0.0
+        if not self._is_started:
+            try:
+                threading.Thread(target=self._run, name="lambda-tasks-timer", daemon=True).start()
+                self._is_started = True
+            except (RuntimeError, MemoryError):
+                logger.warning("no thread can be started for the timer: limits that need it are not kept")
+        return self._is_started
 
     def _run(self) -> None:
         while True:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from lambda_tasks.errors import InvalidHook
+from lambda_tasks.errors import InvalidHook, text_of
 from lambda_tasks.messages.context import bearer
 from lambda_tasks.messages.outcome import Outcome
 from lambda_tasks.messages.sqs_event import sent_at_ms
@@ -110,8 +111,12 @@ def tell_outcome(
 def announce_outcome(report: Report) -> None:
     """Log a report, with the traceback of a failed task, and call the hooks."""
     if logger.isEnabledFor(report.outcome.log_level):
-        _log(report)
-    _call(_outcome_hooks, report)
+        try:
+            _log(report, report.error)
+        except Exception as broken:  # noqa: BLE001 - an error's own code may keep its traceback from being shown
+            _log(report, LogFailed(f"{type(report.error).__name__}, which cannot be shown: {text_of(broken)}"))
+    if _outcome_hooks:
+        copy_context().run(_call, _outcome_hooks, report)  # what a hook sets is not seen by the next message
 
 
 def show_outcomes(environ: Mapping[str, str]) -> None:
@@ -184,7 +189,11 @@ def _ids(about: Context | Report) -> dict[str, Any]:
     return {"task": about.task, "message_id": about.message_id, "correlation_id": about.correlation_id}
 
 
-def _log(report: Report) -> None:
+class LogFailed(Exception):
+    """Stand in the log for an error whose own code raises where it is to be shown."""
+
+
+def _log(report: Report, error: BaseException | None) -> None:
     details = {
         **_ids(report),
         "outcome": report.outcome.value,
@@ -205,7 +214,7 @@ def _log(report: Report) -> None:
         report.attempt,
         related,
         queued,
-        "" if shows_traceback or report.error is None else f": {report.error}",
-        exc_info=report.error if shows_traceback else None,
+        "" if shows_traceback or error is None else f": {text_of(error)}",
+        exc_info=error if shows_traceback else None,
         extra=details,
     )
