@@ -47,7 +47,7 @@ def invocation_of(made: Worker, *records: Record, seconds: float | None = None) 
 
 def jobs_of(*records: Record) -> list[Job]:
     """Return the jobs that `records` are delivered as."""
-    return deliver(invocation_of(worker(), *records))
+    return [job for jobs in deliver(invocation_of(worker(), *records)) for job in jobs]
 
 
 def close_workers() -> None:

@@ -139,11 +139,19 @@ class InvalidContext(LambdaTasksError, ValueError):
     """What was bound to the context cannot travel with a message."""
 
 
-# Payloads in S3: whoever meets this one keeps the message.
+# Payloads in S3: none of them says that the message is bad.
 
 
 class PayloadUnavailable(LambdaTasksError):
     """A message's body lies in S3, and S3 did not give it."""
+
+
+class PayloadTooLarge(LambdaTasksError):
+    """A message's body lies in S3, and is larger than the function's memory allows."""
+
+
+class NoRoomForPayload(LambdaTasksError):
+    """A message's body lies in S3, and does not fit into memory beside the other payloads of the invocation."""
 
 
 # State: raised by the store of leases and records; whoever meets one keeps the message.
@@ -178,6 +186,10 @@ class TaskNotAllowed(MessageRejected):
 
 class InvalidKwargs(MessageRejected, ValueError):
     """The kwargs do not match the task's annotations. Raised by ``enqueue`` as well."""
+
+
+class PayloadNotAllowed(MessageRejected):
+    """A message's body lies in a bucket that ``LAMBDA_TASKS_PAYLOAD_BUCKET`` does not name."""
 
 
 class PayloadNotFound(MalformedMessage):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     # Opens a connection to an address; the second argument gives the seconds that are left.
     Connect: TypeAlias = Callable[[Url, Callable[[], float]], socket.socket]
+    # Is told the size of a body, so far as it is known, before that is read, and raises where it is too large.
+    Admit: TypeAlias = Callable[[int], object]
 
 _INCOMPLETE = "the connection was closed before the answer was complete"
 _MAX_HEAD_BYTES = 64 * 1024
@@ -75,12 +77,12 @@ class Client:
         body: bytes = b"",
         *,
         deadline: float,
-        max_body_bytes: int = MAX_BODY_BYTES,
+        max_body_bytes: int | Admit = MAX_BODY_BYTES,
     ) -> Response:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
         `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer, whose body
-        may have up to `max_body_bytes`.
+        may have up to `max_body_bytes`, or what a function admits that is told its size before it is read.
 
         Raises:
             DeadlineExceeded: it passed.
@@ -141,7 +143,7 @@ class _ClosedMeanwhile(HttpError, ConnectionError):
 class _Exchange:
     """One request and its answer on one connection, within a deadline."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float], max_body_bytes: int) -> None:
+    def __init__(self, deadline: float, clock: Callable[[], float], max_body_bytes: int | Admit) -> None:
         self.doing = ""
         self._deadline = deadline
         self._clock = clock
@@ -234,8 +236,11 @@ class _Exchange:
         return body
 
     def _bounded(self, size: int) -> int:
-        if size > self._max_body_bytes:
-            raise HttpError(f"the answer is larger than {self._max_body_bytes} bytes", retryable=False)
+        most = self._max_body_bytes
+        if not isinstance(most, int):
+            most(size)
+        elif size > most:
+            raise HttpError(f"the answer is larger than {most} bytes", retryable=False)
         return size
 
 

@@ -29,12 +29,14 @@ class Job:
 
     `message_id` is SQS's; `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the
     beginning where it cannot run, because there is no task for it or its kwargs do not fit. It `is_settled` when what
-    that asks for was done (or is being done), and `is_done_with` when SQS may delete it.
+    that asks for was done (or is being done), and `is_done_with` when SQS may delete it. Messages that one call of a
+    batch task takes have the same `batch_key`; any other message has None.
     """
 
     task_name: str | None = None
     definition: Definition | None = None
     kwargs: Any = None
+    batch_key: object = None
     n_retries = 0
     leases: HeldLeases | None = None
     result: Result | None = None
