@@ -29,6 +29,9 @@ class _Nowhere(Transport):
     def call(self, *_: object, **__: object) -> dict[str, Any]:
         raise CallFailed("nobody is there", code="AccessDenied")
 
+    def send(self, *_: object, **__: object) -> bytes:
+        raise CallFailed("nobody is there", code="AccessDenied")
+
 
 def worker(settings: Settings | None = None, *, aws_url: str = "", state: State | None = None) -> Worker:
     """Return a worker as the handler makes it, for an SQS at `aws_url`; without one no call succeeds."""
