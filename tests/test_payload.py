@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalogue import tasks
+from lambda_tasks import settings
 from lambda_tasks.dispatch.delivery import deliver
 from lambda_tasks.dispatch.dispatcher import process_here
 from lambda_tasks.dispatch.job import Job
@@ -27,7 +28,7 @@ from lambda_tasks.local.queue import Queue
 from lambda_tasks.messages import body as message
 from lambda_tasks.messages import payload
 from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
-from lambda_tasks.settings import Settings
+from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.testing import sqs_record
 from workers import invocation_of
 
@@ -50,7 +51,7 @@ def pointer(bucket: str, key: str, name: str = payload.POINTER) -> str:
 
 def delivered(body: str) -> Job:
     """Return the job that a message becomes, or raise why there is none."""
-    (job,) = deliver(invocation_of(Worker.of_process(Settings()), sqs_record(body)))
+    ((job,),) = deliver(invocation_of(Worker.of_process(settings.current()), sqs_record(body)))
     if job.result is not None and job.result.error is not None:
         raise job.result.error
     return job
@@ -130,18 +131,20 @@ def test_a_message_whose_payload_is_gone_is_rejected(bucket: str) -> None:
     body = pointer(bucket, "gone")
     with pytest.raises(PayloadNotFound, match=f"the payload is gone \\(object s3://{bucket}/gone\\)"):
         delivered(body)
-    assert process_here(sqs_record(body), Settings()).outcome.value == "rejected"
+    assert process_here(sqs_record(body), settings.current()).outcome.value == "rejected"
 
 
 @pytest.mark.usefixtures("calls_of_its_own")
 def test_a_message_whose_payload_is_out_of_reach_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If S3 does not give the payload the message is deferred: nothing says that it is bad."""
+    """Where S3 does not give the payload the message is tried again: nothing says that it is bad."""
+    monkeypatch.setenv("LAMBDA_TASKS_PAYLOAD_BUCKET", "bucket")
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     body = pointer("bucket", "key")
     with pytest.raises(PayloadUnavailable):
         delivered(body)
-    assert process_here(sqs_record(body), Settings()).outcome.value == "deferred"
+    from_nowhere: Record = {**sqs_record(body), "eventSourceARN": ""}
+    assert process_here(from_nowhere, settings.current()).outcome.value == "retrying"
 
 
 PLACES: list[Any] = [

@@ -131,7 +131,7 @@ def test_a_call_that_ends_as_it_is_given_up_keeps_its_result() -> None:
     """A call that returned in the last moment took effect: it is not recorded as stopped."""
     made = workers.worker()
     one = workers.invocation_of(made, *[sqs_record(message_body("catalogue.tasks.add", number=1))] * 2)
-    returned, stuck = deliver(one)
+    ((returned, stuck),) = deliver(one)
     for job in (returned, stuck):
         call = Call([job], one)
         assert call.prepare()

@@ -29,6 +29,9 @@ class _Nowhere(Transport):
     def call(self, *_: object, **__: object) -> dict[str, Any]:
         raise CallFailed("nobody is there", code="AccessDenied")
 
+    def send(self, *_: object, **__: object) -> bytes:
+        raise CallFailed("nobody is there", code="AccessDenied")
+
 
 def worker(settings: Settings | None = None, *, aws_url: str = "", state: State | None = None) -> Worker:
     """Return a worker as the handler makes it, for an SQS at `aws_url`; without one no call succeeds."""
@@ -47,7 +50,7 @@ def invocation_of(made: Worker, *records: Record, seconds: float | None = None) 
 
 def jobs_of(*records: Record) -> list[Job]:
     """Return the jobs that `records` are delivered as."""
-    return deliver(invocation_of(worker(), *records))
+    return [job for jobs in deliver(invocation_of(worker(), *records)) for job in jobs]
 
 
 def close_workers() -> None:

@@ -161,11 +161,19 @@ class InvalidContext(LambdaTasksError, ValueError):
     """The error of a context that cannot travel with a message."""
 
 
-# Payloads in S3: the message stays in the queue.
+# Payloads in S3: none of them says that the message is bad.
 
 
 class PayloadUnavailable(LambdaTasksError):
     """The error of a message whose body lies in S3, where S3 did not give it."""
+
+
+class PayloadTooLarge(LambdaTasksError):
+    """The error of a message whose body lies in S3, and is larger than the function's memory allows."""
+
+
+class NoRoomForPayload(LambdaTasksError):
+    """The error of a message whose body lies in S3, with no room in memory beside the invocation's other payloads."""
 
 
 # State: raised by the store of leases and records. The message stays in the queue.
@@ -200,6 +208,10 @@ class TaskNotAllowed(MessageRejected):
 
 class InvalidKwargs(MessageRejected, ValueError):
     """The error of kwargs that do not match the task's annotations. ``enqueue`` raises it as well."""
+
+
+class PayloadNotAllowed(MessageRejected):
+    """The error of a message whose body lies in a bucket that ``LAMBDA_TASKS_PAYLOAD_BUCKET`` does not name."""
 
 
 class PayloadNotFound(MalformedMessage):

@@ -47,13 +47,14 @@ class Settings(Value):
     metrics_namespace: str | None = None
     memory_guard: bool = False
     mode: str = "sqs"
-    payload_bucket: str | None = None
+    payload_buckets: tuple[str, ...] = ()
     scheduler_role_arn: str | None = None
     dead_letter_queue_url: str | None = None
     soft_timeout_seconds: float | None = None
     hard_timeout_seconds: float | None = None
     reporting_margin_seconds: float = 2.0
     concurrency: int = 1
+    log_context: tuple[str, ...] = ()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -98,13 +99,14 @@ class Settings(Value):
             metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
             memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
             mode=read("MODE", _mode, "sqs"),
-            payload_bucket=read("PAYLOAD_BUCKET", _optional, None),
+            payload_buckets=read("PAYLOAD_BUCKET", _names, ()),
             scheduler_role_arn=read("SCHEDULER_ROLE_ARN", _optional, None),
             dead_letter_queue_url=read("DEAD_LETTER_QUEUE_URL", _optional, None),
             soft_timeout_seconds=read("SOFT_TIMEOUT_SECONDS", _optional_seconds, None),
             hard_timeout_seconds=read("HARD_TIMEOUT_SECONDS", _optional_seconds, None),
             reporting_margin_seconds=read("REPORTING_MARGIN_SECONDS", _positive_seconds, 2.0),
             concurrency=read("CONCURRENCY", _threads, 1),
+            log_context=read("LOG_CONTEXT", _names, ()),
         )
         soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
         if soft is not None and hard is not None and soft >= hard:
@@ -113,6 +115,11 @@ class Settings(Value):
                 InvalidSetting("the soft timeout is not below the hard one", variable=variable, remedy=remedy)
             )
         return settings, errors
+
+    @property
+    def payload_bucket(self) -> str | None:
+        """The bucket that producers put large payloads into: the first of those that they are fetched from."""
+        return self.payload_buckets[0] if self.payload_buckets else None
 
     def queue_url(self, queue: str) -> str:
         """Return the URL of the queue that tasks call `queue`.

@@ -287,3 +287,19 @@ def flaky(*, number: int) -> int:
     if ran.count(number) == 1:
         raise ConnectionError("try again")
     return number
+
+
+on_unreliable: list[Any] = []
+
+
+@task(retry_on=(ConnectionError,))
+def unreliable_and_told() -> NoReturn:
+    """A task that tells of itself before it fails."""
+    for listener in on_unreliable:
+        listener(None)
+    raise ConnectionResetError("reset")
+
+
+@task(hard_timeout=3)
+def run_in_three_seconds() -> None:
+    """A task that is started only where it could run for three seconds."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
+    from lambda_tasks.aws.http import Admit
+
     class ProducerCalls(Protocol):
         """The calls of a producer. Usable from several threads; each raises `CallFailed` where AWS does not comply."""
 
@@ -97,16 +99,19 @@ class SignedCalls:
         """
         self._s3("PUT", bucket, key, body, _within(_PAYLOAD_TIMEOUT_SECONDS, deadline), MAX_BODY_BYTES)
 
-    def get_object(self, bucket: str, key: str, *, deadline: float, max_bytes: int) -> bytes:
-        """Return an object of S3, asked for until `deadline`.
+    def get_object(self, bucket: str, key: str, *, deadline: float, admit: Admit) -> bytes:
+        """Return an object of S3, asked for until `deadline`. `admit` is told its size before it is read.
 
         Raises:
-            CallFailed: as `sqs`, or the object has more than `max_bytes`.
+            CallFailed: as `sqs`.
+            BaseException: `admit` does.
 
         """
-        return self._s3("GET", bucket, key, b"", max(deadline, time.monotonic()), max_bytes)
+        return self._s3("GET", bucket, key, b"", max(deadline, time.monotonic()), admit)
 
-    def _s3(self, method: str, bucket: str, key: str, body: bytes, deadline: float, max_answer_bytes: int) -> bytes:
+    def _s3(
+        self, method: str, bucket: str, key: str, body: bytes, deadline: float, max_answer_bytes: int | Admit
+    ) -> bytes:
         from urllib.parse import quote  # noqa: PLC0415 - most functions have no large payloads
 
         region = endpoints.own_region(self._environ) or endpoints.DEFAULT_REGION

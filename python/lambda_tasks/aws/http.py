@@ -18,7 +18,7 @@ from lambda_tasks.value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Protocol
+    from typing import Protocol, TypeAlias
 
     from lambda_tasks.aws.url import Url
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
         def avoid(self, connection: socket.socket) -> None: ...
 
+    # Is told the size of a body, so far as it is known, before that is read, and raises where it is too large.
+    Admit: TypeAlias = Callable[[int], object]
 
 _INCOMPLETE = "the connection was closed before the answer was complete"
 _MAX_HEAD_BYTES = 64 * 1024
@@ -86,13 +88,14 @@ class Client:
         *,
         deadline: float,
         patience_seconds: float | None = None,
-        max_body_bytes: int = MAX_BODY_BYTES,
+        max_body_bytes: int | Admit = MAX_BODY_BYTES,
     ) -> Response:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
         `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer, whose body
-        may have up to `max_body_bytes`. The request is given up after `patience_seconds` too, which begin anew with
-        each 64 KiB that move: a large body may take long, an answer that drips may not.
+        may have up to `max_body_bytes`, or what a function admits that is told its size before it is read. The request
+        is given up after `patience_seconds` too, which begin anew with each 64 KiB that move: a large body may take
+        long, an answer that drips may not.
 
         Raises:
             DeadlineExceeded: the deadline passed.
@@ -168,7 +171,7 @@ class _ClosedMeanwhile(HttpError, ConnectionError):
 class _Exchange:
     """One request and its answer on one connection, within a deadline, and while something moves."""
 
-    def __init__(self, patience: Patience, max_body_bytes: int) -> None:
+    def __init__(self, patience: Patience, max_body_bytes: int | Admit) -> None:
         self.doing = ""
         self.patience = patience
         self._max_body_bytes = max_body_bytes
@@ -278,8 +281,11 @@ class _Exchange:
         return b"".join(chunks)
 
     def _bounded(self, size: int) -> int:
-        if size > self._max_body_bytes:
-            raise HttpError(f"the answer is larger than {self._max_body_bytes} bytes", retryable=False)
+        most = self._max_body_bytes
+        if not isinstance(most, int):
+            most(size)
+        elif size > most:
+            raise HttpError(f"the answer is larger than {most} bytes", retryable=False)
         return size
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from lambda_tasks.aws.credentials import Credentials
-    from lambda_tasks.aws.http import Response
+    from lambda_tasks.aws.http import Admit, Response
     from lambda_tasks.aws.url import Url
 
     T = TypeVar("T")
@@ -84,7 +84,7 @@ class _Request(Value):
     body: bytes
     service: str
     region: str
-    max_answer_bytes: int = MAX_ANSWER_BYTES
+    max_answer_bytes: int | Admit = MAX_ANSWER_BYTES
 
 
 class Transport:
@@ -145,7 +145,7 @@ class Transport:
         partition: str,
         deadline: float,
         headers: Mapping[str, str] | None = None,
-        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        max_answer_bytes: int | Admit = MAX_ANSWER_BYTES,
     ) -> bytes:
         """Return the body that a REST API answers with, trying again as `call` does.
 

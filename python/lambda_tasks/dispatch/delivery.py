@@ -1,100 +1,224 @@
 """Delivery: an SQS record to a job that can run, or that has its outcome already.
 
-The body is read, the payload that it may point to is fetched, the task is found, and the kwargs are decoded. Payloads
-are fetched at the same time.
+The body is read, the payload that it may point to is fetched, the task is found, and the kwargs are decoded. Whatever
+one of these raises is the outcome of that message alone.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
+import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
+from lambda_tasks.definition.lookup import ModuleRaised
+from lambda_tasks.dispatch import retry
 from lambda_tasks.dispatch.job import Job
-from lambda_tasks.errors import InvalidTask, LambdaTasksError, MessageRejected, PayloadUnavailable
+from lambda_tasks.errors import (
+    InvalidTask,
+    MalformedMessage,
+    MessageRejected,
+    NoRoomForPayload,
+    PayloadNotAllowed,
+    PayloadUnavailable,
+)
+from lambda_tasks.limits.signal_interrupter import SignalInterrupter
+from lambda_tasks.limits.timeouts import Limits
 from lambda_tasks.messages import body
 from lambda_tasks.messages.body import Message
 from lambda_tasks.messages.outcome import Outcome, Result
-from lambda_tasks.messages.payload import Pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from lambda_tasks.definition.lookup import Lookup
+    from lambda_tasks.definition.definition import Definition
     from lambda_tasks.dispatch.invocation import Invocation
+    from lambda_tasks.messages.fetching import Fetching
+    from lambda_tasks.messages.payload import Pointer
 
-    Fetch = Callable[[str, str], bytes]
+# Of what the invocation has for its tasks: payloads, and a module among others, may take no more. The rest is theirs.
+_PREPARATION_PART = 0.5
+# As long as everything waits for payloads, so that most invocations run at once, in the order in which SQS gave them.
+# It is less than what a task may miss of a fresh invocation's time (see `lambda_tasks.limits.timeouts`).
+_PATIENCE_PART = 0.01
+_LEAST_PATIENCE_SECONDS = 0.05
+_MOST_PATIENCE_SECONDS = 1.0
+# The backoff of a message whose task, and with it the task's own delay, is not known.
+_RETRY_DELAY_SECONDS = 30.0
 
-logger = logging.getLogger("lambda_tasks")
 
-# The largest payload that is fetched: an invocation has to hold it in memory.
-MAX_PAYLOAD_BYTES = 256 * 1024 * 1024
-_MOST_THREADS = 10
-_PAYLOAD_TIMEOUT_SECONDS = 60.0
-_PAYLOAD_PART = 0.5  # of what the invocation has for its tasks: the rest is theirs
+def deliver(invocation: Invocation) -> Iterator[list[Job]]:
+    """Make a job for each record of the invocation, and yield them as they can run, in order.
 
-
-def deliver(invocation: Invocation) -> list[Job]:
-    """Return a job for each record of the invocation, in order."""
+    All come together, but where payloads are late: then the messages that are here run first, while those are fetched.
+    Of a FIFO group the later messages wait for the payload of an earlier one.
+    """
     now, must_end_at = time.time(), invocation.time.tasks_end_at
-    lookup = invocation.worker.lookup
-    jobs: list[Job] = []
-    elsewhere: list[tuple[Job, Pointer]] = []
-    for record in invocation.records:
-        received, sent = body.read(record)
-        job = Job(record, sent, now, must_end_at)
-        jobs.append(job)
-        if isinstance(received, Message):
-            _prepare(job, received, lookup)
-        elif isinstance(received, Pointer):
-            elsewhere.append((job, received))
+    jobs = invocation.jobs = [Job(record, record, now, must_end_at) for record in invocation.records]
+    preparation = _Preparation(invocation)
+    pointers = preparation.read(jobs)
+    if not pointers:
+        yield jobs
+        return
+    fetching, elsewhere = _fetching(list(pointers.values()), invocation), list(pointers)
+    fetching.wait(_patience_seconds(invocation) if len(elsewhere) < len(jobs) else math.inf)
+    awaited = _prepare_found(elsewhere, fetching, preparation, is_over=len(elsewhere) == len(jobs))
+    if not awaited:
+        yield jobs
+        return
+    ready, later = _divided(jobs, awaited)
+    yield ready
+    fetching.wait()
+    _prepare_found(elsewhere, fetching, preparation, is_over=True)
+    yield _not_held_back(ready, later, invocation)
+
+
+class _Preparation:
+    """The preparation of an invocation's messages, each by itself. A module that raised is not imported again."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._lookup = invocation.worker.lookup
+        self._raised: dict[str, ModuleRaised] = {}
+        self._modules: set[str] = set()
+
+    def read(self, jobs: Sequence[Job]) -> dict[Job, Pointer]:
+        """Prepare the jobs whose messages are here, and return where those of the others are."""
+        messages: list[tuple[Job, Message]] = []
+        pointers: dict[Job, Pointer] = {}
+        for job in jobs:
+            try:
+                received, job.sent = body.read(job.record)
+                if isinstance(received, Message):
+                    messages.append((job, received))
+                else:
+                    pointers[job] = self._allowed(received)
+            except BaseException as error:  # noqa: BLE001 - of this message alone
+                self.fail(job, error)
+        self._modules = {message.task_name.rpartition(".")[0] for _, message in messages} | {"" for _ in pointers}
+        for job, message in messages:
+            self.prepare(job, message)
+        return pointers
+
+    def prepare(self, job: Job, message: Message) -> None:
+        """Find the task and decode the kwargs, or note why not."""
+        name = job.task_name = message.task_name
+        job.n_retries = message.n_retries
+        try:
+            definition = self._lookup.known.get(name) or self._found(name)
+            job.kwargs = definition.decode_kwargs(message.kwargs)
+            if definition.options.batch:
+                singleton = repr(definition.singleton_values(job.kwargs))
+                job.batch_key = definition.name, job.context.group_key, singleton
+            job.definition = definition
+        except BaseException as error:  # noqa: BLE001 - of this message alone
+            self.fail(job, error)
+
+    def fail(self, job: Job, error: BaseException) -> None:
+        """Note what becomes of a message that cannot be prepared."""
+        if isinstance(error, (MessageRejected, InvalidTask)):
+            job.result = Result(Outcome.REJECTED, job.task_name, error)
+        elif isinstance(error, NoRoomForPayload):
+            job.result = Result(Outcome.DEFERRED, job.task_name, error, visible_after_seconds=0)
+        elif isinstance(error, (ModuleRaised, PayloadUnavailable, MemoryError)):
+            seconds = retry.backoff_seconds(_RETRY_DELAY_SECONDS, job.retries, self._invocation.worker.jitter())
+            cause = error.error if isinstance(error, ModuleRaised) else error
+            job.result = Result(Outcome.RETRYING, job.task_name, cause, visible_after_seconds=seconds)
         else:
-            job.result = Result(Outcome.REJECTED, None, received)
-    if elsewhere:
-        _prepare_all(elsewhere, invocation)
-    return jobs
+            job.result = Result(Outcome.FAILED, job.task_name, error)
+
+    def _allowed(self, pointer: Pointer | MalformedMessage) -> Pointer:
+        if isinstance(pointer, MalformedMessage):
+            raise pointer
+        if pointer.bucket not in self._invocation.worker.settings.payload_buckets:
+            remedy = "name the bucket there if messages may point into it"
+            variable = "LAMBDA_TASKS_PAYLOAD_BUCKET"
+            problem = "the pointer leads to another bucket"
+            raise PayloadNotAllowed(problem, variable=variable, source=pointer.source, remedy=remedy)
+        return pointer
+
+    def _found(self, name: str) -> Definition:
+        """Return the task, after the import of its module within a part of the invocation's time."""
+        module = name.rpartition(".")[0]
+        for raised in self._raised.values():
+            if f"{module}.".startswith(f"{raised.module}."):
+                raise raised.with_traceback(None)
+        try:
+            return self._within_time(functools.partial(self._lookup.find, name), alone=self._modules <= {module})
+        except ModuleRaised as error:
+            self._raised[error.module] = error
+            raise
+
+    def _within_time(self, find: Callable[[], Definition], *, alone: bool) -> Definition:
+        clock = self._invocation.time
+        if clock.tasks_end_at == math.inf:
+            return find()
+        seconds = (clock.tasks_end_at - time.monotonic()) * (1.0 if alone else _PREPARATION_PART)
+        limits = Limits(hard=max(0.0, seconds))
+        if threading.current_thread() is not threading.main_thread():
+            from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
+
+            return ThreadInterrupter(self._invocation.worker.timer).run(limits, find)
+        interrupter = SignalInterrupter(clock.grace_seconds)
+        try:
+            return interrupter.run(limits, find)
+        finally:
+            interrupter.close()
 
 
-def _prepare(job: Job, received: Message, lookup: Lookup) -> None:
-    """Find the task and validate the kwargs, or note why not."""
-    name = job.task_name = received.task_name
-    job.n_retries = received.n_retries
-    try:
-        definition = lookup.find(name)
-        job.kwargs = definition.decode_kwargs(received.kwargs)
-        job.definition = definition
-    except (MessageRejected, InvalidTask) as error:
-        job.result = Result(Outcome.REJECTED, name, error)
-    except BaseException as error:  # noqa: BLE001 - the task's module raised while it was imported
-        job.result = Result(Outcome.FAILED, name, error)
+def _fetching(pointers: Sequence[Pointer], invocation: Invocation) -> Fetching:
+    """Begin to fetch payloads."""
+    from lambda_tasks.messages.fetching import Fetching, memory_for_payloads  # noqa: PLC0415 - few messages have any
+
+    worker = invocation.worker
+    seconds = (invocation.time.tasks_end_at - time.monotonic()) * _PREPARATION_PART
+    fetching = Fetching(pointers, worker.calls, max(0.0, seconds), memory_for_payloads(worker.environ))
+    fetching.start()
+    return fetching
 
 
-def _prepare_all(elsewhere: Sequence[tuple[Job, Pointer]], invocation: Invocation) -> None:
-    """Prepare the jobs whose messages lie in S3."""
-    now = time.monotonic()
-    seconds = min(_PAYLOAD_TIMEOUT_SECONDS, (invocation.time.tasks_end_at - now) * _PAYLOAD_PART)
-    fetch = functools.partial(invocation.worker.calls.get_object, deadline=now + seconds, max_bytes=MAX_PAYLOAD_BYTES)
-    for (job, _), fetched in zip(elsewhere, _fetched([pointer for _, pointer in elsewhere], fetch), strict=True):
-        if isinstance(fetched, Message):
-            _prepare(job, fetched, invocation.worker.lookup)
+def _patience_seconds(invocation: Invocation) -> float:
+    left = invocation.time.tasks_end_at - time.monotonic()
+    return min(max(left * _PATIENCE_PART, _LEAST_PATIENCE_SECONDS), _MOST_PATIENCE_SECONDS)
+
+
+def _prepare_found(jobs: Sequence[Job], fetching: Fetching, preparation: _Preparation, *, is_over: bool) -> set[Job]:
+    """Prepare the jobs whose payloads came, and return those whose payloads are still awaited."""
+    found, awaited = fetching.found(), set()
+    for number, job in enumerate(jobs):
+        if job.result is not None or job.definition is not None:
+            continue
+        message = found.get(number)
+        if isinstance(message, Message):
+            preparation.prepare(job, message)
+        elif message is not None:
+            preparation.fail(job, message)
+        elif is_over:
+            preparation.fail(job, fetching.missing(number))
         else:
-            outcome = Outcome.DEFERRED if isinstance(fetched, PayloadUnavailable) else Outcome.REJECTED
-            job.result = Result(outcome, None, fetched)
+            awaited.add(job)
+    return awaited
 
 
-def _fetched(pointers: Sequence[Pointer], fetch: Fetch) -> list[Message | LambdaTasksError]:
-    """Return the message that lies at each place, or why it cannot be had."""
-    if len(pointers) == 1:
-        return [_message_at(pointers[0], fetch)]
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - for batches with several payloads
+def _divided(jobs: Sequence[Job], awaited: Collection[Job]) -> tuple[list[Job], list[Job]]:
+    """Return the jobs that can run now, and those that wait for a payload, or for such a one of their FIFO group."""
+    ready: list[Job] = []
+    later: list[Job] = []
+    groups = set()
+    for job in jobs:
+        if job in awaited or (job.group is not None and job.group in groups):
+            groups.add(job.group)
+            later.append(job)
+        else:
+            ready.append(job)
+    return ready, later
 
-    with ThreadPoolExecutor(min(len(pointers), _MOST_THREADS), thread_name_prefix="lambda-tasks-payload") as pool:
-        return list(pool.map(lambda pointer: _message_at(pointer, fetch), pointers))
 
-
-def _message_at(pointer: Pointer, fetch: Fetch) -> Message | LambdaTasksError:
-    try:
-        return body.decode(pointer.fetch(fetch))
-    except LambdaTasksError as error:
-        return error
+def _not_held_back(ran: Sequence[Job], later: Sequence[Job], invocation: Invocation) -> list[Job]:
+    """Return the jobs that may run after the others, and defer those behind an unfinished one of their FIFO group."""
+    unfinished = {job.group for job in ran if job.group is not None and not job.is_done_with}
+    held_back = [job for job in later if job.group in unfinished]
+    if held_back:
+        invocation.settlement.defer([held_back])
+    return [job for job in later if job.group not in unfinished]

@@ -85,8 +85,8 @@ def process_here(record: Record, settings: Settings) -> Result:
 def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:
     """Take the records of an invocation the whole way. Where the runtime has to be started anew, end this process."""
     invocation = Invocation(worker, records, context, rescue.rescue)
-    invocation.jobs = deliver(invocation)
-    _run_in_order(plan(invocation.jobs), invocation)
+    for jobs in deliver(invocation):
+        _run_in_order(plan(jobs), invocation)
     invocation.settlement.finish()
     if invocation.watchdog is not None:
         invocation.watchdog.dismiss()
@@ -162,9 +162,16 @@ def _records(records: object) -> list[Record]:
         raise InvalidEvent("the event's Records are not a list", remedy="expected an SQS event")
     for record in records:
         # Without its id a message cannot be named in the answer: failing the whole batch keeps every message.
-        if not isinstance(record, dict) or not isinstance(record.get("messageId"), str) or not record["messageId"]:
+        if not isinstance(record, dict) or not _is_id(record.get("messageId")):
             raise InvalidEvent("a record has no messageId", remedy="expected the records of an SQS event")
     return cast("list[Record]", records)
+
+
+def _is_id(message_id: object) -> bool:
+    """Tell whether an answer can name `message_id`: a text that is not empty and has a form in UTF-8."""
+    if not isinstance(message_id, str) or not message_id:
+        return False
+    return message_id.isascii() or message_id == message_id.encode("utf-8", "replace").decode()
 
 
 def _shape(event: object) -> str:

@@ -35,7 +35,7 @@ def plan(jobs: Sequence[Job]) -> Plan:
                 groups[job.group] = []
                 lanes.append(groups[job.group])
             _append(groups[job.group], job)
-        elif (key := _batch_key(job)) is None:
+        elif (key := job.batch_key) is None:
             lanes.append([[job]])
         elif key in batches:
             batches[key].append(job)
@@ -49,19 +49,10 @@ def plan(jobs: Sequence[Job]) -> Plan:
 
 def _append(lane: Lane, job: Job) -> None:
     """Add a message to its FIFO group: to the call before it where both belong to one batch."""
-    key = _batch_key(job)
-    if key is not None and lane and _batch_key(lane[-1][-1]) == key:
+    if job.batch_key is not None and lane and lane[-1][-1].batch_key == job.batch_key:
         lane[-1].append(job)
     else:
         lane.append([job])
-
-
-def _batch_key(job: Job) -> object:
-    """Return the same value for messages that one call of a batch task takes; None for any other message."""
-    definition = job.definition
-    if definition is None or not definition.options.batch:
-        return None
-    return definition.name, job.context.group_key, repr(definition.singleton_values(job.kwargs))
 
 
 def _is_async(lane: Lane) -> bool:

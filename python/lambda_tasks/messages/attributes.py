@@ -25,6 +25,7 @@ TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9
 
 _OWN_PREFIX = "lambda_tasks_"  # also that of a dead letter's reason: it must not come back as context
 _EXTENDED_CLIENT = ("ExtendedPayloadSize", "SQSLargePayloadSize")
+_SURROGATE = "\\ud"  # as JSON in ASCII spells one, alone or as half of a character
 _HEADER = re.compile(r"[\x20-\x7e]{1,512}")
 
 logger = logging.getLogger("lambda_tasks")
@@ -93,7 +94,9 @@ def _values(texts: dict[str, str], message_id: str) -> dict[str, Any]:
     try:
         values = json.loads(own)
         merged = texts | {name: value for name, value in values.items() if name not in MESSAGES_OWN}
-        encoded(merged)
+        in_ascii = encoded(merged)
+        if in_ascii and _SURROGATE in in_ascii:
+            json.dumps(merged, ensure_ascii=False).encode()  # half a character could not be logged, nor sent on
     except (ValueError, AttributeError, RecursionError):
         _warn(ATTRIBUTE, message_id)
         return {}

@@ -9,7 +9,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lambda_tasks.errors import LambdaTasksError, MalformedMessage, PayloadNotFound, PayloadUnavailable
+from lambda_tasks.errors import (
+    LambdaTasksError,
+    MalformedMessage,
+    NoRoomForPayload,
+    PayloadNotFound,
+    PayloadTooLarge,
+    PayloadUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +46,11 @@ class Pointer(NamedTuple):
     bucket: str
     key: str
 
+    @property
+    def source(self) -> str:
+        """The place, as an error names it."""
+        return f"object s3://{self.bucket}/{ascii(self.key)[1:-1]}"
+
     def body(self) -> str:
         """Return the body of a message whose payload lies at this place."""
         return json.dumps([POINTER, {"s3BucketName": self.bucket, "s3Key": self.key}], separators=(",", ":"))
@@ -48,14 +60,20 @@ class Pointer(NamedTuple):
 
         Raises:
             PayloadNotFound: there is no such object.
-            PayloadUnavailable: S3 did not give it. Another delivery of the message may find it.
+            PayloadUnavailable: S3 did not give it. Another delivery of the message may find it: S3 answers 403 for an
+                object that is not there yet where the role may not list the bucket.
+            PayloadTooLarge: it does not fit into memory.
+            NoRoomForPayload: the same, beside other payloads.
 
         """
-        source = f"object s3://{self.bucket}/{ascii(self.key)[1:-1]}"
+        source = self.source
         try:
             return get_object(self.bucket, self.key)
+        except (PayloadTooLarge, NoRoomForPayload):
+            raise
         except LambdaTasksError as error:
-            if getattr(error, "code", "") in _GONE:
+            # S3 itself gives each refusal a code; what stands in for it may give the status alone.
+            if getattr(error, "code", "") in _GONE or error.problem.endswith(" answered 404"):
                 remedy = "keep objects for as long as messages and dead letters may live"
                 raise PayloadNotFound("the payload is gone", source=source, remedy=remedy) from error
             remedy = "check the role's s3:GetObject, the bucket's region and the network"
@@ -77,7 +95,7 @@ def pointer_in(body: object) -> Pointer | None:
         bucket, key = place["s3BucketName"], place["s3Key"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise MalformedMessage("the pointer to a payload is malformed", remedy=remedy) from error
-    if not _is_bucket(bucket) or not isinstance(key, str) or not key:
+    if not _is_bucket(bucket) or not _is_key(key):
         raise MalformedMessage("the pointer to a payload names no object", remedy=remedy)
     return Pointer(bucket, key)
 
@@ -91,6 +109,17 @@ def is_pointer(body: str | bytes) -> bool:
     start = body[:200] if isinstance(body, str) else body[:200].decode("utf-8", "replace")
     name = start.removeprefix("[").lstrip()
     return start.startswith("[") and name.startswith((f'"{POINTER}"', f'"{_OLDER_POINTER}"'))
+
+
+def _is_key(key: object) -> bool:
+    """Tell whether `key` may be an object's: not empty, and text that has a form in UTF-8."""
+    if not isinstance(key, str) or not key:
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_bucket(name: object) -> bool:
