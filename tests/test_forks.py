@@ -24,9 +24,10 @@ def of(name, **kwargs):
     return sqs_record(message_body(f"catalogue.raising.{name}", path=path, **kwargs), **attributes)
 
 made = worker(Settings(concurrency=int(concurrency)))
+append = "append_async" if task == "fork_behind" else "append"
 middle = of(task, how=how) if how else of(task)
 print("started")
-print(Dispatched(made, of("append", text="before"), middle, of("append", text="after")).outcomes)
+print(Dispatched(made, of(append, text="before"), middle, of(append, text="after")).outcomes)
 made.close()
 """
 
@@ -66,6 +67,14 @@ def test_a_copy_that_awaits_ends(tmp_path: Path) -> None:
     """In a child of `os.fork` the event loop is that of another process: it ends where it would go on."""
     lines, output, _ = dispatched(tmp_path, 1, "fork_async", "await")
     assert lines == ["after", "before"]
+    assert output.count("succeeded") == 3
+
+
+@pytest.mark.parametrize("fifo", ["", "fifo"])
+def test_a_copy_that_a_task_in_the_background_makes_ends(tmp_path: Path, fifo: str) -> None:
+    """In a copy that goes back to the event loop, no task of this process goes on or begins."""
+    lines, output, _ = dispatched(tmp_path, 1, "fork_behind", "return", fifo)
+    assert lines == ["after", "before", "copy"]
     assert output.count("succeeded") == 3
 
 

@@ -98,6 +98,13 @@ ERRORS: dict[str, Any] = {
     "half_a_retry": HalfARetry,
     "unspeakable_reject": UnspeakableReject,
     "grouping": Grouping,
+    "exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "cancelled": asyncio.CancelledError,
+    "generator_exit": GeneratorExit,
+    "stop_iteration": StopIteration,
+    "stop_async_iteration": StopAsyncIteration,
+    "memory": MemoryError,
 }
 
 
@@ -262,6 +269,27 @@ async def fork_async(*, path: str, how: str) -> str:
         return _copy(path, how)
     _, status = os.waitpid(process_id, 0)
     return str(os.waitstatus_to_exitcode(status))
+
+
+async def _fork_later(path: str) -> None:
+    await asyncio.sleep(0)
+    process_id = os.fork()
+    if process_id == 0:
+        append(path=path, text="copy")
+    else:
+        os.waitpid(process_id, 0)
+
+
+@task
+async def fork_behind(*, path: str, how: str) -> None:  # noqa: ARG001
+    asyncio.ensure_future(_fork_later(path))  # noqa: RUF006
+    await asyncio.sleep(0.05)
+
+
+@task
+async def append_async(*, path: str, text: str) -> None:
+    await asyncio.sleep(0.05)
+    append(path=path, text=text)
 
 
 def _copy(path: str, how: str) -> str:

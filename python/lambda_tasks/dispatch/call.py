@@ -198,17 +198,21 @@ class Call:
         return contexts.of_batch([job.context for job in self._ready])
 
     def _perform(self, interrupter: Interrupter) -> None:
-        guard = self._worker.memory_guard
+        guard, forks_before = self._worker.memory_guard, forks.number
         try:
             if self.limits is timeouts.UNLIMITED:
-                value = forks.run(self.function)
+                value = self._definition.function(**self._kwargs)
             else:
-                value = interrupter.run(self.limits, functools.partial(forks.run, self.function))
+                value = interrupter.run(self.limits, self.function)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
             if guard is not None:
                 guard.make_room()  # before anything else: there may be no memory for a frame of Python's
+            if forks.number != forks_before:
+                forks.end(error)
             self.raised(error)
         else:
+            if forks.number != forks_before:
+                forks.end()
             self.returned(value)
 
     def _admit(self, job: Job) -> None:

@@ -20,7 +20,7 @@ from lambda_tasks import errors
 from lambda_tasks.dispatch import leases, source_queue
 from lambda_tasks.dispatch.call import Call
 from lambda_tasks.dispatch.error_groups import gravest
-from lambda_tasks.limits import enclosed_loop, loop_interrupter
+from lambda_tasks.limits import enclosed_loop, forks, loop_interrupter
 from lambda_tasks.limits.loop_interrupter import HardCancellation, Limited, SoftCancellation
 from lambda_tasks.messages import dead_letter
 
@@ -155,7 +155,7 @@ async def _run_limited(call: Call, grace_seconds: float) -> bool:
     children: set[asyncio.Task[Any]] = set()
     now = time.monotonic()
     limit_at, stuck_at = now + min(call.limits.soft, call.limits.hard), now + call.limits.hard + grace_seconds
-    if not await _end([asyncio.ensure_future(_perform(call, children))], stuck_at):
+    if not await _end([asyncio.ensure_future(_perform(call, children, forks.number))], stuck_at):
         call.raised(errors.HardTimeLimitExceeded("the hard timeout passed, and the task did not end"))
         return False
     if not call.is_over:
@@ -167,7 +167,8 @@ async def _run_limited(call: Call, grace_seconds: float) -> bool:
     return await _end_children(children, limit_at, stuck_at)
 
 
-async def _perform(call: Call, children: set[asyncio.Task[Any]]) -> None:
+async def _perform(call: Call, children: set[asyncio.Task[Any]], forks_before: int) -> None:
+    forks.end_if_copied(forks_before)
     with call.observed():
         try:
             value = await Limited(call.function(), call.limits, children)
@@ -202,10 +203,11 @@ async def _end(awaited: Collection[asyncio.Future[Any]], at: float) -> bool:
 
     To be cancelled meanwhile changes nothing: a task can cancel whatever it finds in the loop.
     """
-    left = at - time.monotonic()
+    left, forks_before = at - time.monotonic(), forks.number
     while pending := [one for one in awaited if not one.done()]:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait(pending, timeout=max(0.0, left) if left < math.inf else None)
+        forks.end_if_copied(forks_before)  # every lane goes on from here, and none in a copy of this process
         left = at - time.monotonic()
         if left <= 0:
             break

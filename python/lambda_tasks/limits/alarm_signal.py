@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SOON_SECONDS = 0.001
 
+_set_timer, _REAL = signal.setitimer, signal.ITIMER_REAL
+
 
 class AlarmSignal:
     """The signal on loan: `handler` is called when it rings for this borrower. Only the main thread can borrow it.
@@ -52,6 +54,14 @@ class AlarmSignal:
         """Ring at `at`, a reading of ``time.monotonic``, and from then on `every` so many seconds unless that is 0."""
         self._at, self._every = at, every
         self._set()
+
+    def ring_in(self, seconds: float, now: float) -> None:
+        """Ring once, `seconds` after `now`, which is what ``time.monotonic`` says."""
+        self._at, self._every = now + seconds, 0.0
+        if self._theirs_at != math.inf:
+            self._set()
+        else:
+            _set_timer(_REAL, max(SOON_SECONDS, seconds))
 
     @property
     def rings_at(self) -> float:

@@ -15,26 +15,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_forks = [0]  # between the process that imported this module and this one
-
-
-def count() -> int:
-    """Return a number that is another one in a copy of this process."""
-    return _forks[0]
+number = 0  # of forks between the process that imported this module and this one
 
 
 def run(function: Callable[[], T]) -> T:
     """Return what `function` returns, in this process. Every copy that it makes of it ends where `function` does."""
-    before = _forks[0]
+    before = number
     try:
         value = function()
     except BaseException as error:
-        if _forks[0] != before:
-            end(error)
+        end_if_copied(before, error)
         raise
-    if _forks[0] != before:
-        end()
+    end_if_copied(before)
     return value
+
+
+def end_if_copied(before: int, error: BaseException | None = None) -> None:
+    """End this process, as for `error`, if it is a copy of the one in which `number` was `before`."""
+    if number != before:
+        end(error)
 
 
 def end(error: BaseException | None = None) -> NoReturn:
@@ -61,7 +60,8 @@ def _status_of(error: SystemExit) -> int:
 
 
 def _count() -> None:
-    _forks[0] += 1
+    global number
+    number += 1
 
 
 os.register_at_fork(after_in_child=_count)

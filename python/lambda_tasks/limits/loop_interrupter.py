@@ -50,7 +50,7 @@ class Limited:
     def __init__(self, coroutine: Coroutine[Any, Any, Any], limits: Limits, children: set[asyncio.Task[Any]]) -> None:
         self.children = children
         self._coroutine = coroutine
-        self._forks = forks.count()
+        self._forks = forks.number
         now = time.monotonic()
         self._soft_at, self._hard_at = now + limits.soft, now + limits.hard
         self._arriving: BaseException | None = None
@@ -106,20 +106,16 @@ class Limited:
         """Do as ``yield from`` does, but let a limit's error in for the cancellation that carries it."""
         step, argument = self._coroutine.send, None
         while True:
-            if forks.count() != self._forks:
-                forks.end()  # a copy of this process that another coroutine of the loop has made
+            forks.end_if_copied(self._forks)  # by another coroutine of the loop
             try:
                 awaited = step(argument)
             except StopIteration as stop:
-                if forks.count() != self._forks:
-                    forks.end()
+                forks.end_if_copied(self._forks)
                 return stop.value
             except BaseException as error:
-                if forks.count() != self._forks:
-                    forks.end(error)
+                forks.end_if_copied(self._forks, error)
                 raise
-            if forks.count() != self._forks:
-                forks.end()  # nothing that is awaited in the copy would come: the loop is the original's
+            forks.end_if_copied(self._forks)  # nothing that is awaited in a copy would come: the loop is the original's
             try:
                 argument = yield awaited
                 step = self._coroutine.send

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+from lambda_tasks.limits import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ class ThreadInterrupter:
         ]
         try:
             try:
-                return call()
+                return forks.run(call)  # a copy has no timer's thread, and its lock may never be released there
             finally:
                 target.leave_for_certain()
         finally:
