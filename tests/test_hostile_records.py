@@ -87,6 +87,9 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
+UNWRITABLE = {ATTRIBUTE: {"dataType": "String", "stringValue": '{"correlation_id": "\\ud800"}'}}
+
+
 class _Writer(logging.Handler):
     """A handler that raises where a line cannot be written, as that of the runtime does."""
 
@@ -117,8 +120,6 @@ def test_one_hostile_record_changes_nothing_for_the_others(hostile: dict[str, An
 
 
 WORKER = worker(Settings(payload_buckets=("bucket",)))
-
-UNWRITABLE = {ATTRIBUTE: {"dataType": "String", "stringValue": '{"correlation_id": "\\ud800"}'}}
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -99,14 +100,25 @@ class Definition:
             InvalidKwargs: it would not, or a value has no form in JSON.
 
         """
+        from lambda_tasks.definition import values  # noqa: PLC0415 - a function that only runs tasks sends none
+
         try:
-            encoded = msgspec.json.encode(kwargs)
+            encoded = values.encode(kwargs)
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             remedy = "use types that JSON can hold"
             problem = f"the kwargs cannot be encoded: {error}"
             raise InvalidKwargs(problem, source=f"task {self.name}", remedy=remedy) from error
         self.decode_kwargs(encoded)
         return encoded
+
+    @property
+    def leads_back(self) -> bool:
+        """Whether the name leads to this task, as far as this process can tell: its module may not be imported."""
+        module = sys.modules.get(self.function.__module__)
+        if module is None:
+            return "." not in self.function.__qualname__
+        found = getattr(getattr(module, self.function.__qualname__, None), "definition", None)
+        return isinstance(found, Definition) and found.function is self.function
 
     def singleton_values(self, kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as decode_kwargs returns them
         """Return the values of the kwargs that ``singleton`` names: messages that share them run one at a time."""
@@ -132,7 +144,7 @@ class Definition:
             if self.options.batch:
                 from lambda_tasks.definition.batch import batch_kwargs  # noqa: PLC0415 - for functions with batch tasks
 
-                return batch_kwargs(self.function, list(self._parameters))
+                return batch_kwargs(self.function, list(self._parameters), converted)
             hints = get_type_hints(self.function, include_extras=True)
             fields: list[Any] = [
                 (name, hints.get(name, Any))
@@ -141,12 +153,19 @@ class Definition:
                 for name, default in self._parameters.items()
             ]
             model = msgspec.defstruct("Kwargs", fields, kw_only=True, forbid_unknown_fields=True)
-            return msgspec.json.Decoder(model)
+            return msgspec.json.Decoder(model, dec_hook=converted)
         except Exception as error:
             remedy = "use annotations that msgspec supports: https://jcristharif.com/msgspec/supported-types.html"
             if self.options.batch:
                 remedy = "give a batch task one parameter, items: list[Item[YourDataclass]]"
             raise InvalidTask(f"unusable annotations: {error}", source=f"task {self.name}", remedy=remedy) from error
+
+
+def converted(kind: type, value: object) -> object:
+    """Return what JSON holds as one of `kind`, a type that msgspec does not know; see `values.converted`."""
+    from lambda_tasks.definition import values  # noqa: PLC0415 - for annotations that need it
+
+    return values.converted(kind, value)
 
 
 def singleton_key(task: str, values: Mapping[str, Any]) -> str:
@@ -156,7 +175,9 @@ def singleton_key(task: str, values: Mapping[str, Any]) -> str:
     """
     import hashlib  # noqa: PLC0415 - 3 ms, for functions with singletons
 
-    return hashlib.sha256(msgspec.json.encode([task, values], order="sorted")).hexdigest()
+    from lambda_tasks.definition.values import plain  # noqa: PLC0415
+
+    return hashlib.sha256(msgspec.json.encode([task, values], enc_hook=plain, order="sorted")).hexdigest()
 
 
 def _path(function: Callable[..., Any]) -> str:

@@ -63,7 +63,7 @@ class Job:
     @property
     def retries(self) -> int:
         """How often the message was tried before: by SQS, and as messages of which it is a copy."""
-        return max(0, self.receive_count - 1) + max(0, self.n_retries)
+        return max(0, self.receive_count - 1) + self.n_retries
 
     @property
     def context(self) -> Context:
