@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def _datetime(one: datetime.datetime) -> datetime.datetime:
-    day, time = datetime.date(one.year, one.month, one.day), one.timetz()
+    day = datetime.date(one.year, one.month, one.day)
+    time = datetime.time(one.hour, one.minute, one.second, one.microsecond, one.tzinfo, fold=one.fold)
     return datetime.datetime.combine(day, time)
 
 
@@ -30,10 +31,7 @@ _PLAIN: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (int, int.__int__),
     (float, float.__float__),
     (bytes, bytes),
-    (
-        datetime.datetime,
-        lambda one: datetime.datetime(*one.timetuple()[:6], one.microsecond, one.tzinfo, fold=one.fold),
-    ),
+    (datetime.datetime, _datetime),
     (datetime.date, lambda one: datetime.date(one.year, one.month, one.day)),
     (decimal.Decimal, decimal.Decimal),
 )
