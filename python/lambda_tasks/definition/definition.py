@@ -100,10 +100,8 @@ class Definition:
             InvalidKwargs: it would not, or a value has no form in JSON.
 
         """
-        from lambda_tasks.definition import values  # noqa: PLC0415 - a function that only runs tasks sends none
-
         try:
-            encoded = values.encode(kwargs)
+            encoded = self._encode(kwargs)
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             remedy = "use types that JSON can hold"
             problem = f"the kwargs cannot be encoded: {error}"
@@ -136,6 +134,12 @@ class Definition:
     def _default(self, name: str) -> Any:  # noqa: ANN401
         default = self._parameters.get(name)
         return None if default is Required else default
+
+    @functools.cached_property
+    def _encode(self) -> Callable[[Mapping[str, Any]], bytes]:
+        from lambda_tasks.definition import values  # noqa: PLC0415 - a function that only runs tasks sends none
+
+        return values.encode
 
     @functools.cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any] | BatchKwargs:

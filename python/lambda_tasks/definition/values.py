@@ -35,8 +35,6 @@ _PLAIN: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (datetime.date, lambda one: datetime.date(one.year, one.month, one.day)),
     (decimal.Decimal, decimal.Decimal),
 )
-# JSON that may come of NaN or infinity: values become null, keys become text.
-_SIGNS_OF_NO_NUMBER = (b"null", b'nan"', b'inf"')
 
 
 def plain(value: object) -> object:
@@ -71,7 +69,8 @@ def encode(kwargs: Mapping[str, Any]) -> bytes:
 
     """
     encoded = _ENCODER.encode(kwargs)
-    if any(sign in encoded for sign in _SIGNS_OF_NO_NUMBER):
+    # Of NaN and infinity values become null, and keys become words.
+    if b"null" in encoded or b'nan"' in encoded or b'inf"' in encoded:
         for path, number in _floats(kwargs):
             if not math.isfinite(number):
                 raise ValueError(f"JSON has no {float.__repr__(number)} - at `{path}`")
