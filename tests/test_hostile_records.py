@@ -87,6 +87,9 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
+UNWRITABLE = {ATTRIBUTE: {"dataType": "String", "stringValue": '{"correlation_id": "\\ud800"}'}}
+
+
 class _Writer(logging.Handler):
     """A handler that raises where a line cannot be written, as that of the runtime does."""
 

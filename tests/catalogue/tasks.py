@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import sys
 import threading
 import time
@@ -303,3 +304,25 @@ def unreliable_and_told() -> NoReturn:
 @task(hard_timeout=3)
 def run_in_three_seconds() -> None:
     """A task that is started only where it could run for three seconds."""
+
+
+def _tell(where: str) -> None:
+    logger = logging.getLogger("shop")
+    logger.warning("seen in %s", where)
+    logger.error("own key in %s", where, extra={"task": "mine", "outcome": "told"})
+    try:
+        int("no such order")
+    except ValueError:
+        logger.exception("trouble in %s", where)
+
+
+@task
+def log_something(*, where: str) -> None:
+    _tell(where)
+
+
+@task
+async def log_something_async(*, where: str) -> None:
+    await asyncio.sleep(0)
+    _tell(where)
+    await asyncio.to_thread(_tell, f"{where}, a thread of its own")

@@ -75,8 +75,10 @@ class BatchKwargs(NamedTuple):
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def batch_kwargs(function: Callable[..., Any], parameters: Sequence[str]) -> BatchKwargs:
-    """Return how to read the messages of the batch task `function`.
+def batch_kwargs(
+    function: Callable[..., Any], parameters: Sequence[str], converted: Callable[[type, object], object]
+) -> BatchKwargs:
+    """Return how to read the messages of the batch task `function`; `converted` makes what msgspec cannot.
 
     Raises:
         TypeError: it does not take one list of items.
@@ -90,9 +92,11 @@ def batch_kwargs(function: Callable[..., Any], parameters: Sequence[str]) -> Bat
     if get_origin(annotation) not in (list, None) or (item is not Item and get_origin(item) is not Item):
         raise TypeError(f"its parameter {parameter} is no list of items")
     model = get_args(item)[0] if get_args(item) else dict[str, Any]
-    return BatchKwargs(parameter, msgspec.json.Decoder(model), _names(model))
+    return BatchKwargs(parameter, msgspec.json.Decoder(model, dec_hook=converted), _names(model))
 
 
-def _names(model: Any) -> frozenset[str] | None:  # noqa: ANN401 - of the type that the annotation says
+def _names(model: Any) -> frozenset[str] | None:  # noqa: ANN401 - whatever the annotation says
+    if hasattr(model, "__pydantic_validator__"):
+        return None  # it says itself what it takes
     fields = getattr(model, "__annotations__", None)
     return frozenset(get_type_hints(model)) if isinstance(model, type) and fields is not None else None

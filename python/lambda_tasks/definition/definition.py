@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -106,13 +107,22 @@ class Definition:
 
         """
         try:
-            encoded = msgspec.json.encode(kwargs)
+            encoded = self._encode(kwargs)
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             remedy = "use types that JSON can hold"
             problem = f"the kwargs cannot be encoded: {error}"
             raise InvalidKwargs(problem, source=f"task {self.name}", remedy=remedy) from error
         self.decode_kwargs(encoded)
         return encoded
+
+    @property
+    def leads_back(self) -> bool:
+        """Whether the name leads to this task, as far as this process can tell: its module may not be imported."""
+        module = sys.modules.get(self.function.__module__)
+        if module is None:
+            return "." not in self.function.__qualname__
+        found = getattr(getattr(module, self.function.__qualname__, None), "definition", None)
+        return isinstance(found, Definition) and found.function is self.function
 
     def singleton_values(self, kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as decode_kwargs returns them
         """Return the values of the kwargs that ``singleton`` names: messages that share them run one at a time."""
@@ -132,13 +142,19 @@ class Definition:
         return None if default is Required else default
 
     @functools.cached_property
+    def _encode(self) -> Callable[[Mapping[str, Any]], bytes]:
+        from lambda_tasks.definition import values  # noqa: PLC0415 - a function that only runs tasks sends none
+
+        return values.encode
+
+    @functools.cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any] | BatchKwargs:
         # Not when the task is defined: an annotation may name what its module defines further down.
         try:
             if self.options.batch:
                 from lambda_tasks.definition.batch import batch_kwargs  # noqa: PLC0415 - for functions with batch tasks
 
-                return batch_kwargs(self.function, list(self._parameters))
+                return batch_kwargs(self.function, list(self._parameters), converted)
             hints = get_type_hints(self.function, include_extras=True)
             fields: list[Any] = [
                 (name, hints.get(name, Any))
@@ -147,12 +163,19 @@ class Definition:
                 for name, default in self._parameters.items()
             ]
             model = msgspec.defstruct("Kwargs", fields, kw_only=True, forbid_unknown_fields=True)
-            return msgspec.json.Decoder(model)
+            return msgspec.json.Decoder(model, dec_hook=converted)
         except Exception as error:
             remedy = "use annotations that msgspec supports: https://jcristharif.com/msgspec/supported-types.html"
             if self.options.batch:
                 remedy = "give a batch task one parameter, items: list[Item[YourDataclass]]"
             raise InvalidTask(f"unusable annotations: {error}", source=f"task {self.name}", remedy=remedy) from error
+
+
+def converted(kind: type, value: object) -> object:
+    """Return what JSON holds as one of `kind`, a type that msgspec does not know; see `values.converted`."""
+    from lambda_tasks.definition import values  # noqa: PLC0415 - for annotations that need it
+
+    return values.converted(kind, value)
 
 
 def singleton_key(task: str, values: Mapping[str, Any]) -> str:
@@ -162,7 +185,9 @@ def singleton_key(task: str, values: Mapping[str, Any]) -> str:
     """
     import hashlib  # noqa: PLC0415 - 3 ms, for functions with singletons
 
-    return hashlib.sha256(msgspec.json.encode([task, values], order="sorted")).hexdigest()
+    from lambda_tasks.definition.values import plain  # noqa: PLC0415
+
+    return hashlib.sha256(msgspec.json.encode([task, values], enc_hook=plain, order="sorted")).hexdigest()
 
 
 def _path(function: Callable[..., Any]) -> str:

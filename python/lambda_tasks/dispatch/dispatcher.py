@@ -17,6 +17,7 @@ from lambda_tasks.dispatch.plan import plan
 from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.errors import InvalidEvent, MessageDeferred, text_of
 from lambda_tasks.messages.outcome import Outcome
+from lambda_tasks.telemetry import log_context
 
 if TYPE_CHECKING:
     from lambda_tasks.dispatch.job import Job
@@ -86,6 +87,7 @@ def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -
     """Take the records of an invocation the whole way. Where the runtime has to be started anew, end this process."""
     invocation = Invocation(worker, records, context, rescue.rescue)
     for jobs in deliver(invocation):
+        log_context.carry(worker.settings.log_context)  # after the modules of tasks, which may set up logging
         _run_in_order(plan(jobs), invocation)
     invocation.settlement.finish()
     if invocation.watchdog is not None:

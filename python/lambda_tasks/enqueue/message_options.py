@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
-from lambda_tasks.definition.options import OptionValues
 from lambda_tasks.errors import InvalidTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from lambda_tasks.definition.options import Seconds
+
 MAX_ID_CHARACTERS = 128  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _ID_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
-class AllOptionValues(OptionValues, total=False):
-    """The keywords of `Task.options`: a task's own options, and these of its messages.
+class MessageOptionValues(TypedDict, total=False):
+    """The keywords of `Task.options`: what a producer decides of its messages.
 
-    `group` is the message group ID (FIFO and fair queues). `deduplication_id` is for FIFO queues. `context` is added to
-    the bound values. `at` is the time, with a time zone, before which the message does not run.
+    `queue` and `delay` are options of the task too.
+    `group` is the message group ID (FIFO and fair queues), `deduplication_id` that of a FIFO queue; `context` is added
+    to what the message carries beside its kwargs; `at` is the time, with a time zone, before which it does not run.
     """
 
+    queue: str
+    delay: Seconds
     group: str | None
     deduplication_id: str | None
     context: Mapping[str, Any]
@@ -93,3 +97,4 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "at": _moment,
 }
 NAMES = frozenset(_CHECKS)
+OF_TASKS_TOO = frozenset({"queue", "delay"})

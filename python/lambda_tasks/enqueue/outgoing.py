@@ -170,6 +170,9 @@ def _check(definition: Definition, options: MessageOptions) -> None:
     if definition.function.__module__ == "__main__" or "<locals>" in definition.name:
         remedy = "define it at the top level of a module that the worker can import"
         raise InvalidTask("no message can name the task", source=source, remedy=remedy)
+    if not definition.leads_back:
+        remedy = "put @task above a function at the top level of its module, and call the task as the function"
+        raise InvalidTask("the task's name does not lead to it", source=source, remedy=remedy)
     if options.at is not None and definition.options.delay:
         raise InvalidTask("there is a delay and a time", source=source, remedy="use one of options(delay=, at=)")
 

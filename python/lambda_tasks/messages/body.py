@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -18,7 +18,7 @@ class Message(msgspec.Struct, frozen=True):
 
     task_name: str
     kwargs: msgspec.Raw = msgspec.Raw(b"{}")
-    n_retries: int = 0
+    n_retries: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 _DECODER = msgspec.json.Decoder(Message)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from lambda_tasks.definition.definition import Definition
+from lambda_tasks.definition.options import Options
 from lambda_tasks.enqueue.message_options import NAMES as MESSAGE_OPTIONS
-from lambda_tasks.enqueue.message_options import MessageOptions
+from lambda_tasks.enqueue.message_options import OF_TASKS_TOO, MessageOptions
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from lambda_tasks.definition.options import Options, OptionValues, OptionValuesOfAll
-    from lambda_tasks.enqueue.message_options import AllOptionValues
+    from lambda_tasks.definition.options import OptionValues, OptionValuesOfAll
+    from lambda_tasks.enqueue.message_options import MessageOptionValues
     from lambda_tasks.enqueue.results import Enqueued
 
 P = ParamSpec("P")
@@ -110,13 +111,14 @@ class Task(Generic[P, R]):
         message = outgoing.make(self.definition, self.message_options, kwargs)
         transaction.on_commit(functools.partial(destination.send, message))
 
-    def options(self, **changes: Unpack[AllOptionValues]) -> Task[P, R]:
-        """Return a copy of this task with other options, which may say how its messages are sent.
+    def options(self, **changes: Unpack[MessageOptionValues]) -> Task[P, R]:
+        """Return a copy of this task whose messages are sent in another way.
 
         Raises:
-            InvalidTask: as where a task is defined.
+            InvalidTask: as where a task is defined; or an option is one that the worker reads of the task itself.
 
         """
+        self._check_they_travel(changes)
         own = {name: value for name, value in changes.items() if name not in MESSAGE_OPTIONS}
         of_messages = {name: value for name, value in changes.items() if name in MESSAGE_OPTIONS}
         changed = copy.copy(self)
@@ -125,6 +127,14 @@ class Task(Generic[P, R]):
         if of_messages:
             changed.message_options = self.message_options.with_changes(self.name, of_messages)
         return changed
+
+    def _check_they_travel(self, changes: Mapping[str, Any]) -> None:
+        """Refuse options that would have no effect: a message does not carry them to the worker."""
+        lost = [name for name in Options.__struct_fields__ if name in changes and name not in OF_TASKS_TOO]
+        if lost:
+            problem = f"messages do not carry {', '.join(lost)}"
+            remedy = f"put it where the task is defined, @task({lost[0]}=...): the worker reads it there"
+            raise InvalidTask(problem, source=f"task {self.name}", remedy=remedy)
 
     def _check_keywords(self, args: tuple[object, ...]) -> None:
         if args:

@@ -1,0 +1,141 @@
+"""Values that msgspec does not know, or would change in silence: how they travel as JSON, and which cannot.
+
+Nothing is imported for them: a function that has no pydantic and no Django never meets their values.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _datetime(one: datetime.datetime) -> datetime.datetime:
+    day = datetime.date(one.year, one.month, one.day)
+    time = datetime.time(one.hour, one.minute, one.second, one.microsecond, one.tzinfo, fold=one.fold)
+    return datetime.datetime.combine(day, time)
+
+
+# An instance of a subclass is sent as the plain value of the first of these that it is one of.
+_PLAIN: tuple[tuple[type, Callable[[Any], object]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (bytes, bytes),
+    (datetime.datetime, _datetime),
+    (datetime.date, lambda one: datetime.date(one.year, one.month, one.day)),
+    (decimal.Decimal, decimal.Decimal),
+)
+
+
+def plain(value: object) -> object:
+    """Return `value`, of a type that msgspec does not know, as one that it does: an ``enc_hook``.
+
+    Raises:
+        TypeError: it has no form in JSON.
+
+    """
+    for base, made_plain in _PLAIN:
+        if isinstance(value, base):
+            return made_plain(value)
+    if is_model(type(value)):
+        # As it can be validated: by its aliases, without computed fields.
+        model: Any = value
+        return msgspec.Raw(model.model_dump_json(by_alias=True, round_trip=True).encode())
+    functional = sys.modules.get("django.utils.functional")
+    if functional is not None and isinstance(value, functional.Promise):
+        return str(value)  # a translation, in the language of the moment
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=plain)
+
+
+def encode(kwargs: Mapping[str, Any]) -> bytes:
+    """Return `kwargs` as JSON.
+
+    Raises:
+        TypeError: a value has no form in JSON.
+        ValueError: a number is not finite, which msgspec would send as null.
+
+    """
+    encoded = _ENCODER.encode(kwargs)
+    # Of NaN and infinity values become null, and keys become words.
+    if b"null" in encoded or b'nan"' in encoded or b'inf"' in encoded:
+        for path, number in _floats(kwargs):
+            if not math.isfinite(number):
+                raise ValueError(f"JSON has no {float.__repr__(number)} - at `{path}`")
+    return encoded
+
+
+def is_model(kind: object) -> bool:
+    """Tell whether `kind` is a model of pydantic's, which validates and converts by itself."""
+    return isinstance(kind, type) and hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_validate_json")
+
+
+def converted(kind: Any, value: object) -> object:  # noqa: ANN401 - whatever an annotation may name
+    """Return what JSON holds as one of `kind`, a type that msgspec does not know: a ``dec_hook``.
+
+    Raises:
+        ValueError: a model does not take it. The error tells no value.
+        TypeError: `kind` is of no known kind, and `value` is not one already.
+
+    """
+    if not is_model(kind):
+        if isinstance(value, kind):
+            return value
+        raise TypeError(f"Expected `{getattr(kind, '__name__', kind)}`, got `{type(value).__name__}`")
+    try:
+        return kind.model_validate_json(msgspec.json.encode(value), strict=True)
+    except ValueError as error:
+        raise ValueError(_problem(error)) from None
+
+
+def _problem(error: Any) -> str:  # noqa: ANN401 - pydantic's own, which is not imported
+    """Return the first problem that pydantic found, and its place, without the value."""
+    try:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    except (AttributeError, IndexError):
+        return type(error).__name__
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    # The text of a validator of the application's own may tell the value.
+    own = first["type"] in ("value_error", "assertion_error")
+    return f"{first['type'] if own else first['msg']}" + (f" - at `{where}` of it" if where else "")
+
+
+def _floats(value: object) -> Iterator[tuple[str, float]]:
+    """Yield every float in `value` with its path."""
+    waiting: list[tuple[str, object]] = [("$", value)]
+    while waiting:
+        path, one = waiting.pop()
+        if isinstance(one, float):
+            yield path, one
+        elif isinstance(one, enum.Enum):
+            waiting.append((path, one.value))
+        elif isinstance(one, Mapping):
+            waiting += [(f"{path}.{key}", held) for key, held in one.items()]
+            waiting += [(f"{path} (a key)", key) for key in one if not isinstance(key, str)]
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            waiting += [(f"{path}[{number}]", held) for number, held in enumerate(one)]
+        else:
+            waiting += [(f"{path}.{name}", getattr(one, name, None)) for name in _fields(one)]
+
+
+def _fields(one: object) -> Iterator[str]:
+    """Yield the names of the fields of a struct, a dataclass, a class of attrs, or a model."""
+    kind: Any = type(one)
+    yield from getattr(kind, "__struct_fields__", ())
+    yield from getattr(kind, "__dataclass_fields__", ())
+    yield from (field.name for field in getattr(kind, "__attrs_attrs__", ()))
+    if is_model(kind):
+        yield from kind.model_fields
+        yield from getattr(one, "__pydantic_extra__", None) or ()
