@@ -41,6 +41,8 @@ class FaultProxy:
     url: str
     faults: list[Fault] = field(default_factory=list)
     requests: int = 0
+    # Every request: its target, as in AmazonSQS.SendMessage, and its body.
+    seen: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -55,6 +57,7 @@ def serve(endpoint_url: str) -> Iterator[FaultProxy]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             proxy.requests += 1
+            proxy.seen.append((self.headers.get("X-Amz-Target", ""), body))
             fault = proxy.faults.pop(0) if proxy.faults else None
             answer = (0, b"") if fault and not fault.is_after else self.passed_on(body)
             if fault is None:

@@ -235,7 +235,7 @@ def test_terraform_is_hcl() -> None:
     (text,) = blocks("hcl")
     read = [str(POLICY_PYTHON), "-c", "import hcl2, sys; print(len(hcl2.loads(sys.stdin.read())['resource']))"]
 
-    assert subprocess.run(read, input=text, capture_output=True, text=True).stdout == "2\n"
+    assert subprocess.run(read, input=text, capture_output=True, text=True).stdout == "3\n"
     assert subprocess.run(read, input=text[:-3], capture_output=True, text=True).returncode == 1
 
 

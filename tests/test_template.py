@@ -74,10 +74,30 @@ def properties(template: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def statements(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return what roles and managed policies allow; the key's policy is the account's own and another matter."""
+    """Return what roles and managed policies allow; policies of the key and of queues are another matter."""
     for resource in template["Resources"].values():
-        for policy in (*resource["Properties"].get("Policies", []), resource["Properties"]):
-            yield from policy.get("PolicyDocument", {}).get("Statement", [])
+        if resource["Type"].startswith("AWS::IAM::"):
+            for policy in (*resource["Properties"].get("Policies", []), resource["Properties"]):
+                yield from whole(policy.get("PolicyDocument", {}).get("Statement", []))
+
+
+def whole(listed_statements: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Return all statements of a policy, with its every condition met."""
+    for statement in listed_statements:
+        _, met, otherwise = statement.get("Fn::If", ("", statement, {"Ref": "AWS::NoValue"}))
+        assert otherwise == {"Ref": "AWS::NoValue"}
+        yield met
+
+
+def others_policy(template: dict[str, Any], queue: str) -> dict[str, dict[str, Any]]:
+    """Return the statements of a queue's own policy by their names, each with the condition that it depends on."""
+    policy = properties(template, f"{queue}Policy")
+    assert policy["Queues"] == [{"Ref": queue}]
+    found = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        condition, one, _ = statement.get("Fn::If", ("", statement, None))
+        found[one["Sid"]] = {**one, "If": condition}
+    return found
 
 
 def allowed(template: dict[str, Any], policy: str) -> dict[str, set[str]]:
@@ -96,7 +116,9 @@ def resource_name(resource: Any) -> str:
     ((function, value),) = resource.items()
     if function == "Fn::GetAtt":
         return str(value[0] if isinstance(value, list) else value.split(".")[0])
-    return str(value).replace("${", "").replace(".Arn}", "").replace("}", "")
+    for text in ("arn:${AWS::Partition}:", "${AWS::Region}:${AWS::AccountId}:", "${", ".Arn}", "}"):
+        value = value.replace(text, "")
+    return str(value)
 
 
 def of_type(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
@@ -231,20 +253,26 @@ def test_poison_messages_end_in_the_dead_letter_queue(template: dict[str, Any]) 
 
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
     assert template["Parameters"]["MaxReceiveCount"]["MinValue"] >= 5
+    assert template["Parameters"]["MaxReceiveCount"]["Default"] == 10
     assert properties(template, "DeadLetterQueue")["MessageRetentionPeriod"] == 14 * 24 * 3600
     variables = properties(template, "WorkerFunction")["Environment"]["Variables"]
     assert variables["LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL"] == {"Ref": "DeadLetterQueue"}
 
 
 def test_concurrency_is_bounded_twice(template: dict[str, Any]) -> None:
-    """The queue hands over no more batches than the function has concurrency for, or they would be throttled."""
+    """The queue hands over no more batches than its maximum; concurrency is kept where a parameter says how much."""
     function = properties(template, "WorkerFunction")
     (event,) = function["Events"].values()
     defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
 
     assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
-    assert function["ReservedConcurrentExecutions"] == {"Ref": "ReservedConcurrency"}
-    assert defaults["ReservedConcurrency"] >= defaults["MaximumConcurrency"]
+    assert function["ReservedConcurrentExecutions"] == {
+        "Fn::If": ["HasReservedConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]
+    }
+    assert defaults["ReservedConcurrency"] == 0
+    assert template["Conditions"]["HasReservedConcurrency"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, "0"]}]
+    }
 
 
 @pytest.mark.parametrize("fifo", [False, True])
@@ -348,7 +376,8 @@ def test_policies_name_their_resources(template: dict[str, Any]) -> None:
     for statement in found:
         assert all("*" not in action for action in listed(statement["Action"]))
         for name in map(resource_name, listed(statement["Resource"])):
-            assert name.split("/")[0] in template["Resources"] or statement["Sid"] == "WriteTraces"
+            known = {*template["Resources"], "scheduler:schedule", "s3:::PayloadBucket"}
+            assert name.split("/")[0] in known or statement["Sid"] == "WriteTraces"
 
 
 def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
@@ -356,8 +385,13 @@ def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
     assert allowed(template, "WorkerRole") == {
         "dynamodb:GetItem": {"StateTable"},
         "dynamodb:UpdateItem": {"StateTable"},
+        "iam:PassRole": {"SchedulerRole"},
         "kms:Decrypt": {"Key"},
         "kms:GenerateDataKey": {"Key"},
+        "s3:GetObject": {"s3:::PayloadBucket/*"},
+        "s3:ListBucket": {"s3:::PayloadBucket"},
+        "s3:PutObject": {"s3:::PayloadBucket/*"},
+        "scheduler:CreateSchedule": {"scheduler:schedule/default/lambda-tasks-*"},
         "logs:CreateLogStream": {"WorkerLogs"},
         "logs:PutLogEvents": {"WorkerLogs"},
         "secretsmanager:GetSecretValue": {"EnvironmentSecret", "KeysSecret"},
@@ -372,11 +406,19 @@ def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
 
 
 def test_others_are_allowed_one_thing_each(template: dict[str, Any]) -> None:
-    """Producers may enqueue, readers may read the records: neither may do what the other does."""
+    """Producers may enqueue, Scheduler may send, readers may read the records: none may do what the other does."""
     assert allowed(template, "ProducerPolicy") == {
+        "iam:PassRole": {"SchedulerRole"},
         "kms:Decrypt": {"Key"},
         "kms:GenerateDataKey": {"Key"},
+        "s3:PutObject": {"s3:::PayloadBucket/*"},
+        "scheduler:CreateSchedule": {"scheduler:schedule/default/lambda-tasks-*"},
         "sqs:SendMessage": {"TaskQueue"},
+    }
+    assert allowed(template, "SchedulerRole") == {
+        "kms:Decrypt": {"Key"},
+        "kms:GenerateDataKey": {"Key"},
+        "sqs:SendMessage": {"DeadLetterQueue", "TaskQueue"},
     }
     assert allowed(template, "RecordsPolicy") == {
         "dynamodb:BatchGetItem": {"StateTable"},
@@ -385,11 +427,118 @@ def test_others_are_allowed_one_thing_each(template: dict[str, Any]) -> None:
     }
 
 
+def test_operator_may_do_what_the_commands_do(template: dict[str, Any]) -> None:
+    """Whoever looks after the worker may handle dead letters, send them again and read the records."""
+    records = allowed(template, "RecordsPolicy")
+    operator = allowed(template, "OperatorPolicy")
+    dead_letters = {action for action, resources in operator.items() if "DeadLetterQueue" in resources}
+
+    assert {action: operator[action] for action in records} == records
+    assert dead_letters == {
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:GetQueueUrl",
+        "sqs:ListDeadLetterSourceQueues",
+        "sqs:ReceiveMessage",
+    }
+    assert operator["sqs:SendMessage"] == {"TaskQueue"}
+    assert operator.keys() - records.keys() - dead_letters == {"kms:Decrypt", "kms:GenerateDataKey", "sqs:SendMessage"}
+
+
+def test_roles_are_passed_to_scheduler_alone(template: dict[str, Any]) -> None:
+    """Whoever makes a schedule may pass Scheduler's role to that service, which assumes it for this account alone."""
+    passing = [one for one in statements(template) if one["Action"] == "iam:PassRole"]
+    (trust,) = properties(template, "SchedulerRole")["AssumeRolePolicyDocument"]["Statement"]
+
+    assert len(passing) == 2
+    assert all(
+        one["Condition"]["StringEquals"] == {"iam:PassedToService": "scheduler.amazonaws.com"} for one in passing
+    )
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+@pytest.mark.parametrize("queue", ["TaskQueue", "DeadLetterQueue"])
+def test_queues_take_nothing_without_tls(template: dict[str, Any], queue: str) -> None:
+    """Whoever asks, and whatever for: without TLS a queue refuses."""
+    denied = others_policy(template, queue)["DenyWithoutTls"]
+
+    assert (denied["Effect"], denied["Principal"], denied["Action"], denied["If"]) == ("Deny", "*", "sqs:*", "")
+    assert denied["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "condition", "principal", "only"),
+    [
+        ("SendFromTopics", "HasTopics", {"Service": "sns.amazonaws.com"}, {"Ref": "TopicArns"}),
+        ("SendFromRules", "HasRules", {"Service": "events.amazonaws.com"}, {"Ref": "RuleArns"}),
+        ("SendFromScheduler", "HasSchedules", {"AWS": {"Fn::GetAtt": ["SchedulerRole", "Arn"]}}, None),
+        ("SendFromAccounts", "HasProducerAccounts", {"AWS": {"Ref": "ProducerAccountIds"}}, None),
+    ],
+)
+def test_others_may_send_where_a_parameter_says_so(
+    template: dict[str, Any], name: str, condition: str, principal: dict[str, Any], only: dict[str, Any] | None
+) -> None:
+    """SNS, EventBridge, Scheduler and other accounts may send, each by a parameter, services for named sources alone."""
+    allows = others_policy(template, "TaskQueue")[name]
+
+    assert (allows["Effect"], allows["Action"], allows["If"]) == ("Allow", "sqs:SendMessage", condition)
+    assert allows["Principal"] == principal
+    assert allows.get("Condition") == ({"ArnEquals": {"aws:SourceArn": only}} if only else None)
+    assert allows["Resource"] == {"Fn::GetAtt": ["TaskQueue", "Arn"]}
+
+
+def test_key_serves_whoever_may_send(template: dict[str, Any]) -> None:
+    """Services and accounts that may send to the encrypted queue may use its key too, by the same parameters."""
+    policy = properties(template, "Key")["KeyPolicy"]["Statement"]
+    by_condition = {one["Fn::If"][0]: one["Fn::If"][1] for one in policy if "Fn::If" in one}
+
+    assert by_condition.keys() == {"HasTopics", "HasRules", "HasProducerAccounts"}
+    for statement in by_condition.values():
+        assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+    senders = {one["If"]: one["Principal"] for one in others_policy(template, "TaskQueue").values()}
+    assert {name: one["Principal"] for name, one in by_condition.items()}.items() <= senders.items()
+
+
+def test_only_the_queue_redrives_to_its_dead_letters(template: dict[str, Any]) -> None:
+    """No other queue may name this one for its dead letters; the name is that of the queue, FIFO or not."""
+    allows = properties(template, "DeadLetterQueue")["RedriveAllowPolicy"]
+    (source,) = allows["sourceQueueArns"]
+    text, values = source["Fn::Sub"]
+
+    assert allows["redrivePermission"] == "byQueue"
+    for fifo in (False, True):
+        name = chosen(properties(template, "TaskQueue")["QueueName"], fifo=fifo)
+        suffix = chosen(values["Suffix"], fifo=fifo)
+        arn = text.replace("${AWS::StackName}", "stack").replace("${Suffix}", suffix)
+        assert arn == "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:" + name
+
+
+def test_data_outlives_the_stack(template: dict[str, Any]) -> None:
+    """Messages, dead letters, records, secrets, logs and their key stay where a stack is deleted or replaces them."""
+    kinds = ("SQS::Queue", "DynamoDB::Table", "SecretsManager::Secret", "KMS::Key", "Logs::LogGroup")
+    held = [one for one in template["Resources"].values() if one["Type"].removeprefix("AWS::") in kinds]
+
+    assert len(held) == 7
+    assert {(one["DeletionPolicy"], one["UpdateReplacePolicy"]) for one in held} == {("Retain", "Retain")}
+    assert properties(template, "StateTable")["DeletionProtectionEnabled"] is True
+
+
+def test_metrics_are_on(template: dict[str, Any]) -> None:
+    """The function writes metrics into a namespace."""
+    variables = properties(template, "WorkerFunction")["Environment"]["Variables"]
+
+    assert variables["LAMBDA_TASKS_METRICS_NAMESPACE"] == {"Ref": "MetricsNamespace"}
+    assert template["Parameters"]["MetricsNamespace"]["Default"]
+
+
 def test_key_is_used_through_a_service_alone(template: dict[str, Any]) -> None:
     """Whoever may use the key may do so by way of SQS or Secrets Manager, and for nothing else."""
     using = [one for one in statements(template) if any(name.startswith("kms:") for name in listed(one["Action"]))]
 
-    assert len(using) == 3
+    assert len(using) == 5
     for statement in using:
         (via,) = statement["Condition"]["StringEquals"].items()
         assert via[0] == "kms:ViaService"
