@@ -15,7 +15,7 @@ import runtime_process
 from catalogue import tasks
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
-from lambda_tasks.dispatch import retry
+from lambda_tasks.definition import retry
 from lambda_tasks.errors import MAX_VISIBILITY_SECONDS
 from lambda_tasks.limits.timeouts import FunctionTime, InvocationTime
 from lambda_tasks.state.protocol import Attempt

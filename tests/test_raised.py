@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from catalogue import raising
 from events import message_body, sqs_record
+from lambda_tasks.definition import error_groups, retry
 from lambda_tasks.definition.options import Options
-from lambda_tasks.dispatch import error_groups, retry
 from lambda_tasks.errors import HardTimeLimitExceeded, Reject, Retry, SoftTimeLimitExceeded
 from lambda_tasks.limits import enclosed_loop
 from lambda_tasks.messages.outcome import Outcome

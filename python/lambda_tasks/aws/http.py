@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
         def avoid(self, connection: socket.socket) -> None: ...
 
-    # Is told the size of a body, so far as it is known, before that is read, and raises where it is too large.
-    Admit: TypeAlias = Callable[[int], object]
+    Admit: TypeAlias = Callable[
+        [int], object
+    ]  # is told a body's size before that is read, and raises if it is too large
 
 _INCOMPLETE = "the connection was closed before the answer was complete"
 _MAX_HEAD_BYTES = 64 * 1024
@@ -93,9 +94,8 @@ class Client:
         """Send one request and return its answer, whatever its status; redirects are not followed.
 
         `deadline` is a reading of the clock (seconds); it bounds connecting, sending and the whole answer, whose body
-        may have up to `max_body_bytes`, or what a function admits that is told its size before it is read. The request
-        is given up after `patience_seconds` too, which begin anew with each 64 KiB that move: a large body may take
-        long, an answer that drips may not.
+        may have up to `max_body_bytes`. The request is given up after `patience_seconds` too, which begin anew with
+        each 64 KiB that move: a large body may take long, an answer that drips may not.
 
         Raises:
             DeadlineExceeded: the deadline passed.
@@ -113,7 +113,7 @@ class Client:
                 try:
                     return self._exchange(kept, url, request, exchange)
                 except _ClosedMeanwhile:
-                    self._forget_idle(url)
+                    self._close_idle(url.origin)
             exchange.doing = f"connecting to {url.authority}"
             return self._exchange(self._connect(url, exchange.patience.remaining), url, request, exchange)
         except HttpError:
@@ -129,36 +129,34 @@ class Client:
                 response, reusable = exchange.run(connection, request)
             except TimeoutError:
                 self._connect.avoid(connection)
-                self._forget_idle(url)  # what was kept beside it is as old, and would cost a try each
+                self._close_idle(url.origin)  # what was kept beside it is as old, and would cost a try each
                 raise
             if reusable and self._keeps_connections:
                 closing.pop_all()
                 self._idle.setdefault(url.origin, []).append(connection)
             return response
 
-    def _forget_idle(self, url: Url) -> None:
-        for connection in self._idle_ones(url):
-            connection.close()
-
     def close(self) -> None:
         """Close the kept connections, and keep none from now on."""
         self._keeps_connections = False
-        while self._idle:
-            _, connections = self._idle.popitem()
-            for connection in connections:
-                connection.close()
+        for origin in list(self._idle):
+            self._close_idle(origin)
 
     def _take_idle(self, url: Url) -> socket.socket | None:
         if self._process_id != os.getpid():  # a fork must not write into its parent's connections
             self._process_id, self._idle = os.getpid(), {}
-        for connection in self._idle_ones(url):
+        for connection in self._idle_ones(url.origin):
             if _is_quiet(connection):
                 return connection
             connection.close()
         return None
 
-    def _idle_ones(self, url: Url) -> Iterator[socket.socket]:
-        idle = self._idle.get(url.origin, [])
+    def _close_idle(self, origin: tuple[str, str, int]) -> None:
+        for connection in self._idle_ones(origin):
+            connection.close()
+
+    def _idle_ones(self, origin: tuple[str, str, int]) -> Iterator[socket.socket]:
+        idle = self._idle.get(origin, [])
         with contextlib.suppress(IndexError):  # another thread took the last one
             while idle:
                 yield idle.pop()

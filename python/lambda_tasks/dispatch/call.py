@@ -10,12 +10,13 @@ from contextvars import copy_context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lambda_tasks.dispatch import retry
-from lambda_tasks.dispatch.error_groups import is_a, is_all
-from lambda_tasks.errors import HardTimeLimitExceeded, LambdaTasksError, SoftTimeLimitExceeded
+from lambda_tasks.definition import retry
+from lambda_tasks.definition.error_groups import is_a, is_all
+from lambda_tasks.dispatch.admission import admitted, deferred
+from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
 from lambda_tasks.limits import forks, timeouts
 from lambda_tasks.messages import context as contexts
-from lambda_tasks.messages.outcome import CUT_SHORT, NO_STATE, NO_TIME, OUT_OF_ORDER, STUCK, Outcome, Result
+from lambda_tasks.messages.outcome import CUT_SHORT, STUCK, Outcome, Result
 from lambda_tasks.telemetry import report, tracing
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.limits.signal_interrupter import Interrupter
     from lambda_tasks.messages.context import Bearer
-
-_LONGEST_FUNCTION_SECONDS = 900.0
 
 
 def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter) -> bool:
@@ -55,7 +54,6 @@ class Call:
     """A call is one run of a task for its messages, the `jobs`. It leaves a result with each of them."""
 
     limits = timeouts.UNLIMITED
-    _is_blocked = False
     _ready: list[Job] = []  # noqa: RUF012 - never changed in place
     is_over = False  # the task has returned, or raised
     _items: Mapping[Job, Item[Any]] = MappingProxyType({})
@@ -69,13 +67,7 @@ class Call:
     def prepare(self) -> bool:
         """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
         worker, invocation = self._worker, self._invocation
-        for job in self.jobs:
-            if worker.deferrals:
-                job.known_deferrals = worker.deferrals.get(job.message_id, 0)
-            self._admit(job)
-        self._ready = [job for job in self.jobs if job.result is None]
-        if self._ready and worker.state is not None and self._definition.options.singleton:
-            self._take_singleton()
+        self._ready = admitted(self.jobs, self._definition, invocation)
         if not self._ready:
             return False
         options, now = self._definition.options, time.monotonic()
@@ -162,7 +154,7 @@ class Call:
     def defer(self) -> None:
         """Put off the messages of a call whose task was not called after all."""
         for job in self._ready:
-            job.result = _deferred(job, STUCK)
+            job.result = deferred(job, STUCK)
         self.is_over = True
 
     def settle(self) -> bool:
@@ -215,68 +207,6 @@ class Call:
                 forks.end()
             self.returned(value)
 
-    def _admit(self, job: Job) -> None:
-        """Leave a result with a message that is not to run now: for its time, its order, or its lease."""
-        invocation = self._invocation
-        if job.result is None:
-            if job.group is not None and self._is_blocked:
-                job.result = _deferred(job, OUT_OF_ORDER)
-            elif invocation.has_started and not self._has_time():  # the first one always starts
-                job.result = _deferred(job, NO_TIME)
-        if self._worker.state is not None and (job.result is None or job.result.outcome.is_dead):
-            job.result = self._without_lease(job) or job.result
-            if job.result is None and invocation.has_started and not self._has_time():
-                job.result = _deferred(job, NO_TIME)  # the lease took what there was
-        result = job.result
-        self._is_blocked |= result is not None and not result.outcome.deletes_message and not result.outcome.is_dead
-
-    def _has_time(self, after_seconds: float = 0.0) -> bool:
-        clock = self._invocation.time
-        left = clock.tasks_end_at - time.monotonic() - after_seconds
-        return left == math.inf or timeouts.may_start(self._definition.options, left, clock.fresh_seconds)
-
-    def _without_lease(self, job: Job) -> Result | None:
-        from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
-
-        patience = self._invocation.leases
-        if patience.is_over:
-            return _without_state(job, patience.last)
-        try:
-            result = self._take_lease(job)
-            due_seconds = result.visible_after_seconds if result is not None and job.is_elsewhere else None
-            if due_seconds is not None and due_seconds <= leases.SOON_SECONDS and self._has_time(due_seconds):
-                time.sleep(due_seconds)  # a crash left it: to wait a little costs no delivery
-                result = self._take_lease(job)
-        except LambdaTasksError as error:
-            patience.failed(error)
-            return _without_state(job, error)
-        patience.succeeded()
-        return result
-
-    def _take_lease(self, job: Job) -> Result | None:
-        from lambda_tasks.dispatch import leases  # noqa: PLC0415
-
-        assert self._worker.state is not None  # noqa: S101 - for mypy
-        clock, now = self._invocation.time, time.monotonic()
-        seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
-        return leases.take(job, self._worker.state, lease_seconds=seconds, deadline=clock.settle_deadline(now))
-
-    def _take_singleton(self) -> None:
-        """Take the singleton's lease, once for all messages of the call, or leave a result with them."""
-        from lambda_tasks.dispatch import leases  # noqa: PLC0415
-
-        first = self._ready[0]
-        assert self._worker.state is not None  # noqa: S101 - for mypy
-        deadline = self._invocation.time.settle_deadline(time.monotonic())
-        try:
-            result = leases.take_singleton(first, self._worker.state, deadline=deadline)
-        except LambdaTasksError as error:
-            result = _without_state(first, error)
-        if result is not None:
-            for job in self._ready:
-                job.result, job.busy_seconds = result, first.busy_seconds
-            self._ready = []
-
     def _announce_start(self) -> None:
         if report.start_is_awaited():
             kwargs = {"items": [job.kwargs for job in self._ready]} if self._items else self._ready[0].kwargs
@@ -303,14 +233,6 @@ class Call:
         given = self.limits
         fresh = timeouts.limits(self._definition.options, self._worker.settings, self._invocation.time.fresh_seconds)
         return timeouts.was_cut_short(*((given.hard, fresh.hard) if is_hard else (given.soft, fresh.soft)))
-
-
-def _deferred(job: Job, reason: str) -> Result:
-    return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason)
-
-
-def _without_state(job: Job, error: Exception | None) -> Result:
-    return Result(Outcome.DEFERRED, job.task_name, error, reason=NO_STATE)
 
 
 def _forget_our_frames(error: BaseException) -> None:

@@ -12,8 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from lambda_tasks.definition import retry
 from lambda_tasks.definition.lookup import ModuleRaised
-from lambda_tasks.dispatch import retry
 from lambda_tasks.dispatch.job import Job
 from lambda_tasks.errors import (
     InvalidTask,

@@ -17,9 +17,9 @@ from concurrent.futures import TimeoutError as FuturesTimeoutError
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import errors
+from lambda_tasks.definition.error_groups import gravest
 from lambda_tasks.dispatch import leases, source_queue
 from lambda_tasks.dispatch.call import Call
-from lambda_tasks.dispatch.error_groups import gravest
 from lambda_tasks.limits import enclosed_loop, forks, loop_interrupter
 from lambda_tasks.limits.loop_interrupter import HardCancellation, Limited, SoftCancellation
 from lambda_tasks.messages import dead_letter

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch.settlement import Settlement
-from lambda_tasks.limits.patience import Patience
+from lambda_tasks.limits.circuit_breaker import CircuitBreaker
 from lambda_tasks.limits.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Invocation:
         self.time = clock = worker.function_time.start(remaining_seconds, margin_seconds, time.monotonic())
         self.settlement = Settlement(worker, clock, self.request_id)
         self.jobs: list[Job] = []
-        self.leases = Patience()
+        self.leases = CircuitBreaker()
         self.has_started = self.has_stuck_calls = False
         self.watchdog: Watchdog[Any] | None = None
         if clock.ends_at < math.inf and can_answer(worker.environ):

@@ -6,6 +6,7 @@ leaves it in the queue, but for a success: that is deleted though the table does
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lambda_tasks.dispatch import retry
+from lambda_tasks.definition import retry
 from lambda_tasks.errors import DeliveriesExhausted, LambdaTasksError, LeaseLost
-from lambda_tasks.limits.patience import Patience
+from lambda_tasks.limits.circuit_breaker import CircuitBreaker
 from lambda_tasks.messages.outcome import NO_STATE, OUT_OF_ORDER, Outcome, Result
 from lambda_tasks.messages.sqs_event import queue_arn
 from lambda_tasks.telemetry import report
@@ -40,7 +41,7 @@ class Settlement:
         self._time = clock
         self._request_id = request_id
         self._lock = threading.Lock()
-        self._letters = Patience()
+        self._letters = CircuitBreaker()
         self._changes: dict[str, list[tuple[str, float]]] = {}
         self._reports: list[Report] = []
         self._awaited: dict[int, bool] = {}
@@ -110,7 +111,7 @@ class Settlement:
         """Return how often the message will be delivered again, or None where its queue allows any number."""
         try:
             deadline = self._time.settle_deadline(time.monotonic())
-            policy = None if self._letters.is_over else self._worker.queues.policy(queue_arn(job.record), deadline)
+            policy = None if self._letters.is_open else self._worker.queues.policy(queue_arn(job.record), deadline)
         except LambdaTasksError as error:
             self._letters.failed(error)
             logger.warning("the queue's redrive policy could not be asked for: %s", error)
@@ -182,7 +183,7 @@ class Settlement:
 
         deadline, queues = self._time.settle_deadline(time.monotonic()), self._worker.queues
         try:
-            queue = None if self._letters.is_over else queues.dead_letter_queue(queue_arn(job.record), deadline)
+            queue = None if self._letters.is_open else queues.dead_letter_queue(queue_arn(job.record), deadline)
             if queue is None:
                 return False
             letter = dead_letter(
@@ -217,6 +218,13 @@ class Settlement:
         self._changes.setdefault(queue_arn(job.record), []).append((handle, visible_at))
 
     def _announce(self, job: Job, result: Result) -> None:
+        try:
+            self._tell(job, result)
+        except Exception:  # of a handler of log records: the other messages are settled all the same
+            with contextlib.suppress(Exception):
+                logger.exception("the outcome of a message could not be told (message %r)", job.message_id)
+
+    def _tell(self, job: Job, result: Result) -> None:
         told = report.tell_outcome(job.record, result, job.context, started_at=job.started_at, is_unrun=job.is_unrun)
         if self._worker.metrics is not None:
             self._reports.append(told)

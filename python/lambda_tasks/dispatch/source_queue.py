@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambda_tasks.aws.queue_address import QueueAddress
 from lambda_tasks.aws.transport import CallFailed
-from lambda_tasks.dispatch import retry
+from lambda_tasks.definition import retry
 from lambda_tasks.errors import LambdaTasksError
-from lambda_tasks.limits.patience import Patience
+from lambda_tasks.limits.circuit_breaker import CircuitBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +148,7 @@ class _Changes:
         self._queue = queue
         self._waiting = list(reversed(batches))
         self._clock = clock
-        self._patience = Patience()
+        self._breaker = CircuitBreaker()
 
     def make(self) -> None:
         """Make all changes, also where there is no thread to be had."""
@@ -166,10 +166,10 @@ class _Changes:
             )
         if self._waiting:
             count = sum(map(len, self._waiting))
-            logger.warning("the visibility of %d messages was not changed: %s", count, self._patience.last or "no time")
+            logger.warning("the visibility of %d messages was not changed: %s", count, self._breaker.last or "no time")
 
     def _work(self) -> None:
-        while time.monotonic() < self._clock.change_by and not self._patience.is_over:
+        while time.monotonic() < self._clock.change_by and not self._breaker.is_open:
             try:
                 batch = self._waiting.pop()
             except IndexError:
@@ -192,10 +192,10 @@ class _Changes:
             answer = self._calls.sqs(
                 "ChangeMessageVisibilityBatch", self._queue, {"Entries": entries}, deadline=deadline
             )
-            self._patience.succeeded()
+            self._breaker.succeeded()
             failed = answer.get("Failed") or []
-        except CallFailed as error:
-            self._patience.failed(error)
+        except LambdaTasksError as error:
+            self._breaker.failed(error)
             failed = [{"Code": str(error)}] * len(batch)
         if failed:
             reason = failed[0].get("Code") if isinstance(failed[0], dict) else failed[0]

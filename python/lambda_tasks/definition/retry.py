@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambda_tasks.dispatch.error_groups import is_a, is_all, rejects, retry_delay_seconds
+from lambda_tasks.definition.error_groups import is_a, is_all, rejects, retry_delay_seconds
 from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, Retry
 from lambda_tasks.messages.outcome import Outcome
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 _FAILURES = 2
 
 
-class Patience:
-    """The patience of one phase with one kind of call: a failure is tried once more, and a second one ends it.
+class CircuitBreaker:
+    """A circuit breaker of one phase and one kind of call: a failure is tried once more, and a second one ends it.
 
     Each message would otherwise wait for the same failure, until there is no time left to answer.
     """
@@ -16,7 +16,7 @@ class Patience:
         self.last: Exception | None = None
 
     @property
-    def is_over(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the call is not to be tried any more."""
         return self._failures >= _FAILURES
 
