@@ -198,8 +198,7 @@ class _Exchange:
         status, headers = self._read_head(connection)
         while status < 200:  # 1xx answers come before the one that counts
             status, headers = self._read_head(connection)
-        length = headers.get("content-length")
-        delimited = True
+        length, delimited = headers.get("content-length"), True
         if "chunked" in headers.get("transfer-encoding", "").lower():
             body = self._read_chunks(connection)
         elif length is not None:
@@ -212,14 +211,12 @@ class _Exchange:
     def _send(self, connection: socket.socket, request: bytes) -> None:
         whole = memoryview(request)
         for start in range(0, len(request), PROGRESS_BYTES):
-            part = whole[start : start + PROGRESS_BYTES]
             connection.settimeout(self.patience.remaining())
-            connection.sendall(part)
+            connection.sendall(part := whole[start : start + PROGRESS_BYTES])
             self.patience.moved(len(part))
 
     def _receive(self, connection: socket.socket) -> bool:
-        received = self._part(connection)
-        self._buffer += received
+        self._buffer += (received := self._part(connection))
         return bool(received)
 
     def _part(self, connection: socket.socket, size: int = PROGRESS_BYTES) -> bytes:
@@ -251,8 +248,7 @@ class _Exchange:
     def _read_exactly(self, connection: socket.socket, size: int) -> bytes:
         chunks, received = [self._buffer], len(self._buffer)
         while received < size:  # not by _receive: joining once keeps large bodies linear
-            chunk = self._part(connection, min(size - received, 1 << 20))
-            if not chunk:
+            if not (chunk := self._part(connection, min(size - received, 1 << 20))):
                 raise HttpError(_INCOMPLETE)
             chunks.append(chunk)
             received += len(chunk)
