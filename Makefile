@@ -56,6 +56,10 @@ test: lint $(VENV_SAM)/.installed $(VENV_POLICY)/.installed $(LAYER) ## Run lint
 soak: $(VENV)/.installed $(LAYER) ## Kill, duplicate and cut off workers at random; SOAK_MESSAGES=2000 and SOAK_SEED= are settings
 	SOAK_MESSAGES=$${SOAK_MESSAGES:-2000} $(VENV)/bin/python -m pytest -s tests/test_soak.py
 
+.PHONY: chaos
+chaos: $(VENV)/.installed $(LAYER) ## Kill or cut off a function at each of its calls; CHAOS_MINUTES=20, CHAOS_SEED=, CHAOS_CASE= are settings
+	CHAOS_MINUTES=$${CHAOS_MINUTES:-20} $(VENV)/bin/python -m pytest -s tests/test_chaos.py
+
 .PHONY: bench
 bench: $(VENV)/.installed $(LAYER) ## Measure what the README promises; GROUPS="resolver" narrows it
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
