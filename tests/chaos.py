@@ -222,6 +222,8 @@ class Lane:
             self._plan.is_first_invocation = False
         if answer.is_error and answer.payload.get("errorType") == "Sandbox.Timedout":
             self._timed_out += 1
+            alive = {name for _, name in runtime_processes(self._effects)}
+            self._killed |= {effect["process"] for effect in read_effects(self._effects)} - alive
         return answer
 
     def _kill(self) -> None:
