@@ -143,9 +143,14 @@ def mutants_of(module: str) -> list[Mutant]:
         operator = cosmic_ray.plugins.get_operator(name)()
         positions = ((node, start) for node in ast_nodes(tree) for start, _ in operator.mutation_positions(node))
         for occurrence, (node, (line, _)) in enumerate(positions):
-            if not _is_for_type_checkers(node):
+            if not _is_for_type_checkers(node) and not _is_marker(name, node):
                 found.append(Mutant(module, name, occurrence, line))
     return found
+
+
+def _is_marker(operator: str, node: Any) -> bool:
+    """Tell whether a star is none of arithmetic: it marks keywords, or unpacks."""
+    return operator.startswith("core/ReplaceBinary") and node.parent.type not in ("arith_expr", "term")
 
 
 def _is_for_type_checkers(node: Any) -> bool:
