@@ -157,6 +157,8 @@ def _is_for_type_checkers(node: Any) -> bool:
     while node is not None:
         if node.type == "if_stmt" and "TYPE_CHECKING" in node.children[1].get_code():
             return True
+        if node.type == "classdef" and "TypedDict" in "".join(child.get_code() for child in node.children[:-1]):
+            return True
         if node.type == "assert_stmt" and "mypy" in node.get_next_leaf().prefix + node.parent.get_code():
             return True
         node = node.parent

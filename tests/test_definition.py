@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import pytest
 
 from lambda_tasks import Item, task
+from lambda_tasks.definition.batch import ItemFailed
 from lambda_tasks.definition.definition import Definition
-from lambda_tasks.errors import InvalidKwargs, InvalidTask
+from lambda_tasks.errors import InvalidKwargs, InvalidTask, Retry
 
 
 class Cents(msgspec.Struct):
@@ -130,3 +131,18 @@ def test_errors_that_are_retried_and_others_that_are_ignored() -> None:
     for retried, ignored in ((OSError, ConnectionError), (ConnectionError, OSError)):
         with pytest.raises(InvalidTask, match="retry_on and ignore_errors overlap"):
             of(remind, retry_on=(retried,), ignore_errors=(ignored,))
+
+
+def test_an_item_ends_as_it_is_told() -> None:
+    """A text becomes an error of its own; an error stays what it is, so that it may be retried or ignored."""
+    item: Item[Any] = Item({}, cast("Any", None))
+    refused = ConnectionError("refused")
+
+    item.fail("no such product")
+    assert isinstance(item.error, ItemFailed)
+    assert str(item.error) == "no such product"
+    item.fail(refused)
+    assert item.error is refused
+    item.retry(delay=5)
+    assert isinstance(item.error, Retry)
+    assert item.error.delay_seconds == 5
