@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -135,14 +136,16 @@ def test_errors_that_are_retried_and_others_that_are_ignored() -> None:
 
 def test_an_item_ends_as_it_is_told() -> None:
     """A text becomes an error of its own; an error stays what it is, so that it may be retried or ignored."""
-    item: Item[Any] = Item({}, cast("Any", None))
-    refused = ConnectionError("refused")
 
-    item.fail("no such product")
-    assert isinstance(item.error, ItemFailed)
-    assert str(item.error) == "no such product"
-    item.fail(refused)
-    assert item.error is refused
-    item.retry(delay=5)
-    assert isinstance(item.error, Retry)
-    assert item.error.delay_seconds == 5
+    def told(act: Callable[[Item[Any]], None]) -> BaseException | None:
+        item: Item[Any] = Item({}, cast("Any", None))
+        act(item)
+        return item.error
+
+    refused = ConnectionError("refused")
+    failed, retried = told(lambda item: item.fail("no such product")), told(lambda item: item.retry(delay=5))
+    assert isinstance(failed, ItemFailed)
+    assert str(failed) == "no such product"
+    assert told(lambda item: item.fail(refused)) is refused
+    assert isinstance(retried, Retry)
+    assert retried.delay_seconds == 5
