@@ -1,11 +1,19 @@
-"""What travels with a message: attributes of a notification, beside the record's own."""
+"""What travels with a message: attributes of a notification, beside the record's own; its context; values that stay."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+import pytest
+
+import lambda_tasks
 from events import message_body, sqs_record
+from lambda_tasks.messages import context as contexts
 from lambda_tasks.messages.sns import unwrapped
 from lambda_tasks.messages.sqs_event import Record
 
@@ -39,3 +47,48 @@ def test_a_notification_counts_where_the_record_has_no_attributes() -> None:
     del record["messageAttributes"]
 
     assert attributes_of(record) == {"blob": {"dataType": "Binary", "binaryValue": "AA=="}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"), [("from elsewhere", "from elsewhere"), (5, "id"), ("", "id"), (None, "id")]
+)
+def test_a_correlation_id_is_a_text_that_is_not_empty(sent: object, expected: str) -> None:
+    """A message whose context has none that is usable has its message id for one."""
+    record = sqs_record("{}", message_id="id")
+    value = json.dumps({"correlation_id": sent})
+    record["messageAttributes"] = {"lambda_tasks_context": {"dataType": "String", "stringValue": value}}
+
+    context = contexts.from_record(record, task="t", attempt=1, receive_count=1, remaining_time_ms=lambda: 0)
+
+    assert context.correlation_id == expected
+
+
+def test_a_context_ends_with_its_block() -> None:
+    """What is active within another context's block is so again after it, also where that ends with an error."""
+    outer, inner = contexts.Context("outer"), contexts.Context("inner")
+
+    def fail_inside() -> None:
+        with contexts.activated(inner):
+            assert contexts.current() is inner
+            raise ValueError("inside")
+
+    with contexts.activated(outer):
+        with pytest.raises(ValueError, match="inside"):
+            fail_inside()
+        assert contexts.current() is outer
+
+
+def test_values_that_are_handed_on_do_not_change() -> None:
+    """Every value of the package is frozen: threads and hooks share them. What only decodes a body is none."""
+    changing = [struct.__qualname__ for struct in _structs() if not struct.__struct_config__.frozen]
+
+    assert set(changing) <= {"_Notification"}
+
+
+def _structs() -> Iterator[type[msgspec.Struct]]:
+    for room in ("messages", "definition", "dispatch", "limits", "state", "enqueue", "telemetry"):
+        package = importlib.import_module(f"{lambda_tasks.__name__}.{room}")
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            for value in vars(importlib.import_module(found.name)).values():
+                if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == found.name:
+                    yield value
