@@ -34,14 +34,14 @@ from typing import Any, cast
 from fault_proxy import Encounter, FaultProxy
 from fault_proxy import serve as serve_faults
 from lambda_tasks.local.embedded_aws import EmbeddedAws
+from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.event_source_mapping import EventSourceMapping
-from lambda_tasks.local.runtime import Invocation
-from lambda_tasks.local.runtime_server import ServedFunction, serving
+from lambda_tasks.local.runtime import Invocation, Runtime, running
 from served_sqs import ServedSqs
 from soak import Accounts, dead, function, logged, read_effects, runtime_processes, send, succeeded
 from stores import create_table
 
-TIMEOUT_SECONDS = 3
+TIMEOUT_SECONDS = 4
 LONGEST_CASE_SECONDS = 40
 
 
@@ -171,9 +171,9 @@ class _Plan:
 class Lane:
     """A function, its table and its way to AWS, which has one case after the other."""
 
-    def __init__(self, aws: EmbeddedAws, served: ServedFunction, proxy: FaultProxy, table: str, effects: Path) -> None:
+    def __init__(self, aws: EmbeddedAws, runtime: Runtime, proxy: FaultProxy, table: str, effects: Path) -> None:
         self._aws = aws
-        self._served = served
+        self._runtime = runtime
         self._proxy = proxy
         self._sqs = ServedSqs()
         proxy.serves = self._sqs.answer
@@ -198,7 +198,7 @@ class Lane:
         while messages.depth() and time.monotonic() < started + LONGEST_CASE_SECONDS:
             mapping.poll(wait_seconds=1)
         self._proxy.meets = lambda _operation, _body: None
-        lines = self._served.log_path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = self._runtime.log_lines()
         accounts = Accounts(
             sent,
             succeeded=succeeded(self._aws, self._table) & sent.keys(),
@@ -217,7 +217,10 @@ class Lane:
         return Verdict(case, problems, plan.calls, plan.happened, accounts.seconds, self._timed_out)
 
     def _invoke(self, wanted: dict[str, Any]) -> Invocation:
-        answer = self._served.invoke(wanted)
+        try:
+            answer = self._runtime.invoke(wanted)
+        except LocalError:  # killed between two invocations, which Lambda would not route to
+            answer = self._runtime.invoke(wanted)
         if self._plan is not None:
             self._plan.is_first_invocation = False
         if answer.is_error and answer.payload.get("errorType") == "Sandbox.Timedout":
@@ -234,15 +237,15 @@ class Lane:
 
 
 @contextlib.contextmanager
-def lane(aws: EmbeddedAws, folder: Path, concurrency: str) -> Iterator[Lane]:
+def lane(aws: EmbeddedAws, emulator: Path, folder: Path, concurrency: str) -> Iterator[Lane]:
     """Start a function of the soak, whose tasks run in so many threads."""
     effects = folder / f"effects-{uuid.uuid4()}"
     effects.touch()
     table = create_table(aws)
     with serve_faults(aws.endpoint_url) as proxy:
         configuration = function(aws, proxy, table, effects, concurrency, TIMEOUT_SECONDS)
-        with serving(configuration) as served:
-            yield Lane(aws, served, proxy, table, effects)
+        with running(configuration, emulator) as runtime:
+            yield Lane(aws, runtime, proxy, table, effects)
 
 
 def cases_of(scenario: Scenario, calls: Sequence[str]) -> list[Case]:
@@ -256,8 +259,11 @@ def cases_of(scenario: Scenario, calls: Sequence[str]) -> list[Case]:
 class Chaos:
     """Cases, run in several lanes at a time, each told as it ends."""
 
-    def __init__(self, aws: EmbeddedAws, folder: Path, *, lanes: int, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, aws: EmbeddedAws, emulator: Path, folder: Path, *, lanes: int, tell: Callable[[str], object]
+    ) -> None:
         self._aws = aws
+        self._emulator = emulator
         self._folder = folder
         self._lanes = lanes
         self._tell = tell
@@ -279,7 +285,7 @@ class Chaos:
 
         def work(concurrency: str) -> None:
             try:
-                with lane(self._aws, self._folder, concurrency) as mine:
+                with lane(self._aws, self._emulator, self._folder, concurrency) as mine:
                     while time.monotonic() < ends_at and not errors:
                         verdict = mine.run(waiting[concurrency].get_nowait())
                         verdicts.append(verdict)

@@ -55,8 +55,8 @@ def say(line: str) -> None:
 
 
 @pytest.fixture
-def chaos(embedded_aws: EmbeddedAws, tmp_path: Path) -> Chaos:
-    return Chaos(embedded_aws, tmp_path, lanes=LANES, tell=say)
+def chaos(embedded_aws: EmbeddedAws, emulator_path: Path, tmp_path: Path) -> Chaos:
+    return Chaos(embedded_aws, emulator_path, tmp_path, lanes=LANES, tell=say)
 
 
 def told(verdicts: Sequence[Verdict]) -> list[str]:
@@ -106,7 +106,7 @@ def test_the_long_chaos(chaos: Chaos, embedded_aws: EmbeddedAws, emulator_path: 
     # An invocation that was not answered in time may be the machine's fault: once more, with nothing beside it.
     late = [verdict.case for verdict in verdicts if verdict.unanswered and not verdict.problems]
     if late:
-        alone = Chaos(embedded_aws, tmp_path, lanes=1, tell=say).run(late, ends_at=ends_at)
+        alone = Chaos(embedded_aws, emulator_path, tmp_path, lanes=1, tell=say).run(late, ends_at=ends_at)
         excused = {str(verdict.case) for verdict in alone if verdict.holds}
         violations = [told for told in violations if not any(case in told for case in excused)]
     seeds = random.Random(SEED)  # noqa: S311 - to be repeatable, not secret
