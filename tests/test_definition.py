@@ -48,6 +48,10 @@ def collect_cents(items: list[Item[Annotated[Cents, msgspec.Meta(description="of
     """A batch task's function whose items say more than their type."""
 
 
+def collect_coins(items: list[Item[Cents]]) -> None:
+    """A batch task's function whose items have a type."""
+
+
 def of(function: Any, **options: Any) -> Definition:
     return Definition.of(function, options)
 
@@ -118,6 +122,15 @@ def test_constraints_of_an_annotation_are_checked() -> None:
 def test_items_that_are_annotated_are_items() -> None:
     """An item's annotation may say more than its type."""
     assert of(collect_cents, batch=True).decode_kwargs(b'{"cents": 1}') == Cents(1)
+
+
+def test_an_item_holds_what_its_type_names_and_nothing_else() -> None:
+    """An unknown key of an item is refused, as that of any other task."""
+    definition = of(collect_coins, batch=True)
+
+    assert definition.decode_kwargs(b'{"cents": 1}') == Cents(1)
+    with pytest.raises(InvalidKwargs, match="unknown field `euros`"):
+        definition.decode_kwargs(b'{"cents": 1, "euros": 1}')
 
 
 def test_a_list_of_something_else_is_no_batch() -> None:

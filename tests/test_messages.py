@@ -13,7 +13,10 @@ import pytest
 
 import lambda_tasks
 from events import message_body, sqs_record
+from lambda_tasks.errors import InvalidContext
 from lambda_tasks.messages import context as contexts
+from lambda_tasks.messages.attributes import MAX_CONTEXT_BYTES, encoded
+from lambda_tasks.messages.payload import POINTER, is_pointer
 from lambda_tasks.messages.sns import unwrapped
 from lambda_tasks.messages.sqs_event import Record
 
@@ -78,6 +81,15 @@ def test_a_context_ends_with_its_block() -> None:
         assert contexts.current() is outer
 
 
+def test_a_context_may_have_as_many_bytes_as_are_said() -> None:
+    """The limit itself is allowed, and one byte more is not."""
+    most = MAX_CONTEXT_BYTES - len('{"k":""}')
+
+    assert len(encoded({"k": "x" * most}) or "") == MAX_CONTEXT_BYTES
+    with pytest.raises(InvalidContext, match=f"has {MAX_CONTEXT_BYTES + 1} bytes"):
+        encoded({"k": "x" * (most + 1)})
+
+
 def test_values_that_are_handed_on_do_not_change() -> None:
     """Every value of the package is frozen: threads and hooks share them. What only decodes a body is none."""
     changing = [struct.__qualname__ for struct in _structs() if not struct.__struct_config__.frozen]
@@ -92,3 +104,14 @@ def _structs() -> Iterator[type[msgspec.Struct]]:
             for value in vars(importlib.import_module(found.name)).values():
                 if isinstance(value, type) and issubclass(value, msgspec.Struct) and value.__module__ == found.name:
                     yield value
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n\t"])
+@pytest.mark.parametrize("inner", ["", " "])
+def test_white_space_before_a_pointer_does_not_matter(space: str, inner: str) -> None:
+    """JSON may begin with white space, and so may a pointer to a payload."""
+    text = f'{space}[{inner}"{POINTER}", {{"s3BucketName": "bucket", "s3Key": "key"}}]'
+
+    assert is_pointer(text)
+    assert is_pointer(text.encode())
+    assert not is_pointer(f'{space}{{"task_name": "{POINTER}"}}')
