@@ -38,7 +38,7 @@ from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.event_source_mapping import EventSourceMapping
 from lambda_tasks.local.runtime import Invocation, Runtime, running
 from served_sqs import ServedSqs
-from soak import Accounts, dead, function, logged, read_effects, runtime_processes, send, succeeded
+from soak import Accounts, dead, function, logged, put_payload, read_effects, runtime_processes, send, succeeded
 from stores import create_table
 
 TIMEOUT_SECONDS = 4
@@ -68,6 +68,7 @@ SCENARIOS = (
     Scenario("async", ("succeed_async", "succeed_async", "fail", "succeed")),
     Scenario("async batch task", ("together_async", "together_async")),
     Scenario("threads", ("succeed", "fail", "recover", "together", "take_time", "alone"), concurrency="4"),
+    Scenario("payload", ("succeed", "elsewhere", "succeed")),
     Scenario("stopped", ("overrun", "succeed")),
     Scenario("FIFO", ("succeed", "recover", "succeed_async", "fail", "succeed"), is_fifo=True),
     Scenario("FIFO batch task", ("together", "together", "recover", "together"), is_fifo=True),
@@ -267,6 +268,7 @@ class Chaos:
         self._folder = folder
         self._lanes = lanes
         self._tell = tell
+        put_payload(aws)
 
     def cases(self, scenarios: Sequence[Scenario]) -> list[Case]:
         """Run the scenarios with nothing in their way, and return each case of the calls that they made."""

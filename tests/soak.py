@@ -33,6 +33,7 @@ from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.event_source_mapping import EventSourceMapping
 from lambda_tasks.local.queue import Queue, create_queue, redrive_policy
 from lambda_tasks.local.runtime import Function, Runtime, running
+from lambda_tasks.messages.payload import POINTER
 from served_sqs import ServedQueue, ServedSqs
 from stores import create_table
 
@@ -47,11 +48,12 @@ FAULT_PART = 0.03
 DUPLICATE_PART = 0.1
 FAULTS = (Fault.REQUEST_LOST, Fault.ANSWER_LOST, Fault.SERVER_ERROR, Fault.SERVER_ERROR_AFTERWARDS)
 
+BUCKET, ELSEWHERE = "soak-payloads", "elsewhere"
 _SWALLOWED = Encounter(is_passed_on=False, is_swallowed=True)
 _HANDLER = "catalogue.soak_handler.handler"
 SUCCEEDING = (
     *("succeed", "take_time", "succeed_async", "recover", "alone", "together"),
-    *("alone_or_skipped", "together_async"),  # of the chaos, which knows whether one may be skipped
+    *("alone_or_skipped", "together_async", "elsewhere"),  # of the chaos, which knows whether one may be skipped
 )
 FAILING = ("fail", "overrun", "rejected")
 FIFO_PART = 0.2
@@ -213,7 +215,9 @@ def send(queue: Queue | ServedQueue, names: Sequence[str], group: str | None = N
     sent = {}
     for number, name in enumerate(names):
         body = message_body(f"catalogue.soak.{'succeed' if name == 'rejected' else name}", number=number)
-        if name == "rejected":
+        if name == "elsewhere":
+            body = json.dumps([POINTER, {"s3BucketName": BUCKET, "s3Key": ELSEWHERE}])
+        elif name == "rejected":
             body = body.replace(f'"number": {number}', '"number": "none"')
         options = {"MessageGroupId": group, "MessageDeduplicationId": f"{group}-{number}"} if group else {}
         sent[queue.send(body, **options)] = name
@@ -239,6 +243,7 @@ def function(
             "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bin/lambda-tasks-exec",
             "LAMBDA_TASKS_CONCURRENCY": concurrency,
             "LAMBDA_TASKS_MODULES": "catalogue.soak",
+            "LAMBDA_TASKS_PAYLOAD_BUCKET": BUCKET,
             "LAMBDA_TASKS_TABLE": table,
             "SOAK_EFFECTS": str(effects),
         },
@@ -332,6 +337,14 @@ def runtime_processes(effects: Path | None = None) -> Iterator[tuple[int, str]]:
 def _is_ours(session: int) -> bool:
     """Tell whether this process started a session: others on this machine may run a soak too."""
     return int(Path(f"/proc/{session}/stat").read_text().rpartition(")")[2].split()[1]) == os.getpid()
+
+
+def put_payload(aws: EmbeddedAws) -> None:
+    """Put the message that is elsewhere into its bucket."""
+    client = aws.client("s3")
+    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    client.put_object(Bucket=BUCKET, Key=ELSEWHERE, Body=message_body("catalogue.soak.succeed", number=0).encode())
 
 
 def logged(lines: Sequence[str]) -> set[tuple[str, str, str]]:
