@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_SAM := .venv-sam
 VENV_POLICY := .venv-policy
+VENV_MUTANTS := .venv-mutants
 VENV_ACTIONLINT := .venv-actionlint
 LAYER := layer/dist/lambda-tasks-layer.zip
 
@@ -56,6 +57,14 @@ test: lint $(VENV_SAM)/.installed $(VENV_POLICY)/.installed $(LAYER) ## Run lint
 soak: $(VENV)/.installed $(LAYER) ## Kill, duplicate and cut off workers at random; SOAK_MESSAGES=2000 and SOAK_SEED= are settings
 	SOAK_MESSAGES=$${SOAK_MESSAGES:-2000} $(VENV)/bin/python -m pytest -s tests/test_soak.py
 
+.PHONY: chaos
+chaos: $(VENV)/.installed $(LAYER) ## Kill or cut off a function at each of its calls; CHAOS_MINUTES=20, CHAOS_SEED=, CHAOS_CASE= are settings
+	CHAOS_MINUTES=$${CHAOS_MINUTES:-20} $(VENV)/bin/python -m pytest -s tests/test_chaos.py
+
+.PHONY: mutants
+mutants: $(VENV)/.installed $(VENV_MUTANTS)/.installed ## Put faults into the code and see that tests notice; MUTANTS_MODULES=, MUTANTS_SAMPLE=, MUTANTS_SEED=
+	$(VENV_MUTANTS)/bin/python tests/mutants.py
+
 .PHONY: bench
 bench: $(VENV)/.installed $(LAYER) ## Measure what the README promises; GROUPS="resolver" narrows it
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
@@ -102,6 +111,7 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) --group msgspec-older --output-file tests/requirements-msgspec-older.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
+	$(LOCK) --group mutants --output-file tests/requirements-mutants.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
 
 LOCKS = $(wildcard layer/requirements*.txt tests/requirements*.txt)
@@ -122,7 +132,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source distribution into dis
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -152,6 +162,12 @@ $(VENV_POLICY)/.installed: tests/requirements-policy.txt
 	@echo "Installing checkov into $(VENV_POLICY) (about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV_POLICY)
 	@$(VENV_POLICY)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-policy.txt
+	@touch $@
+
+$(VENV_MUTANTS)/.installed: tests/requirements-mutants.txt
+	@echo "Installing Cosmic Ray into $(VENV_MUTANTS)"
+	@$(PYTHON) -m venv --clear $(VENV_MUTANTS)
+	@$(VENV_MUTANTS)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-mutants.txt
 	@touch $@
 
 $(LAYER): $(LAYER_SOURCES) | $(VENV)/.installed

@@ -8,12 +8,12 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from lambda_tasks.aws.transport import CallFailed, Transport
 from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, StateUnavailable
 from lambda_tasks.state.protocol import State
-from simulated_time import EPOCH_SECONDS, Schedule, SimulatedTime
+from simulated_time import Schedule, SimulatedTime
 from wrapper import ACCOUNT, REGION
 
 DAY = 86400.0
@@ -38,12 +38,27 @@ class Message:
     redriven: bool = False
 
 
+class Clock(Protocol):
+    """The seconds since some start (`epoch_seconds`), and who is to know that something changed."""
+
+    epoch_seconds: float
+
+    @property
+    def now(self) -> float:
+        """The seconds that have passed."""
+        ...
+
+    def notify(self, what: object) -> None:
+        """Tell that `what` has changed."""
+        ...
+
+
 class Queue:
     """A queue. What is received `max_receive_count` times and not deleted goes to `dead_letters`, as SQS does it."""
 
     def __init__(
         self,
-        schedule: Schedule,
+        schedule: Clock,
         name: str,
         *,
         visibility_seconds: float = 180,
@@ -123,9 +138,9 @@ class Queue:
         """Return a message as Lambda hands it to the function."""
         attributes = {
             "ApproximateReceiveCount": str(message.receive_count),
-            "SentTimestamp": _ms(message.sent_at),
+            "SentTimestamp": self._ms(message.sent_at),
             "SenderId": "AIDAEXAMPLE",
-            "ApproximateFirstReceiveTimestamp": _ms(message.first_received_at),
+            "ApproximateFirstReceiveTimestamp": self._ms(message.first_received_at),
         }
         if message.group is not None:
             attributes["MessageGroupId"] = message.group
@@ -155,6 +170,9 @@ class Queue:
             group=request.get("MessageGroupId"),
             attributes=dict(request.get("MessageAttributes") or {}),
         )
+
+    def _ms(self, seconds: float) -> str:
+        return str(round((self._schedule.epoch_seconds + seconds) * 1000))
 
     def _hand_out(self, message: Message, now: float) -> None:
         message.receive_count += 1
@@ -230,29 +248,22 @@ class Faults:
         return None
 
 
-class SimulatedTransport(Transport):
-    """The signed transport, with the simulated SQS at its end."""
+class SimulatedSqs:
+    """The queues by name, and the operations of SQS that a function uses."""
 
-    def __init__(self, faults: Faults, queues: Mapping[str, Queue]) -> None:
-        self._faults = faults
-        self._queues = queues
+    def __init__(self, queues: Mapping[str, Queue]) -> None:
+        self.queues = queues
 
-    def call(self, service: str, operation: str, request: Mapping[str, Any], **where: Any) -> dict[str, Any]:
-        """See `Transport.call`."""
-        assert service == "sqs", f"{service} is not simulated"
-        queue = self._queues[request["QueueUrl"].rpartition("/")[2]]
-        answer = getattr(self, f"_{operation}")
-        called: dict[str, Any] = self._faults.around(
-            ("sqs", operation), where["deadline"], lambda: answer(queue, request), _call_failed
-        )
-        return called
+    def answer(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what SQS answers.
 
-    def send(self, *_: Any, **__: Any) -> bytes:
-        """See `Transport.send`: no service with such an API is simulated."""
-        raise CallFailed("nobody is there", code="AccessDenied")
+        Raises:
+            CallFailed: it refuses the request.
 
-    def close(self) -> None:
-        """See `Transport.close`."""
+        """
+        queue = self.queues[request["QueueUrl"].rpartition("/")[2]]
+        answer: dict[str, Any] = getattr(self, f"_{operation}")(queue, request)
+        return answer
 
     def _GetQueueAttributes(self, queue: Queue, _: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's name
         attributes = {"QueueArn": queue.arn}
@@ -276,6 +287,29 @@ class SimulatedTransport(Transport):
 
     def _SendMessage(self, queue: Queue, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"MessageId": queue.take(request).message_id}
+
+
+class SimulatedTransport(Transport):
+    """The signed transport, with the simulated SQS at its end."""
+
+    def __init__(self, faults: Faults, sqs: SimulatedSqs) -> None:
+        self._faults = faults
+        self._sqs = sqs
+
+    def call(self, service: str, operation: str, request: Mapping[str, Any], **where: Any) -> dict[str, Any]:
+        """See `Transport.call`."""
+        assert service == "sqs", f"{service} is not simulated"
+        called: dict[str, Any] = self._faults.around(
+            ("sqs", operation), where["deadline"], lambda: self._sqs.answer(operation, request), _call_failed
+        )
+        return called
+
+    def send(self, *_: Any, **__: Any) -> bytes:
+        """See `Transport.send`: no service with such an API is simulated."""
+        raise CallFailed("nobody is there", code="AccessDenied")
+
+    def close(self) -> None:
+        """See `Transport.close`."""
 
 
 class SimulatedStore:
@@ -302,7 +336,3 @@ def _call_failed(outage: Outage) -> CallFailed:
 
 def _store_failed(outage: Outage) -> StateUnavailable:
     return StateUnavailable(f"{outage.of} does not answer")
-
-
-def _ms(seconds: float) -> str:
-    return str(round((EPOCH_SECONDS + seconds) * 1000))

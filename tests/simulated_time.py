@@ -48,6 +48,8 @@ class Process:
 class Schedule:
     """The processes, and the seconds `now` since the start, which pass while all of them sleep."""
 
+    epoch_seconds = EPOCH_SECONDS
+
     def __init__(self) -> None:
         self.now = 0.0
         self.is_over = False

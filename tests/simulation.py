@@ -28,7 +28,7 @@ from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
 from lambda_tasks.settings import Settings
 from memory_state import MemoryState
-from simulated_sqs import DAY, Faults, Message, Outage, Queue, SimulatedStore, SimulatedTransport
+from simulated_sqs import DAY, Faults, Message, Outage, Queue, SimulatedSqs, SimulatedStore, SimulatedTransport
 from simulated_time import Process, Schedule, passing
 from wrapper import base_environ
 
@@ -216,7 +216,7 @@ class Simulation:
         )
         queues = {queue.name: queue for queue in (self.queue, self.dead_letters)}
         faults = Faults(self.schedule, self._clock, tuple(outages), self.chance)
-        self._transport = SimulatedTransport(faults, queues)
+        self._transport = SimulatedTransport(faults, SimulatedSqs(queues))
         self._store = SimulatedStore(faults, MemoryState(clock=self._clock.time)) if has_table else None
         self._settings = settings or Settings()
         self._concurrency, self._batch_size, self._timeout_seconds = concurrency, batch_size, timeout_seconds

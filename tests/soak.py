@@ -1,14 +1,16 @@
 """The soak: two workers with real parts, which are killed, given duplicates, and cut off from AWS, all at random.
 
-One of them runs its tasks one after the other, and one in threads.
+One of them runs its tasks one after the other, and one in threads. A fifth of the messages goes through a FIFO queue, in
+groups.
 
-Every message has to be accounted for at the end. `SOAK_MESSAGES` says how many there are; ``make soak`` sends 2,000.
+Every message has to be accounted for at the end, and each group in order. `SOAK_MESSAGES` says how many there are; ``make soak`` sends 2,000.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -18,12 +20,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import demo
 from catalogue.soak import name_of_process
 from events import message_body
-from fault_proxy import Fault, FaultProxy
+from fault_proxy import Encounter, Fault, FaultProxy
 from fault_proxy import serve as serve_faults
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.errors import LocalError
@@ -31,6 +33,8 @@ from lambda_tasks.local.mapping.event_source_mapping import EventSourceMapping
 from lambda_tasks.local.queue import Queue, create_queue, redrive_policy
 from lambda_tasks.local.runtime.emulator_log import json_records
 from lambda_tasks.local.runtime.process import Function, Runtime, running
+from lambda_tasks.messages.payload import POINTER
+from served_sqs import ServedQueue, ServedSqs
 from stores import create_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,9 +48,16 @@ FAULT_PART = 0.03
 DUPLICATE_PART = 0.1
 FAULTS = (Fault.REQUEST_LOST, Fault.ANSWER_LOST, Fault.SERVER_ERROR, Fault.SERVER_ERROR_AFTERWARDS)
 
+BUCKET, ELSEWHERE = "soak-payloads", "elsewhere"
+_SWALLOWED = Encounter(is_passed_on=False, is_swallowed=True)
 _HANDLER = "catalogue.soak_handler.handler"
-SUCCEEDING = ("succeed", "take_time", "succeed_async", "recover", "alone", "together")
+SUCCEEDING = (
+    *("succeed", "take_time", "succeed_async", "recover", "alone", "together"),
+    *("alone_or_skipped", "together_async", "elsewhere"),  # of the chaos, which knows whether one may be skipped
+)
 FAILING = ("fail", "overrun", "rejected")
+FIFO_PART = 0.2
+GROUP_SIZE = 5
 MIX = (
     ("succeed",) * 6 + ("succeed_async",) * 3 + ("together",) * 3 + ("recover",) * 2 + ("take_time", "alone", *FAILING)
 )
@@ -66,6 +77,7 @@ class Accounts:
     duplicates: int
     faults: int
     seconds: float
+    groups: dict[str, list[str]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list, repr=False)
     unrecorded: dict[str, list[str]] = field(default_factory=dict)
 
@@ -79,7 +91,7 @@ class Accounts:
                 found.append(f"{task} {message_id}: succeeded, dead = {ended}, expected {wanted}")
             elif ended[1] and not self.dead[message_id]:
                 found.append(f"{task} {message_id} is a dead letter without a reason")
-        return found + self._wrong_effects()
+        return found + self._wrong_effects() + self._wrong_order()
 
     def _wrong_effects(self) -> list[str]:
         by_message = collections.defaultdict(list)
@@ -96,6 +108,19 @@ class Accounts:
             if len(processes) - len(named) != expected:
                 found.append(f"{task} {message_id} took effect {len(processes)} times, {len(named)} of them unrecorded")
                 found += [f"  {line}" for line in self.lines if message_id in line]
+        return found
+
+    def _wrong_order(self) -> list[str]:
+        """Say in which groups a message took effect before an earlier one had taken its own for the first time."""
+        first: dict[str, int] = {}
+        for number, effect in enumerate(self.effects):
+            first.setdefault(effect["message_id"], number)
+        found = []
+        for group, message_ids in self.groups.items():
+            order = [message_id for message_id in message_ids if message_id in first]
+            if order != sorted(order, key=first.__getitem__):
+                told = [f"{self.sent[one]} {one}" for one in sorted(order, key=first.__getitem__)]
+                found.append(f"group {group} took effect out of order: {', '.join(told)}")
         return found
 
     def _was_killed_before_the_record(self, message_id: str, process: str) -> bool:
@@ -128,8 +153,13 @@ class _RandomFaults(list[Fault]):
         return self._chance.choice(FAULTS)
 
 
-def soak(aws: EmbeddedAws, emulator: Path, folder: Path, messages: int, seed: int) -> Accounts:
-    """Send the messages, let the workers have them, and return what became of each."""
+def soak(
+    aws: EmbeddedAws, emulator: Path, folder: Path, messages: int, seed: int, *, swallowed_part: float = 0.0
+) -> Accounts:
+    """Send the messages, let the workers have them, and return what became of each.
+
+    Of the calls, `swallowed_part` is accepted and never answered.
+    """
     chance = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
     client = aws.client("sqs")
     dead_letters = create_queue(client, f"soak-dead-{seed}")
@@ -137,51 +167,72 @@ def soak(aws: EmbeddedAws, emulator: Path, folder: Path, messages: int, seed: in
     queue = create_queue(
         client, f"soak-{seed}", VisibilityTimeout=str(VISIBILITY_TIMEOUT_SECONDS), RedrivePolicy=redrive
     )
+    sqs = ServedSqs()
+    fifo, fifo_dead_letters = sqs.create(
+        f"soak-{seed}.fifo", visibility_seconds=VISIBILITY_TIMEOUT_SECONDS, max_receive_count=MAX_RECEIVE_COUNT
+    )
     table = create_table(aws)
-    sent = _send(queue, chance, messages)
+    in_groups = round(messages * FIFO_PART)
+    sent = send(queue, chance.choices(MIX, k=messages - in_groups))
+    names = chance.choices(MIX, k=in_groups)
+    groups: dict[str, list[str]] = {}
+    for start in range(0, in_groups, GROUP_SIZE):
+        group = send(fifo, names[start : start + GROUP_SIZE], group=f"group-{start // GROUP_SIZE}")
+        sent |= group
+        groups[f"group-{start // GROUP_SIZE}"] = list(group)
     effects = folder / "effects"
     effects.touch()
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(serve_faults(aws.endpoint_url))
+        proxy.serves = sqs.answer
+        proxy.meets = lambda _operation, _body: _SWALLOWED if chance.random() < swallowed_part else None
         faults = proxy.faults = _RandomFaults(chance)
-        functions = [_function(aws, proxy, table, effects, concurrency) for concurrency in CONCURRENCY]
+        functions = [function(aws, proxy, table, effects, concurrency) for concurrency in CONCURRENCY]
         runtimes = [stack.enter_context(running(function, emulator)) for function in functions]
-        run = _Run(queue, runtimes, chance, deadline=started + 60 + messages / 4)
+        run = _Run([queue, fifo], runtimes, chance, deadline=started + 60 + messages / 4)
         run.until_empty()
         lines = [line for runtime in runtimes for line in runtime.log_lines()]
         (folder / "log").write_text("\n".join(lines))
     return Accounts(
         sent,
-        succeeded=_succeeded(aws, table),
-        dead=_dead(dead_letters),
-        effects=[json.loads(line) for line in effects.read_text().splitlines()],
-        logged={
-            (one["message_id"], one["runtime_process"], one["outcome"])
-            for one in json_records(lines)
-            if "outcome" in one
-        },
+        succeeded=succeeded(aws, table),
+        dead=dead(dead_letters) | dead(fifo_dead_letters),
+        effects=read_effects(effects),
+        logged=logged(lines),
         killed=run.killed,
-        left=queue.depth(),
+        left=queue.depth() + fifo.depth(),
         duplicates=run.duplicates,
         faults=faults.happened,
         seconds=time.monotonic() - started,
+        groups=groups,
         lines=lines,
     )
 
 
-def _send(queue: Queue, chance: random.Random, messages: int) -> dict[str, str]:
+def send(queue: Queue | ServedQueue, names: Sequence[str], group: str | None = None) -> dict[str, str]:
+    """Send a message for each of the tasks, in order; return their names by message id."""
     sent = {}
-    for number in range(messages):
-        name = chance.choice(MIX)
+    for number, name in enumerate(names):
         body = message_body(f"catalogue.soak.{'succeed' if name == 'rejected' else name}", number=number)
-        if name == "rejected":
+        if name == "elsewhere":
+            body = json.dumps([POINTER, {"s3BucketName": BUCKET, "s3Key": ELSEWHERE}])
+        elif name == "rejected":
             body = body.replace(f'"number": {number}', '"number": "none"')
-        sent[queue.send(body)] = name
+        options = {"MessageGroupId": group, "MessageDeduplicationId": f"{group}-{number}"} if group else {}
+        sent[queue.send(body, **options)] = name
     return sent
 
 
-def _function(aws: EmbeddedAws, proxy: FaultProxy, table: str, effects: Path, concurrency: str) -> Function:
+def function(
+    aws: EmbeddedAws,
+    proxy: FaultProxy,
+    table: str,
+    effects: Path,
+    concurrency: str,
+    timeout_seconds: int = TIMEOUT_SECONDS,
+) -> Function:
+    """Return the function of the soak: its calls go through `proxy`, and its tasks note their effects in a file."""
     return Function(
         code=ROOT / "tests",
         handler=_HANDLER,
@@ -192,20 +243,23 @@ def _function(aws: EmbeddedAws, proxy: FaultProxy, table: str, effects: Path, co
             "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bin/lambda-tasks-exec",
             "LAMBDA_TASKS_CONCURRENCY": concurrency,
             "LAMBDA_TASKS_MODULES": "catalogue.soak",
+            "LAMBDA_TASKS_PAYLOAD_BUCKET": BUCKET,
             "LAMBDA_TASKS_TABLE": table,
             "SOAK_EFFECTS": str(effects),
         },
-        timeout_seconds=TIMEOUT_SECONDS,
+        timeout_seconds=timeout_seconds,
     )
 
 
 class _Run:
     """The event source mappings, one a worker, and what goes wrong around them."""
 
-    def __init__(self, queue: Queue, runtimes: Sequence[Runtime], chance: random.Random, deadline: float) -> None:
+    def __init__(
+        self, queues: Sequence[Queue | ServedQueue], runtimes: Sequence[Runtime], chance: random.Random, deadline: float
+    ) -> None:
         self.killed: set[str] = set()
         self.duplicates = 0
-        self._queue = queue
+        self._queues = queues
         self._runtimes = runtimes
         self._chance = chance
         self._deadline = deadline
@@ -213,18 +267,19 @@ class _Run:
         self._invoking = [threading.Lock() for _ in runtimes]
 
     def until_empty(self) -> None:
-        threads = [threading.Thread(target=self._poll, args=(number,)) for number in range(len(self._runtimes))]
+        pollers = itertools.product(self._queues, range(len(self._runtimes)))
+        threads = [threading.Thread(target=self._poll, args=poller) for poller in pollers]
         threads.append(threading.Thread(target=self._kill))
         for thread in threads:
             thread.start()
-        while self._queue.depth() and time.monotonic() < self._deadline:
+        while any(queue.depth() for queue in self._queues) and time.monotonic() < self._deadline:
             self._done.wait(0.5)
         self._done.set()
         for thread in threads:
             thread.join()
 
-    def _poll(self, number: int) -> None:
-        mapping = EventSourceMapping(self._queue, lambda wanted: self._deliver(number, wanted))
+    def _poll(self, queue: Queue | ServedQueue, number: int) -> None:
+        mapping = EventSourceMapping(cast("Any", queue), lambda wanted: self._deliver(number, wanted))
         while not self._done.is_set():
             mapping.poll(wait_seconds=1)
 
@@ -253,7 +308,7 @@ class _Run:
 
     def _kill(self) -> None:
         while not self._done.wait(self._chance.expovariate(1 / KILL_EVERY_SECONDS)):
-            runtimes = list(_runtime_processes())
+            runtimes = list(runtime_processes())
             if runtimes:
                 pid, name = self._chance.choice(runtimes)
                 with contextlib.suppress(ProcessLookupError):
@@ -261,8 +316,12 @@ class _Run:
                     self.killed.add(name)
 
 
-def _runtime_processes() -> Iterator[tuple[int, str]]:
-    """Yield the soak's runtimes: pid, and the name that they have in the effects."""
+def runtime_processes(effects: Path | None = None) -> Iterator[tuple[int, str]]:
+    """Yield the runtimes that this process started: pid, and the name that they have in the effects.
+
+    `effects` narrows it to those of one function, by the file that it notes its effects in.
+    """
+    wanted = b"" if effects is None else f"SOAK_EFFECTS={effects}".encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
@@ -270,6 +329,8 @@ def _runtime_processes() -> Iterator[tuple[int, str]]:
                 arguments = (folder / "cmdline").read_bytes().split(b"\0")
                 # The emulator's arguments hold those of the runtime, and its parent is this process.
                 if b"python" in arguments[0] and arguments[-2:-1] == [_HANDLER.encode()] and _is_ours(os.getsid(pid)):
+                    if wanted and wanted not in (folder / "environ").read_bytes().split(b"\0"):
+                        continue
                     yield pid, name_of_process(pid)
 
 
@@ -278,7 +339,27 @@ def _is_ours(session: int) -> bool:
     return int(Path(f"/proc/{session}/stat").read_text().rpartition(")")[2].split()[1]) == os.getpid()
 
 
-def _succeeded(aws: EmbeddedAws, table: str) -> set[str]:
+def put_payload(aws: EmbeddedAws) -> None:
+    """Put the message that is elsewhere into its bucket."""
+    client = aws.client("s3")
+    with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    client.put_object(Bucket=BUCKET, Key=ELSEWHERE, Body=message_body("catalogue.soak.succeed", number=0).encode())
+
+
+def logged(lines: Sequence[str]) -> set[tuple[str, str, str]]:
+    """Return the outcomes that were logged: message, process, outcome."""
+    records = json_records(lines)
+    return {(one["message_id"], one["runtime_process"], one["outcome"]) for one in records if "outcome" in one}
+
+
+def read_effects(path: Path) -> list[dict[str, str]]:
+    """Return the effects of all messages, in order."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def succeeded(aws: EmbeddedAws, table: str) -> set[str]:
+    """Return the messages whose record says that they succeeded."""
     client = aws.client("dynamodb")
     pages = client.get_paginator("scan").paginate(TableName=table)
     items = [item for page in pages for item in page["Items"]]
@@ -287,14 +368,14 @@ def _succeeded(aws: EmbeddedAws, table: str) -> set[str]:
     }
 
 
-def _dead(queue: Queue) -> dict[str, str]:
+def dead(queue: Queue | ServedQueue) -> dict[str, str]:
     """Return the reason of each dead letter, by the message id that it had."""
-    dead: dict[str, str] = {}
+    found: dict[str, str] = {}
     while messages := queue.receive(limit=100):
         for message in messages:
             given = message.get("MessageAttributes", {})
             attributes = {str(name): str(value.get("StringValue", "")) for name, value in given.items()}
             message_id = attributes.get("lambda_tasks_message_id") or str(message["MessageId"])
-            dead[message_id] = attributes.get("lambda_tasks_error_type", "")
+            found[message_id] = attributes.get("lambda_tasks_error_type", "")
         queue.delete(messages)
-    return dead
+    return found

@@ -84,7 +84,20 @@ def alone(*, number: int) -> int:
     return number
 
 
+@task(singleton=True, singleton_busy="skip")
+def alone_or_skipped(*, number: int) -> int:
+    take_effect(context.message_id)
+    return number
+
+
 @task(batch=True)
 def together(items: list[Item[Number]]) -> None:
+    for item in items:
+        take_effect(item.message_id)
+
+
+@task(batch=True)
+async def together_async(items: list[Item[Number]]) -> None:
+    await asyncio.sleep(0.01)
     for item in items:
         take_effect(item.message_id)
