@@ -23,6 +23,10 @@ _LONGEST_FUNCTION_SECONDS = 900.0
 def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation) -> list[Job]:
     """Return the messages of a call that may run now, and leave a result with each of the others."""
     worker = invocation.worker
+    if worker.state is None and not worker.deferrals and len(jobs) == 1 and definition is not None:
+        (job,) = jobs  # as most messages are: admitted by the time that is left alone
+        if job.result is None and (not invocation.has_started or _has_time(definition, invocation)):
+            return [job]
     admission = _Admission(definition, invocation)
     for job in jobs:
         if worker.deferrals:
@@ -37,6 +41,14 @@ def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Inv
 def deferred(job: Job, reason: str) -> Result:
     """Return the outcome of a message that is to be delivered again at once."""
     return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason)
+
+
+def _has_time(definition: Definition, invocation: Invocation, after_seconds: float = 0.0) -> bool:
+    clock = invocation.time
+    if clock.tasks_end_at == math.inf:
+        return True
+    left = clock.tasks_end_at - time.monotonic() - after_seconds
+    return timeouts.may_start(definition.options, left, clock.fresh_seconds)
 
 
 class _Admission:
@@ -65,11 +77,7 @@ class _Admission:
         self._is_blocked |= result is not None and not result.outcome.deletes_message and not result.outcome.is_dead
 
     def _has_time(self, after_seconds: float = 0.0) -> bool:
-        clock = self._invocation.time
-        left = clock.tasks_end_at - time.monotonic() - after_seconds
-        if left == math.inf or self._definition is None:
-            return True
-        return timeouts.may_start(self._definition.options, left, clock.fresh_seconds)
+        return self._definition is None or _has_time(self._definition, self._invocation, after_seconds)
 
     def _without_lease(self, job: Job) -> Result | None:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table

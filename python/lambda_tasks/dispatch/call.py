@@ -102,7 +102,10 @@ class Call:
 
     def perform(self, interrupter: Interrupter) -> None:
         """Call the task within its limits, and note how that ended."""
-        if report.call_is_observed():
+        invocation = self._invocation
+        if invocation.is_observed is None:  # by now the tasks' modules are imported, and with them hooks
+            invocation.is_observed = report.call_is_observed()
+        if invocation.is_observed:
             with self.observed():
                 self._perform(interrupter)
         else:

@@ -81,7 +81,7 @@ class _Preparation:
         self._invocation = invocation
         self._lookup = invocation.worker.lookup
         self._raised: dict[str, ModuleRaised] = {}
-        self._modules: set[str] = set()
+        self._others: tuple[Sequence[tuple[Job, Message]], Collection[Job]] = [], []
 
     def read(self, jobs: Sequence[Job]) -> dict[Job, Pointer]:
         """Prepare the jobs whose messages are here, and return where those of the others are."""
@@ -96,7 +96,7 @@ class _Preparation:
                     pointers[job] = self._allowed(received)
             except BaseException as error:  # noqa: BLE001 - of this message alone
                 self.fail(job, error)
-        self._modules = {message.task_name.rpartition(".")[0] for _, message in messages} | {"" for _ in pointers}
+        self._others = messages, pointers
         for job, message in messages:
             self.prepare(job, message)
         return pointers
@@ -145,10 +145,15 @@ class _Preparation:
             if f"{module}.".startswith(f"{raised.module}."):
                 raise raised.with_traceback(None)
         try:
-            return self._within_time(functools.partial(self._lookup.find, name), alone=self._modules <= {module})
+            return self._within_time(functools.partial(self._lookup.find, name), alone=self._is_alone(module))
         except ModuleRaised as error:
             self._raised[error.module] = error
             raise
+
+    def _is_alone(self, module: str) -> bool:
+        """Tell whether no other message waits for the import of `module`."""
+        messages, elsewhere = self._others
+        return not elsewhere and all(one.task_name.rpartition(".")[0] == module for _, one in messages)
 
     def _within_time(self, find: Callable[[], Definition], *, alone: bool) -> Definition:
         clock = self._invocation.time

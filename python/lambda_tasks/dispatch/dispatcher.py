@@ -164,16 +164,15 @@ def _records(records: object) -> list[Record]:
         raise InvalidEvent("the event's Records are not a list", remedy="expected an SQS event")
     for record in records:
         # Without its id a message cannot be named in the answer: failing the whole batch keeps every message.
-        if not isinstance(record, dict) or not _is_id(record.get("messageId")):
+        message_id = record.get("messageId") if isinstance(record, dict) else None
+        if not (isinstance(message_id, str) and message_id and (message_id.isascii() or _is_utf8(message_id))):
             raise InvalidEvent("a record has no messageId", remedy="expected the records of an SQS event")
     return cast("list[Record]", records)
 
 
-def _is_id(message_id: object) -> bool:
-    """Tell whether an answer can name `message_id`: a text that is not empty and has a form in UTF-8."""
-    if not isinstance(message_id, str) or not message_id:
-        return False
-    return message_id.isascii() or message_id == message_id.encode("utf-8", "replace").decode()
+def _is_utf8(text: str) -> bool:
+    """Tell whether `text` has a form in UTF-8, as all that an answer names must have."""
+    return text == text.encode("utf-8", "replace").decode()
 
 
 def _shape(event: object) -> str:

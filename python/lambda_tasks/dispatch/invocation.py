@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Invocation:
     """The messages of one invocation, its time, and what its calls have to know of each other.
 
-    `has_started` tells that a task was called; `has_stuck_calls` tells that a task's code could not be stopped. Where
-    nobody could answer for this process, there is no watchdog, unless its threads need one.
+    `has_started` tells that a task was called, `has_stuck_calls` that a task's code could not be stopped. A call's
+    start is to be told where it `is_observed` (None for not known yet). Where nobody could answer for this process, there is
+    no watchdog, unless its threads need one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Invocation:
         self.jobs: list[Job] = []
         self.leases = CircuitBreaker()
         self.has_started = self.has_stuck_calls = False
+        self.is_observed: bool | None = None
         self.watchdog: Watchdog[Any] | None = None
         if clock.ends_at < math.inf and can_answer(worker.environ):
             ends_at = clock.tasks_end_at + clock.grace_seconds

@@ -30,6 +30,7 @@ logger = logging.getLogger("lambda_tasks")
 # awslambdaric takes this one out of the environment; its successor needs it again.
 _LOG_DESCRIPTOR = "_LAMBDA_TELEMETRY_LOG_FD"
 _ANSWER_SECONDS = 3.0
+_GLANCE_SECONDS = 0.005
 
 
 def rescue(invocation: Invocation) -> NoReturn:
@@ -43,6 +44,8 @@ def rescue(invocation: Invocation) -> NoReturn:
             if result is None or not result.outcome.deletes_message:
                 result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=STUCK)
             invocation.settlement.settle(job, result)
+        while time.monotonic() < invocation.time.settle_by and _is_settling(invocation):
+            time.sleep(_GLANCE_SECONDS)  # another thread settles it
         invocation.settlement.finish()
     finally:
         answer_and_restart(invocation)
@@ -85,3 +88,7 @@ def _log_descriptor() -> dict[str, str]:
 def _stack_of_main_thread() -> str:
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     return "".join(traceback.format_stack(frame)) if frame is not None else "an unknown place"
+
+
+def _is_settling(invocation: Invocation) -> bool:
+    return any(job.is_settled and not job.is_concluded for job in invocation.jobs)

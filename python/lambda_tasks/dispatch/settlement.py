@@ -66,6 +66,7 @@ class Settlement:
             self._awaited[level] = self._worker.metrics is not None or report.is_awaited(level)
         if self._awaited[level]:
             self._announce(job, result)
+        job.is_concluded = True
         job.known_context = None  # it refers to the job: without a cycle both go at once
         return job.is_done_with
 

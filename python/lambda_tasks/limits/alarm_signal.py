@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SOON_SECONDS = 0.001
 
-_set_timer, _REAL = signal.setitimer, signal.ITIMER_REAL
+_get_timer, _set_timer, _REAL = signal.getitimer, signal.setitimer, signal.ITIMER_REAL
 
 
 class AlarmSignal:
@@ -56,11 +56,15 @@ class AlarmSignal:
         self._set()
 
     def ring_in(self, seconds: float, now: float) -> None:
-        """Ring once, `seconds` after `now`, which is what ``time.monotonic`` says."""
+        """Ring once, `seconds` after `now`, which is what ``time.monotonic`` says.
+
+        A timer that is set already, for a call before, is left as it is: it rings no later, and is set anew then. To
+        look costs a third of setting it.
+        """
         self._at, self._every = now + seconds, 0.0
         if self._theirs_at != math.inf:
             self._set()
-        else:
+        elif not 0.0 < _get_timer(_REAL)[0] <= seconds:
             _set_timer(_REAL, max(SOON_SECONDS, seconds))
 
     @property

@@ -63,7 +63,7 @@ class SignalInterrupter:
         now = time.monotonic()
         self._soft_at, self._hard_at = now + limits.soft, now + limits.hard
         self._armed = True
-        self._signal.ring_in(seconds, now)
+        self._signal.ring_in(seconds, now)  # for each call, whatever a task before did to the timer
         try:
             return call()
         finally:

@@ -76,6 +76,9 @@ def first_received_at(record: Record) -> float | None:
 
 def fifo_group(record: Record) -> str | None:
     """Return the message group where order counts: on a FIFO queue. A standard queue's are for fairness alone."""
+    attributes: object = record.get("attributes")
+    if not isinstance(attributes, dict) or "MessageGroupId" not in attributes:
+        return None
     group = attribute(record, "MessageGroupId")
     if group is None:
         return None
