@@ -48,6 +48,10 @@ def collect_cents(items: list[Item[Annotated[Cents, msgspec.Meta(description="of
     """A batch task's function whose items say more than their type."""
 
 
+def collect_some(items: list[Item[Annotated[dict[str, int], msgspec.Meta(min_length=1)]]]) -> None:
+    """A batch task's function whose items are not empty."""
+
+
 def collect_coins(items: list[Item[Cents]]) -> None:
     """A batch task's function whose items have a type."""
 
@@ -122,6 +126,9 @@ def test_constraints_of_an_annotation_are_checked() -> None:
 def test_items_that_are_annotated_are_items() -> None:
     """An item's annotation may say more than its type."""
     assert of(collect_cents, batch=True).decode_kwargs(b'{"cents": 1}') == Cents(1)
+    assert of(collect_some, batch=True).decode_kwargs(b'{"cents": 1}') == {"cents": 1}
+    with pytest.raises(InvalidKwargs, match="length >= 1"):
+        of(collect_some, batch=True).decode_kwargs(b"{}")
 
 
 def test_an_item_holds_what_its_type_names_and_nothing_else() -> None:
