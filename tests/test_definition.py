@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import msgspec
 import pytest
 
-from lambda_tasks import Item, task
+from lambda_tasks import Item
 from lambda_tasks.definition.batch import ItemFailed
 from lambda_tasks.definition.definition import Definition
 from lambda_tasks.errors import InvalidKwargs, InvalidTask, Retry
@@ -46,6 +46,10 @@ def charge(*, cents: Annotated[int, msgspec.Meta(ge=1)]) -> None:
 
 def collect_cents(items: list[Item[Annotated[Cents, msgspec.Meta(description="of one message")]]]) -> None:
     """A batch task's function whose items say more than their type."""
+
+
+def collect_some(items: list[Item[Annotated[dict[str, int], msgspec.Meta(min_length=1)]]]) -> None:
+    """A batch task's function whose items are not empty."""
 
 
 def collect_coins(items: list[Item[Cents]]) -> None:
@@ -106,10 +110,10 @@ def test_singleton_values_are_those_of_the_call() -> None:
     assert definition.singleton_key({}) == definition.singleton_key({"days": 3})
 
 
-def test_a_message_for_a_task_of_the_same_name_is_refused_by_its_kwargs() -> None:
-    """An unknown parameter is refused, not dropped."""
+def test_an_unknown_parameter_is_refused() -> None:
+    """What the function does not take is refused, not dropped."""
     with pytest.raises(InvalidKwargs, match="unknown field `hours`"):
-        task(remind).enqueue(hours=1)  # type: ignore[call-arg]
+        of(remind).decode_kwargs(b'{"hours": 1}')
 
 
 def test_constraints_of_an_annotation_are_checked() -> None:
@@ -122,6 +126,9 @@ def test_constraints_of_an_annotation_are_checked() -> None:
 def test_items_that_are_annotated_are_items() -> None:
     """An item's annotation may say more than its type."""
     assert of(collect_cents, batch=True).decode_kwargs(b'{"cents": 1}') == Cents(1)
+    assert of(collect_some, batch=True).decode_kwargs(b'{"cents": 1}') == {"cents": 1}
+    with pytest.raises(InvalidKwargs, match="length >= 1"):
+        of(collect_some, batch=True).decode_kwargs(b"{}")
 
 
 def test_an_item_holds_what_its_type_names_and_nothing_else() -> None:

@@ -115,3 +115,12 @@ def test_white_space_before_a_pointer_does_not_matter(space: str, inner: str) ->
     assert is_pointer(text)
     assert is_pointer(text.encode())
     assert not is_pointer(f'{space}{{"task_name": "{POINTER}"}}')
+
+
+def test_messages_with_the_same_values_are_of_one_group() -> None:
+    """What a batch task's call may join has the same context, in whatever order, and whatever its ids are."""
+    acme = contexts.Context("a", values={"tenant": "acme", "user": "u"})
+
+    assert acme.group_key == contexts.Context("b", values={"user": "u", "tenant": "acme"}).group_key
+    assert acme.group_key != contexts.Context("a", values={"tenant": "other", "user": "u"}).group_key
+    assert contexts.Context("a").group_key == contexts.Context("b").group_key != acme.group_key
