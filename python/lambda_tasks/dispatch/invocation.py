@@ -24,8 +24,8 @@ class Invocation:
     """The messages of one invocation, its time, and what its calls have to know of each other.
 
     `has_started` tells that a task was called, `has_stuck_calls` that a task's code could not be stopped. A call's
-    start is to be told where it `is_observed` (None for not known yet). Where nobody could answer for this process, there is
-    no watchdog, unless its threads need one.
+    start is to be told where it `is_observed` (None for not known yet). Without a way to answer for this process there
+    is no watchdog, unless its threads need one.
     """
 
     def __init__(
