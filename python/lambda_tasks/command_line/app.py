@@ -60,7 +60,8 @@ def run(arguments: Sequence[str]) -> int:
         complain(f"{error.format_message()} See `{_usage(error)} --help`.")
         return BAD_INPUT
     except LambdaTasksError as error:
-        complain(str(error))
+        for line in getattr(error, "lines", None) or [str(error)]:  # a template that AWS refuses has one a reason
+            complain(line)
         return BAD_INPUT
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "lambda_tasks":

@@ -39,10 +39,17 @@ class LocalReport:
         variables = {**session.aws.environ(), queue_url_variable("default"): sources[0].url}
         if self._output.as_json:
             queues = {name: queue.url for name, queue in deployment.queues.items()}
-            self._output.json({"event": "ready", "queues": queues, "environ": variables})
+            self._output.json({"event": "ready", "queues": queues, "environ": variables, "skipped": deployment.skipped})
             return
-        names = ", ".join(function.name for function in deployment.functions if function.sources)
-        self._output.line(f"{names} takes messages from {', '.join(queue.url for queue in sources)}", style="bold")
+        for function in deployment.functions:
+            for source in function.sources:
+                url = session.queues[source.queue_arn].url
+                self._output.line(f"{function.name} takes messages from {url}", style="bold")
+            if not function.sources:
+                command = f"lambda-tasks invoke --function {function.name} --event FILE"
+                self._output.line(f"{function.name} has no SQS event; with an event it runs by `{command}`")
+        for name, reason in deployment.skipped.items():
+            self._output.line(f"{name} is skipped: {reason}", style="yellow")
         self._output.line("For programs that send to it:")
         for name, value in variables.items():
             self._output.line(f"  export {name}={value}", is_for_copying=True)
