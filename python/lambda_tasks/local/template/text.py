@@ -27,6 +27,16 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # ships no types
     }
 
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: ANN401, FBT001, FBT002
+        """Return a map, with each key as it is written: `Yes` is a name, and no boolean."""
+        self.flatten_mapping(node)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = "tag:yaml.org,2002:str"
+        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return found
+
+
 def _short_form(loader: Any, suffix: str, node: Any) -> dict[str, Any]:  # noqa: ANN401
     if isinstance(node, yaml.ScalarNode):
         value: Any = loader.construct_scalar(node)
