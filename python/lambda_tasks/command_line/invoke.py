@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from lambda_tasks.command_line.arguments import BadInput, json_option, message_b
 from lambda_tasks.command_line.local import send, started, stopping_on_signals
 from lambda_tasks.command_line.local_report import LocalReport, failure_text, log_text, print_reports
 from lambda_tasks.command_line.output import Output
-from lambda_tasks.local.embedded_aws import ACCOUNT_ID
+from lambda_tasks.local.embedded_aws import ACCOUNT_ID, EmbeddedAws
 from lambda_tasks.local.events import Event, FunctionFailure, LogLine
-from lambda_tasks.local.ledger import GOOD
+from lambda_tasks.local.ledger import GOOD, MessageReport
+from lambda_tasks.local.queue import Queue
+from lambda_tasks.local.run_file import Run, running
+from lambda_tasks.local.runtime.function_output import Tail
 from lambda_tasks.local.session import Plan, running_function
 from lambda_tasks.local.template.model import read_model
+
+_LOOK_SECONDS = 0.1
 
 
 class _Collected(LocalReport):
@@ -83,6 +89,8 @@ def command(
         raise BadInput("there is no task", remedy="name one, or add --event to invoke a function itself")
     name, folder = _function(plan, function)
     body = message_body(task, pairs(kwargs, "kwarg"), folder)
+    if plan.endpoint_url is None and (run := running(plan.template)):
+        ctx.exit(_through(run, plan, name, body, timeout, output))
     report = _Collected(output)
     with stopping_on_signals(), contextlib.ExitStack() as closing:
         session = started(plan, report, output, closing)
@@ -102,6 +110,45 @@ def command(
         for error in session.ledger.function_errors:
             output.line(f"The function failed: {error}", style="red")
     ctx.exit(0 if reports and reports[0].outcome in GOOD else 1)
+
+
+def _through(run: Run, plan: Plan, name: str, body: str, timeout: float, output: Output) -> int:
+    """Have the session that runs already run a message, and print what became of it."""
+    model = read_model(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
+    queue = model.queues[model.mappings_of(name)[0].queue_arn].name
+    aws = EmbeddedAws(run.environ["AWS_ENDPOINT_URL"], run.environ["AWS_REGION"])
+    journal = Tail(run.journal)
+    with stopping_on_signals(), contextlib.closing(journal), output.progress("Running in the session of this template"):
+        message_id = send(Queue(aws.client("sqs"), run.queues[queue], ""), body)
+        report, lines = _followed(journal, message_id, time.monotonic() + timeout)
+    if output.as_json:
+        found = dataclasses.asdict(report) if report else {"message_id": message_id, "outcome": "not delivered"}
+        errors = [report.error] if report and report.error and report.task is None else []
+        output.json({**found, "function": name, "function_errors": errors, "log": lines})
+    else:
+        for line in lines:
+            output.line(line, is_for_copying=True)
+        print_reports(output, [report] if report else [])
+        if report is None:
+            output.line(f"There is no outcome after {timeout:g} s.", style="red")
+    return 0 if report and report.outcome in GOOD else 1
+
+
+def _followed(journal: Tail, message_id: str, ends_at: float) -> tuple[MessageReport | None, list[str]]:
+    """Return the last report of a message, and its log lines, once it is done with or the time is over."""
+    report, lines = None, []
+    while time.monotonic() < ends_at:
+        for event in map(json.loads, journal.lines()):
+            if event.get("message_id") != message_id:
+                continue
+            if event["event"] == "log":
+                lines.append(event["line"])
+            elif event["event"] == "report":
+                report = MessageReport(**{name: one for name, one in event.items() if name != "event"})
+        if report is not None and report.outcome not in ("retrying", "deferred"):
+            break
+        time.sleep(_LOOK_SECONDS)
+    return report, lines
 
 
 def read_event(text: str) -> Any:  # noqa: ANN401 - an event is any JSON

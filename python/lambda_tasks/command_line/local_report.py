@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,9 +16,9 @@ from lambda_tasks.command_line.letters import Letter, dead_letter_of
 from lambda_tasks.command_line.output import Column, Output, outcome_text
 from lambda_tasks.local.events import Event, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import GOOD, MessageReport
+from lambda_tasks.local.run_file import Journal
 from lambda_tasks.local.runtime.process import EXITED, TIMED_OUT
 from lambda_tasks.local.session import Session
-from lambda_tasks.settings import queue_url_variable
 
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "WARN": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _ID_CHARACTERS = 8
@@ -31,12 +32,11 @@ class LocalReport:
         self._output = output
         self._names_functions = names_functions
         self._lock = threading.Lock()
+        self.journal: Journal | None = None
 
-    def ready(self, session: Session) -> None:
-        """Say what runs, and how another program reaches it."""
+    def ready(self, session: Session, variables: Mapping[str, str]) -> None:
+        """Say what runs, and by which variables another program reaches it."""
         deployment = session.deployment
-        sources = list(session.queues.values())
-        variables = {**session.aws.environ(), queue_url_variable("default"): sources[0].url}
         if self._output.as_json:
             queues = {name: queue.url for name, queue in deployment.queues.items()}
             self._output.json({"event": "ready", "queues": queues, "environ": variables, "skipped": deployment.skipped})
@@ -50,17 +50,23 @@ class LocalReport:
                 self._output.line(f"{function.name} has no SQS event; with an event it runs by `{command}`")
         for name, reason in deployment.skipped.items():
             self._output.line(f"{name} is skipped: {reason}", style="yellow")
-        self._output.line("For programs that send to it:")
-        for name, value in variables.items():
-            self._output.line(f"  export {name}={value}", is_for_copying=True)
+        self._output.line("send, invoke, dead-letters and records find it from this folder. For other programs:")
+        print_exports(self._output, variables, indent="  ")
 
     def sent(self, message_id: str) -> None:
         """Say to programs which id a message got, in the order in which they gave them."""
         if self._output.as_json:
             self._output.json({"event": "sent", "message_id": message_id})
 
+    def reported(self, report: MessageReport) -> None:
+        """Note in the journal what became of a message."""
+        if self.journal is not None:
+            self.journal.write({"event": "report", **dataclasses.asdict(report)})
+
     def hear(self, event: Event) -> None:
         """Print what happens: a line of a function's log, an init phase, an outcome, a failure, a wait."""
+        if self.journal is not None:
+            self.journal.write(_as_json(event))
         with self._lock:
             if self._output.as_json:
                 self._output.json(_as_json(event))
@@ -123,6 +129,14 @@ class LocalReport:
         grid.add_column(overflow="fold")
         grid.add_row(head, text)
         self._output.console.print(grid)
+
+
+def print_exports(output: Output, variables: Mapping[str, str], indent: str = "") -> None:
+    """Print variables as a shell takes them."""
+    for name, value in variables.items():
+        output.line(f"{indent}export {name}={shlex.quote(value)}", is_for_copying=True)
+    if output.as_json:
+        output.json(dict(variables))
 
 
 def counted(count: int, noun: str) -> str:

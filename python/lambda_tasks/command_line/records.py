@@ -18,6 +18,7 @@ from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line.arguments import BadInput, aws_options, json_option
 from lambda_tasks.command_line.output import Column, Output, outcome_text
+from lambda_tasks.command_line.running_local import use_running
 from lambda_tasks.settings import Settings
 from lambda_tasks.state.opening import open_state
 from lambda_tasks.state.protocol import State
@@ -80,6 +81,7 @@ def command(
 
 
 def _open(table: str | None, endpoint_url: str | None, region: str | None) -> State:
+    use_running("LAMBDA_TASKS_TABLE", endpoint_url)
     environ = dict(os.environ)
     if endpoint_url:
         environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint_url
@@ -88,7 +90,7 @@ def _open(table: str | None, endpoint_url: str | None, region: str | None) -> St
     name = table or environ.get("LAMBDA_TASKS_TABLE")
     state = open_state(Settings(table=name), environ, Transport(CredentialChain(environ), environ))
     if state is None:
-        remedy = "set it, or add --table"
+        remedy = "set it, add --table, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no state table to read", variable="LAMBDA_TASKS_TABLE", remedy=remedy)
     return state
 

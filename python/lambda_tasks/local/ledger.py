@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lambda_tasks.local.events import MessageOutcome
@@ -23,10 +24,18 @@ class MessageReport:
     error: str | None = None
 
 
+def _nobody(report: MessageReport) -> None:
+    """Hear a report, and leave it."""
+
+
 class Ledger:
-    """The reports of all messages, in the order in which they first came. Usable from several threads."""
+    """The reports of all messages, in the order in which they first came. Usable from several threads.
+
+    `on_report` hears how each delivery ended.
+    """
 
     def __init__(self) -> None:
+        self.on_report: Callable[[MessageReport], None] = _nobody
         self._outcomes: dict[str, MessageOutcome] = {}
         self._reports: dict[str, MessageReport] = {}
         self._function_errors: list[str] = []
@@ -41,6 +50,7 @@ class Ledger:
     def batch(self, batch: Batch) -> None:
         """Note how an invocation ended for its messages."""
         invocation = batch.invocation
+        reports = []
         with self._lock:
             for message in batch.messages:
                 message_id = message["MessageId"]
@@ -57,10 +67,13 @@ class Ledger:
                         message_id, outcome, deliveries, duration_ms=duration_ms, error=invocation.reason
                     )
                 self._reports[message_id] = report
+                reports.append(report)
             if invocation.reason is not None:
                 self._function_errors.append(invocation.reason)
             if invocation.failed_in_init:
                 self._init_error = invocation.reason
+        for report in reports:
+            self.on_report(report)
 
     @property
     def function_errors(self) -> list[str]:

@@ -26,7 +26,6 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # ships no types
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: ANN401, FBT001, FBT002
         """Return a map, with each key as it is written: `Yes` is a name, and no boolean."""
         self.flatten_mapping(node)
