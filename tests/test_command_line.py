@@ -91,7 +91,7 @@ def test_help_lists_the_commands(run: Run) -> None:
     [
         (["nothing"], "No such command 'nothing'. See `lambda-tasks --help`."),
         (["send"], "Missing argument 'TASK'. See `lambda-tasks send --help`."),
-        (["local", "--prt", "1"], "No such option '--prt'. (Did you mean one of: '--parameter', '--port'?) See `lambda-tasks local --help`."),
+        (["local", "--prt", "1"], "No such option '--prt'. (Did you mean one of: '--export', '--parameter', '--port'?) See `lambda-tasks local --help`."),
         (["local", "--port", "x"], "Invalid value for '--port': 'x' is not a valid integer range. See"),
         (["local", "--template", "none.yaml"], "the template cannot be read: No such file or directory (none.yaml): name"),
         (["local", "--template", "none.yaml", "--parameter", "A"], "'A' is no parameter: use NAME=VALUE for a parameter"),

@@ -168,7 +168,7 @@ def _open(queue: str | None, endpoint_url: str | None, region: str | None) -> De
     use_running(_VARIABLE, endpoint_url, queue)
     wanted = queue or os.environ.get(_VARIABLE)
     if not wanted:
-        remedy = "set it, add --queue, or start `lambda-tasks local` in this folder"
+        remedy = "set it, or add --queue, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no dead-letter queue to look at", variable=_VARIABLE, remedy=remedy)
     sqs = client("sqs", endpoint_url, region)
     return DeadLetterQueue(sqs, queue_url(sqs, wanted))

@@ -82,7 +82,7 @@ def command(
         closing.enter_context(announced(plan.template, found, queues, report.journal))
         for body in bodies:
             report.sent(send(next(iter(session.queues.values())), body))
-        status = _drain(session, report, output, timeout) if once else _serve(session, output)
+        status = _drain(session, report, output, timeout) if once else _serve(session, report, output)
     for problem in session.problems:
         raise problem
     ctx.exit(status)
@@ -147,9 +147,13 @@ def _drain(session: Session, report: LocalReport, output: Output, timeout: float
     return 0 if report.summary(session, left=left) else 1
 
 
-def _serve(session: Session, output: Output) -> int:
+def _serve(session: Session, report: LocalReport, output: Output) -> int:
     output.line("Ctrl-C ends it.", style="dim")
     with contextlib.suppress(KeyboardInterrupt):
         session.wait()
+    if not session.problems:
+        left = session.depth()
+        session.finish()
+        report.summary(session, left=left)
     output.line("Stopped.")
     return 0

@@ -94,20 +94,28 @@ class LocalReport:
                     "messages": [dataclasses.asdict(one) for one in reports],
                     "dead_letters": [one.as_json() for one in letters],
                     "function_errors": errors,
+                    "filtered": session.ledger.filtered_count,
                 }
             )
         else:
             print_reports(self._output, reports)
-            self._verdict(reports, letters, errors, left)
+            self._verdict(reports, letters, errors, left, session.ledger.filtered_count)
         return not left and not letters and not errors and all(one.outcome in GOOD for one in reports)
 
     def _verdict(
-        self, reports: Sequence[MessageReport], letters: Sequence[Letter], errors: Sequence[str], left: int
+        self,
+        reports: Sequence[MessageReport],
+        letters: Sequence[Letter],
+        errors: Sequence[str],
+        left: int,
+        filtered: int,
     ) -> None:
         good = sum(one.outcome in GOOD for one in reports)
         self._output.line(
             f"\n{good} of {counted(len(reports), 'message')} succeeded; {counted(len(letters), 'dead letter')}."
         )
+        if filtered:
+            self._output.line(f"The filter criteria deleted {counted(filtered, 'message')}.")
         for error in dict.fromkeys(errors):
             self._output.line(f"The function failed {counted(errors.count(error), 'time')}: {error}", style="red")
         if left:

@@ -90,7 +90,7 @@ def _open(table: str | None, endpoint_url: str | None, region: str | None) -> St
     name = table or environ.get("LAMBDA_TASKS_TABLE")
     state = open_state(Settings(table=name), environ, Transport(CredentialChain(environ), environ))
     if state is None:
-        remedy = "set it, add --table, or start `lambda-tasks local` in this folder"
+        remedy = "set it, or add --table, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no state table to read", variable="LAMBDA_TASKS_TABLE", remedy=remedy)
     return state
 

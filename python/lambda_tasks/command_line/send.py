@@ -68,7 +68,7 @@ def command(
     if not wanted and queue != "default":
         wanted = run.queues.get(queue, queue) if run else queue
     if not wanted:
-        remedy = "set it, add --queue, or start `lambda-tasks local` in this folder"
+        remedy = "set it, or add --queue, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no queue to send to", variable=variable, remedy=remedy)
     sqs = client("sqs", endpoint_url, region)
     url = queue_url(sqs, wanted)

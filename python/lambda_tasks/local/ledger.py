@@ -40,6 +40,7 @@ class Ledger:
         self._reports: dict[str, MessageReport] = {}
         self._function_errors: list[str] = []
         self._init_error: str | None = None
+        self._filtered = 0
         self._lock = threading.Lock()
 
     def outcome(self, outcome: MessageOutcome) -> None:
@@ -74,6 +75,17 @@ class Ledger:
                 self._init_error = invocation.reason
         for report in reports:
             self.on_report(report)
+
+    def filtered(self, count: int) -> None:
+        """Note that a mapping's filter has deleted messages."""
+        with self._lock:
+            self._filtered += count
+
+    @property
+    def filtered_count(self) -> int:
+        """How many messages the filters of the mappings have deleted."""
+        with self._lock:
+            return self._filtered
 
     @property
     def function_errors(self) -> list[str]:
