@@ -376,3 +376,12 @@ def test_check_takes_the_variables_of_a_file(run: Run, tmp_path: Path) -> None:
     file.write_text("LAMBDA_TASKS_SECRET_TOKEN=nonsense\n")
     found = run("check", "--env-file", str(file), "--json")
     assert (found.status, found.json["problems"][0]["error"]) == (1, "InvalidReference")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(shell: str, run: Run) -> None:
+    """The script of each shell names the program, and asks it for what fits."""
+    script = run("completion", shell)
+    assert (script.status, script.stderr) == (0, "")
+    assert "lambda-tasks" in script.stdout
+    assert "_LAMBDA_TASKS_COMPLETE" in script.stdout

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -17,6 +17,7 @@ from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line.arguments import json_option, pairs
 from lambda_tasks.command_line.output import Column, Output
+from lambda_tasks.command_line.whole_policy import NO_ACCOUNT, Around, whole_policy
 from lambda_tasks.environment import check
 from lambda_tasks.errors import LambdaTasksError
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.option("--fetch", is_flag=True, help="Resolve them too, with the credentials at hand; no value is shown.")
-@click.option("--policy", is_flag=True, help="Print the least IAM policy that they need.")
+@click.option("--policy", is_flag=True, help="Print the least IAM policy that the function needs.")
+@click.option("--account", metavar="ID", help="Account of the policy's ARNs; without it they have a parameter for it.")
 @click.option("--kms-key", multiple=True, metavar="ARN", help="Key of your own that encrypts secrets, for --policy.")
 @click.option(
     "--env-file",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    account: str | None,
     kms_key: tuple[str, ...],
     env_file: Path | None,
     template: Path | None,
@@ -74,8 +77,8 @@ def command(
     parameters = pairs(parameter, "parameter")
     environs = _environs(env_file, template, function, parameters, is_for_policy=policy)
     if policy:
-        [environ] = environs.values()
-        least = check.policy(environ, kms_key)
+        [(name, environ)] = environs.items()
+        least = _policy(environ, name, template, parameters, account, kms_key)
         if as_json:
             output.json(least)
         else:
@@ -129,9 +132,28 @@ def _environs(
     return {name: {**environ, **variables, **own} for name, variables in found.items()}
 
 
+def _policy(
+    environ: dict[str, str],
+    function: str,
+    template: Path | None,
+    parameters: Mapping[str, str],
+    account: str | None,
+    kms_keys: Sequence[str],
+) -> dict[str, Any]:
+    place = _place({**environ, **({"AWS_ACCOUNT_ID": account} if account else {})})
+    around = Around()
+    if template is not None:
+        from lambda_tasks.command_line.template_checks import around_function  # noqa: PLC0415 - of the extra `local`
+
+        around = around_function(template, function, parameters, **place)
+        if account:
+            environ = {name: value.replace(NO_ACCOUNT, account) for name, value in environ.items()}
+    return whole_policy(check.policy(environ, kms_keys), environ, around, **place)
+
+
 def _place(environ: Mapping[str, str]) -> dict[str, str]:
     region = endpoints.own_region(environ) or "eu-west-1"
-    return {"region": region, "account_id": environ.get("AWS_ACCOUNT_ID", "000000000000")}
+    return {"region": region, "account_id": environ.get("AWS_ACCOUNT_ID", NO_ACCOUNT)}
 
 
 def _findings(template: Path, parameters: Mapping[str, str]) -> list[Finding]:

@@ -94,7 +94,9 @@ def command(
     report = _Collected(output)
     with stopping_on_signals(), contextlib.ExitStack() as closing:
         session = started(plan, report, output, closing)
-        message_id = send(session.queue_of(name), body)
+        queue = session.queue_of(name)
+        message_id = send(queue, body)
+        output.line(f"{message_id} is sent to {queue.url}", style="dim", is_for_copying=True)
         with output.progress(f"Running {task}"):
             session.wait_until_drained(timeout, lambda _: None)
         session.finish()
@@ -104,7 +106,7 @@ def command(
     if as_json:
         found = dataclasses.asdict(reports[0]) if reports else {"message_id": message_id, "outcome": "not delivered"}
         errors = session.ledger.function_errors
-        output.json({**found, "function": name, "function_errors": errors, "log": report.lines})
+        output.json({**found, "function": name, "queue": queue.url, "function_errors": errors, "log": report.lines})
     else:
         print_reports(output, reports)
         for error in session.ledger.function_errors:
@@ -124,8 +126,9 @@ def _through(run: Run, plan: Plan, name: str, body: str, timeout: float, output:
     if output.as_json:
         found = dataclasses.asdict(report) if report else {"message_id": message_id, "outcome": "not delivered"}
         errors = [report.error] if report and report.error and report.task is None else []
-        output.json({**found, "function": name, "function_errors": errors, "log": lines})
+        output.json({**found, "function": name, "queue": run.queues[queue], "function_errors": errors, "log": lines})
     else:
+        output.line(f"{message_id} is sent to {run.queues[queue]}", style="dim", is_for_copying=True)
         for line in lines:
             output.line(line, is_for_copying=True)
         print_reports(output, [report] if report else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,10 @@ from lambda_tasks.local.session import Session
 
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "WARN": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _ID_CHARACTERS = 8
+# The runtime writes level, time and request id before each record: https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html
+_RUNTIME_HEAD = re.compile(r"^(\[[A-Z]+\])\t\S+Z\t(?:[0-9a-f-]{36})?\t")
 _WIDTH_FOR_REASONS = 120
+_OF_SECRETS = ("LambdaTasks.InvalidSecret", "LambdaTasks.SecretNotFound")
 
 
 class LocalReport:
@@ -159,7 +163,10 @@ def failure_text(failure: FunctionFailure) -> str:
     messages = f" ({counted(count, 'message')})" if count > 1 else ""
     if failure.error_type == TIMED_OUT:
         return f"{failure.function} {failure.reason}{where}{messages}"
-    return f"{failure.function} failed{where}: {failure.reason}{messages}"
+    hint = ""
+    if failure.error_type in _OF_SECRETS:
+        hint = ": give it a value here by a file of NAME=value lines, and --env-file"
+    return f"{failure.function} failed{where}: {failure.reason}{messages}{hint}"
 
 
 def waiting_text(waiting: Waiting) -> str:
@@ -177,12 +184,18 @@ def _as_json(event: Event) -> dict[str, Any]:
     return {"event": names[type(event)], **dataclasses.asdict(event)}
 
 
+def _said_once(text: str, message_id: str | None) -> str:
+    """Return a line of the runtime's text format without its time and ids: the head of a printed line has them."""
+    text = _RUNTIME_HEAD.sub(r"\1 ", text)
+    return text.replace(f"message {message_id}, ", "") if message_id else text
+
+
 def log_text(line: LogLine) -> Text:
     """Return a line as a person reads it: of a JSON record the message, and a traceback where there is one."""
     record = line.record
     if record is None or not record.keys() & {"message", "errorMessage"}:
         level = line.text[1:].partition("]")[0] if line.text.startswith("[") else ""
-        return Text(line.text, style=_LEVEL_STYLES.get(level, ""))
+        return Text(_said_once(line.text, line.message_id), style=_LEVEL_STYLES.get(level, ""))
     trace = record.get("stackTrace") or record.get("stack_trace")
     parts = [str(record["message"])] if "message" in record else []
     if isinstance(trace, list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lambda_tasks.command_line.whole_policy import Around
 from lambda_tasks.local.checks.advice import advice
 from lambda_tasks.local.checks.finding import Finding, sentence, shown_path
 from lambda_tasks.local.checks.refused import refused
@@ -24,6 +25,36 @@ def findings_of(path: Path, parameters: Mapping[str, str], *, region: str, accou
     found = [*refused(model), *advice(model)]
     unique = list(dict.fromkeys(found))  # a queue of two functions is judged twice
     return sorted(unique, key=lambda one: one.line or 0)
+
+
+def around_function(
+    path: Path, function: str, parameters: Mapping[str, str], *, region: str, account_id: str
+) -> Around:
+    """Return what the template says of a function, by its logical id (empty where it is the only one).
+
+    Raises:
+        LocalError: the template cannot be read.
+
+    """
+    model = read_model(path, parameters, region, account_id)
+    name = function or next(iter(model.functions))
+    sources = [one.queue_arn for one in model.mappings_of(name)]
+    queues = [model.queues[arn] for arn in sources if arn in model.queues]
+    keys = [str(queue.properties.get("KmsMasterKeyId", "")) for queue in queues]
+    own = model.functions[name].own_name
+    group = own if own != name else f"${{AWS::StackName}}-{name}-*"
+    return Around(
+        log_group=f"/aws/lambda/{group}",
+        sources=tuple(sources),
+        dead_letters=tuple(
+            str(one.redrive["deadLetterTargetArn"]) for one in queues if "deadLetterTargetArn" in one.redrive
+        ),
+        queue_keys=tuple(
+            key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account_id}:key/{key}"
+            for key in keys
+            if key and not key.startswith("alias/")
+        ),
+    )
 
 
 def lines_of(path: Path, findings: Sequence[Finding], form: str) -> list[str]:
