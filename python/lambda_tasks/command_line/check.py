@@ -16,8 +16,8 @@ from lambda_tasks.aws import endpoints
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line.arguments import json_option, pairs
+from lambda_tasks.command_line.checking.whole_policy import NO_ACCOUNT, Around, whole_policy
 from lambda_tasks.command_line.output import Column, Output
-from lambda_tasks.command_line.whole_policy import NO_ACCOUNT, Around, whole_policy
 from lambda_tasks.environment import check
 from lambda_tasks.errors import LambdaTasksError
 
@@ -143,7 +143,7 @@ def _policy(
     place = _place({**environ, **({"AWS_ACCOUNT_ID": account} if account else {})})
     around = Around()
     if template is not None:
-        from lambda_tasks.command_line.template_checks import around_function  # noqa: PLC0415 - of the extra `local`
+        from lambda_tasks.command_line.checking.template_checks import around_function  # noqa: PLC0415 - of the extra `local`
 
         around = around_function(template, function, parameters, **place)
         if account:
@@ -157,7 +157,7 @@ def _place(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _findings(template: Path, parameters: Mapping[str, str]) -> list[Finding]:
-    from lambda_tasks.command_line.template_checks import findings_of  # noqa: PLC0415 - of the extra `local`
+    from lambda_tasks.command_line.checking.template_checks import findings_of  # noqa: PLC0415 - of the extra `local`
 
     return findings_of(template, parameters, **_place(os.environ))
 
@@ -180,11 +180,11 @@ def _print(
         if form == "text" or template is None:
             output.line(text, style="red")
         else:
-            from lambda_tasks.command_line.template_checks import annotation  # noqa: PLC0415
+            from lambda_tasks.command_line.checking.template_checks import annotation  # noqa: PLC0415
 
             output.line(annotation(str(template), None, name or str(template), text), is_for_copying=True)
     if findings and template is not None:
-        from lambda_tasks.command_line.template_checks import lines_of  # noqa: PLC0415
+        from lambda_tasks.command_line.checking.template_checks import lines_of  # noqa: PLC0415
 
         for line in lines_of(template, findings, form):
             output.line(line, is_for_copying=True)

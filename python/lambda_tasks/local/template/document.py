@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.template import sam_events, text
-from lambda_tasks.local.template.intrinsic import Resolver
-from lambda_tasks.local.template.loops import unrolled
+from lambda_tasks.local.template.language import sam_events, text
+from lambda_tasks.local.template.language.intrinsic import Resolver
+from lambda_tasks.local.template.language.loops import unrolled
 
 STACK_NAME = "local"
 SAM_FUNCTION = "AWS::Serverless::Function"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lambda_tasks.command_line.whole_policy import Around
+from lambda_tasks.command_line.checking.whole_policy import Around
 from lambda_tasks.local.checks.advice import advice
 from lambda_tasks.local.checks.finding import Finding, sentence, shown_path
 from lambda_tasks.local.checks.refused import refused
