@@ -73,7 +73,21 @@ def test_the_policy_of_a_template() -> None:
     key = "arn:aws:kms:eu-west-1:123456789012:key/1"
     finished = check("--template", str(TEMPLATE), "--policy", "--kms-key", key, "--json")
     actions = [statement["Action"] for statement in json.loads(finished.stdout)["Statement"]]
-    assert actions == [["secretsmanager:GetSecretValue"], ["kms:Decrypt"]]
+    consume = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+    assert actions == [
+        ["secretsmanager:GetSecretValue"],
+        ["kms:Decrypt"],
+        consume,
+        ["sqs:SendMessage"],
+        ["kms:Decrypt", "kms:GenerateDataKey"],
+        ["dynamodb:GetItem", "dynamodb:UpdateItem"],
+        ["logs:CreateLogStream", "logs:PutLogEvents"],
+    ]
+    assert "000000000000" not in finished.stdout
+    assert "${AWS::AccountId}:secret:" in finished.stdout
+    given = check("--template", str(TEMPLATE), "--policy", "--account", "210987654321", "--json").stdout
+    assert ":210987654321:table/StateTable" in given
+    assert "AccountId" not in given
     assert json.loads(check("--template", str(TEMPLATE), "--policy").stdout)["Statement"]
 
 
@@ -87,3 +101,23 @@ def test_a_partial_arn_is_hinted_at() -> None:
     assert (
         json.loads(check("--template", str(TEMPLATE), "--function", "WorkerFunction", "--json").stdout)["hints"] == []
     )
+
+
+def test_the_policy_of_an_environment(tmp_path: Path) -> None:
+    """Queues, payloads, parameters and schedules of a function's variables are in its policy, each once."""
+    variables = {
+        "LAMBDA_TASKS_SSM_ENVIRONMENT": "/app/",
+        "LAMBDA_TASKS_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs",
+        "LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead",
+        "LAMBDA_TASKS_PAYLOAD_BUCKET": "one, two",
+        "LAMBDA_TASKS_SCHEDULER_ROLE_ARN": "arn:aws:iam::123456789012:role/scheduler",
+    }
+    (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    finished = check("--env-file", str(tmp_path / "env"), "--policy", "--account", "123456789012", "--json")
+    allowed = {tuple(one["Action"]): one["Resource"] for one in json.loads(finished.stdout)["Statement"]}
+    queues = "arn:aws:sqs:eu-west-1:123456789012:"
+    assert allowed["s3:GetObject",] == ["arn:aws:s3:::one/*", "arn:aws:s3:::two/*"]
+    assert allowed["s3:PutObject",] == ["arn:aws:s3:::one/*"]
+    assert allowed["sqs:SendMessage",] == [f"{queues}dead", f"{queues}jobs"]
+    assert allowed["iam:PassRole",] == ["arn:aws:iam::123456789012:role/scheduler"]
+    assert all(":123456789012:parameter/app" in one for one in allowed["ssm:GetParametersByPath",])

@@ -91,7 +91,7 @@ def test_help_lists_the_commands(run: Run) -> None:
     [
         (["nothing"], "No such command 'nothing'. See `lambda-tasks --help`."),
         (["send"], "Missing argument 'TASK'. See `lambda-tasks send --help`."),
-        (["local", "--prt", "1"], "No such option '--prt'. (Did you mean one of: '--parameter', '--port'?) See `lambda-tasks local --help`."),
+        (["local", "--prt", "1"], "No such option '--prt'. (Did you mean one of: '--export', '--parameter', '--port'?) See `lambda-tasks local --help`."),
         (["local", "--port", "x"], "Invalid value for '--port': 'x' is not a valid integer range. See"),
         (["local", "--template", "none.yaml"], "the template cannot be read: No such file or directory (none.yaml): name"),
         (["local", "--template", "none.yaml", "--parameter", "A"], "'A' is no parameter: use NAME=VALUE for a parameter"),
@@ -376,3 +376,12 @@ def test_check_takes_the_variables_of_a_file(run: Run, tmp_path: Path) -> None:
     file.write_text("LAMBDA_TASKS_SECRET_TOKEN=nonsense\n")
     found = run("check", "--env-file", str(file), "--json")
     assert (found.status, found.json["problems"][0]["error"]) == (1, "InvalidReference")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(shell: str, run: Run) -> None:
+    """The script of each shell names the program, and asks it for what fits."""
+    script = run("completion", shell)
+    assert (script.status, script.stderr) == (0, "")
+    assert "lambda-tasks" in script.stdout
+    assert "_LAMBDA_TASKS_COMPLETE" in script.stdout

@@ -15,7 +15,7 @@ import pytest
 from lambda_tasks.local import embedded_aws_process
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.errors import LocalError
-from lambda_tasks.local.queue import Queue, create_queue
+from lambda_tasks.local.queue import Queue, create_queue, redrive_policy
 
 
 def test_client_ignores_this_machines_settings(embedded_aws: EmbeddedAws) -> None:
@@ -105,3 +105,16 @@ def check_groups(aws: EmbeddedAws) -> None:
     [hidden] = aws.hidden(queue.arn)
     assert hidden.receive_count == 1
     aws.client("dynamodb").list_tables()
+
+
+def test_a_dead_letter_says_which_queue_it_comes_from(embedded_aws: EmbeddedAws) -> None:
+    """What a redrive policy moves carries the ARN of its queue; what is sent to the queue itself does not."""
+    sqs = embedded_aws.client("sqs")
+    dead = create_queue(sqs, "dead-with-source")
+    queue = create_queue(sqs, "source-of-dead", VisibilityTimeout="0", RedrivePolicy=redrive_policy(dead, 1))
+    queue.send("moved")
+    dead.send("sent")
+    assert [one["Body"] for one in queue.receive(1)] == ["moved"]
+    assert queue.receive() == []
+    sources = {one["Body"]: one["Attributes"].get("DeadLetterQueueSourceArn") for one in dead.receive()}
+    assert sources == {"moved": queue.arn, "sent": None}

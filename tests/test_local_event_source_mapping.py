@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -376,3 +377,26 @@ def test_no_answer_breaks_the_reader(*, answer: object, is_error: bool) -> None:
 def test_what_is_reported_is_what_stays(reported: set[str]) -> None:
     """A well-formed answer keeps exactly the messages that it names."""
     assert failures(Invocation(failing(*reported)), list("abcdef")) == reported
+
+
+def test_pollers_fill_one_batch_within_the_window(make_queue: MakeQueue) -> None:
+    """Two pollers share a window: what comes within it is one batch, and not one for each."""
+    queue = make_queue()
+    events: list[dict[str, Any]] = []
+    source = EventSourceMapping(queue, recording(events), batch_size=4, window_seconds=60)
+    with ThreadPoolExecutor(2) as pollers:
+        polls = [pollers.submit(source.poll, 3, is_stopping=lambda: bool(events)) for _ in range(2)]
+        for number in range(4):
+            queue.send(str(number))
+        batches = [poll.result() for poll in polls]
+    assert [len(batch.messages) for batch in batches if batch] == [4]
+
+
+def test_what_the_filter_deletes_is_counted(make_queue: MakeQueue) -> None:
+    """A listener hears how many messages no pattern matched."""
+    queue, counts = make_queue(), list[int]()
+    queue.send('{"a": 1}')
+    criteria = FilterCriteria.parse(['{"body": {"a": [2]}}'])
+    source = EventSourceMapping(queue, recording([]), filter_criteria=criteria, on_filtered=counts.append)
+    assert source.poll(1) is None
+    assert counts == [1]

@@ -33,7 +33,7 @@ Resources:
     Type: AWS::SQS::Queue
     Properties:
       FifoQueue: true
-      VisibilityTimeout: {visibility}
+      VisibilityTimeout: 20
       RedrivePolicy: {{deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 50}}
   Dead: {{Type: AWS::SQS::Queue, Properties: {{FifoQueue: true}}}}
 """
@@ -70,10 +70,11 @@ import json, sys
 from lambda_tasks.local.session import Plan, running_session
 from pathlib import Path
 
-template, cache, concurrency, groups, length = sys.argv[1:]
+template, cache, concurrency, groups, length, visibility = sys.argv[1:]
 plan = Plan(Path(template), cache=Path(cache), concurrency=int(concurrency))
 with running_session(plan, lambda event: None, lambda step: None) as session:
     [queue] = session.queues.values()
+    queue.client.set_queue_attributes(QueueUrl=queue.url, Attributes={"VisibilityTimeout": visibility})
     for number in range(int(length)):
         for group in range(int(groups)):
             queue.send(json.dumps([group, number]), MessageGroupId=str(group), MessageDeduplicationId=f"{group} {number}")
@@ -97,10 +98,11 @@ def test_a_group_runs_one_at_a_time_and_in_order(
     (tmp_path / "code" / "app.py").write_text(CODE)
     journal = tmp_path / "journal"
     journal.touch()
-    template = TEMPLATE.format(batch_size=batch_size, journal=journal, timeout=20, visibility=visibility)
+    template = TEMPLATE.format(batch_size=batch_size, journal=journal, timeout=20)
     (tmp_path / "template.yaml").write_text(template)
 
     arguments = [str(tmp_path / "template.yaml"), str(ROOT / "build"), str(concurrency), str(GROUPS), str(LENGTH)]
+    arguments.append(str(visibility))
     result = subprocess.run(
         [sys.executable, "-c", SENDER, *arguments], capture_output=True, text=True, timeout=180, check=False
     )

@@ -115,8 +115,9 @@ def template(folder: Path, text: str, **parameters: str) -> Template:
 
 @pytest.fixture(scope="module")
 def deployed(aws_of_templates: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    made = template(tmp_path_factory.mktemp("whole"), WHOLE, Size="1")
-    return deploy(made, aws_of_templates, aws_of_templates.client("sqs"), creates_queues=True)
+    folder = tmp_path_factory.mktemp("whole")
+    made = template(folder, WHOLE, Size="1")
+    return deploy(made, aws_of_templates, aws_of_templates.client("sqs"), folder, creates_queues=True)
 
 
 def test_a_function_has_its_whole_configuration(deployed: Deployment) -> None:
@@ -201,7 +202,7 @@ def test_values_go_where_the_function_looks_for_them(kind: str, tmp_path: Path, 
         f"LAMBDA_TASKS_SECRET_SETTING: 'arn:aws:ssm:{REGION}:{ACCOUNT_ID}:parameter/{kind}/setting'"
     )
     made = template(tmp_path, SECRETS % (kind, kind, kind, environment + references))
-    (function,) = deploy(made, aws, aws.client("sqs"), creates_queues=True).functions
+    (function,) = deploy(made, aws, aws.client("sqs"), tmp_path, creates_queues=True).functions
     values = {"KEYED": "k", "TEXT": "t\n", "SETTING": "s", "PLAIN": "file", "REST": "r"}
 
     changed = put_values(values, function, aws)
@@ -228,7 +229,7 @@ def test_a_value_for_a_secret_that_is_not_there_is_an_error(tmp_path: Path, aws_
     arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:elsewhere-AbCdEf"
     resources = f"Resources: {{W: {{Type: AWS::Serverless::Function, Properties: {{CodeUri: code, Environment: {{Variables: {{LAMBDA_TASKS_SECRET_A: '{arn}'}}}}}}}}}}"
     aws = aws_of_templates
-    (function,) = deploy(template(tmp_path, resources), aws, aws.client("sqs"), creates_queues=True).functions
+    (function,) = deploy(template(tmp_path, resources), aws, aws.client("sqs"), tmp_path, creates_queues=True).functions
     with pytest.raises(LocalError, match=r"there is no such secret here .*elsewhere"):
         put_values({"A": "1"}, function, aws)
 
@@ -269,15 +270,23 @@ BAD: list[tuple[str, Mapping[str, str], str]] = [
     (
         "Resources: {W: {Type: AWS::Serverless::Function, Properties: {CodeUri: code, Environment: {Variables: {A: !Ref B}}}}}",
         {},
-        "refers to B, which has no value here",
+        "refers to B, which it does not have .*define B",
     ),
     (
         "Resources: {W: {Type: AWS::Serverless::Function, Properties: {CodeUri: code, Environment: {Variables: {A: !GetAtt B.Arn}}}}}",
         {},
-        r"refers to B\.Arn, which has no value here",
+        "refers to B, which it does not have .*define B",
     ),
-    ("Resources: {W: {Type: AWS::Serverless::Function, Properties: {CodeUri: none}}}", {}, "there is no folder .*none"),
-    ("Resources: {W: {Type: AWS::Serverless::Function, Properties: {PackageType: Image}}}", {}, "W has no folder of code"),
+    ("Resources: {W: {Type: AWS::Serverless::Function, Properties: {CodeUri: none, Events: {E: {Type: SQS, Properties: {Queue: 'arn:x'}}}}}}", {}, "there is no folder .*none"),
+    (
+        "Resources: {W: {Type: AWS::Serverless::Function, Properties: {CodeUri: code, Environment: {Variables: {A: ['1', '2']}}}}}",
+        {},
+        "the value is a list, and AWS takes only text .*join it to a text",
+    ),
+    ("Resources: {A: x}", {}, "the resource A has no Type"),
+    ("Resources: {Q: {Type: AWS::SQS::Queue, Condition: Nope}}", {}, "there is no condition Nope"),
+    ("{Conditions: {A: !Not [!Condition A]}, Resources: {Q: {Type: AWS::SQS::Queue, Condition: A}}}", {}, "the condition A is made of itself"),
+    ("Resources: {W: {Type: AWS::Serverless::Function, Properties: {Timeout: soon}}}", {}, "Timeout is soon"),
     (
         "Resources: {A: {Type: AWS::SQS::Queue, Properties: {RedrivePolicy: {deadLetterTargetArn: !GetAtt B.Arn}}},"
         " B: {Type: AWS::SQS::Queue, Properties: {RedrivePolicy: {deadLetterTargetArn: !GetAtt A.Arn}}}}",
@@ -295,7 +304,7 @@ def test_templates_that_cannot_be_used(
     """What is wrong with a template is one sentence that says what to do."""
     aws = aws_of_templates
     with pytest.raises(LocalError, match=problem):
-        deploy(template(tmp_path, text, **parameters), aws, aws.client("sqs"), creates_queues=True)
+        deploy(template(tmp_path, text, **parameters), aws, aws.client("sqs"), tmp_path, creates_queues=True)
 
 
 def test_a_template_that_is_not_there(tmp_path: Path) -> None:
@@ -309,9 +318,9 @@ def test_queues_of_another_sqs_are_looked_up(tmp_path: Path, aws_of_templates: E
     aws = aws_of_templates
     text = "Resources: {Q: {Type: AWS::SQS::Queue, Properties: {QueueName: runs-already}}}"
     with pytest.raises(LocalError, match="there is no queue runs-already at http"):
-        deploy(template(tmp_path, text), aws, aws.client("sqs"), creates_queues=False)
+        deploy(template(tmp_path, text), aws, aws.client("sqs"), tmp_path, creates_queues=False)
     url = aws.client("sqs").create_queue(QueueName="runs-already")["QueueUrl"]
-    found = deploy(template(tmp_path, text), aws, aws.client("sqs"), creates_queues=False)
+    found = deploy(template(tmp_path, text), aws, aws.client("sqs"), tmp_path, creates_queues=False)
     assert found.queues["Q"].url == url
 
 

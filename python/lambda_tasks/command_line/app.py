@@ -20,6 +20,7 @@ _INTERRUPTED = 130  # as in a shell: 128, and the number of the signal
 # Each is a module of this package with a command of that name: the libraries of one are not imported for another.
 _COMMANDS = {
     "check": "Check the references to secrets in this environment.",
+    "completion": "Print the completion script of a shell.",
     "dead-letters": "See why messages failed, and send them back or delete them.",
     "invoke": "Run one message through the whole local path and print its outcome.",
     "local": "Run a template's functions and queues on this machine.",
@@ -60,7 +61,8 @@ def run(arguments: Sequence[str]) -> int:
         complain(f"{error.format_message()} See `{_usage(error)} --help`.")
         return BAD_INPUT
     except LambdaTasksError as error:
-        complain(str(error))
+        for line in getattr(error, "lines", None) or [str(error)]:  # a template that AWS refuses has one a reason
+            complain(line)
         return BAD_INPUT
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "lambda_tasks":

@@ -14,6 +14,7 @@ import rich_click as click
 
 from lambda_tasks import settings
 from lambda_tasks.aws import endpoints
+from lambda_tasks.command_line.running_local import template_option
 from lambda_tasks.definition.lookup import find_task
 from lambda_tasks.errors import ConfigurationError, InvalidKwargs, LambdaTasksError, MessageRejected, TaskNotAllowed
 from lambda_tasks.settings import Settings
@@ -31,7 +32,8 @@ def json_option(function: F) -> F:
 
 
 def aws_options(function: F) -> F:
-    """Add ``--endpoint-url`` and ``--region``."""
+    """Add ``--template``, ``--endpoint-url`` and ``--region``."""
+    function = template_option(function)
     function = click.option("--region", help="Region of the queue or table; by default as boto3 finds it.")(function)
     return click.option("--endpoint-url", metavar="URL", help="An AWS of your own, such as `lambda-tasks local`.")(
         function

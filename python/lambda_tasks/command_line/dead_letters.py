@@ -13,6 +13,7 @@ import rich_click as click
 from lambda_tasks.command_line.arguments import BadInput, aws_options, client, json_option, queue_url
 from lambda_tasks.command_line.letters import DeadLetterQueue, Letter, Selection
 from lambda_tasks.command_line.output import Column, Output
+from lambda_tasks.command_line.running_local import use_running
 from lambda_tasks.errors import LambdaTasksError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -164,9 +165,11 @@ def delete(
 
 
 def _open(queue: str | None, endpoint_url: str | None, region: str | None) -> DeadLetterQueue:
+    use_running(_VARIABLE, endpoint_url, queue)
     wanted = queue or os.environ.get(_VARIABLE)
     if not wanted:
-        raise BadInput("there is no dead-letter queue to look at", variable=_VARIABLE, remedy="set it, or add --queue")
+        remedy = "set it, or add --queue, or start `lambda-tasks local` in this folder"
+        raise BadInput("there is no dead-letter queue to look at", variable=_VARIABLE, remedy=remedy)
     sqs = client("sqs", endpoint_url, region)
     return DeadLetterQueue(sqs, queue_url(sqs, wanted))
 

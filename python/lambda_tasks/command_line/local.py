@@ -13,9 +13,11 @@ import rich_click as click
 
 from lambda_tasks.command_line import local_options
 from lambda_tasks.command_line.arguments import BadInput, json_option
-from lambda_tasks.command_line.local_report import LocalReport
+from lambda_tasks.command_line.local_report import LocalReport, print_exports
 from lambda_tasks.command_line.output import Output
+from lambda_tasks.local.exports import exports_of
 from lambda_tasks.local.queue import Queue
+from lambda_tasks.local.run_file import announced, journal_of, running
 from lambda_tasks.local.session import Plan, Session, running_session
 
 DEFAULT_PORT = 4599
@@ -38,6 +40,12 @@ DEFAULT_PORT = 4599
     metavar="PATH",
     help="Send these first: one body a line, to the first queue.",
 )
+@click.option(
+    "--export",
+    "exports",
+    is_flag=True,
+    help="Print the variables that reach the session which runs already, for `eval`; without one, start it.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -48,6 +56,7 @@ def command(
     messages: Path | None,
     *,
     once: bool,
+    exports: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401 - those of `local_options`
 ) -> None:
@@ -59,13 +68,21 @@ def command(
     plan = local_options.plan(**options, port=port)
     bodies = _bodies(messages)
     output = Output(as_json)
+    if exports and (run := running(plan.template)):
+        print_exports(output, run.environ)
+        return
     report = LocalReport(output)
     with stopping_on_signals(), contextlib.ExitStack() as closing:
+        report.journal = closing.enter_context(journal_of(plan.template))
         session = started(plan, report, output, closing)
-        report.ready(session)
+        session.ledger.on_report = report.reported
+        found = exports_of(session)
+        report.ready(session, found)
+        queues = {name: queue.url for name, queue in session.deployment.queues.items()}
+        closing.enter_context(announced(plan.template, found, queues, report.journal))
         for body in bodies:
             report.sent(send(next(iter(session.queues.values())), body))
-        status = _drain(session, report, output, timeout) if once else _serve(session, output)
+        status = _drain(session, report, output, timeout) if once else _serve(session, report, output)
     for problem in session.problems:
         raise problem
     ctx.exit(status)
@@ -130,9 +147,13 @@ def _drain(session: Session, report: LocalReport, output: Output, timeout: float
     return 0 if report.summary(session, left=left) else 1
 
 
-def _serve(session: Session, output: Output) -> int:
+def _serve(session: Session, report: LocalReport, output: Output) -> int:
     output.line("Ctrl-C ends it.", style="dim")
     with contextlib.suppress(KeyboardInterrupt):
         session.wait()
+    if not session.problems:
+        left = session.depth()
+        session.finish()
+        report.summary(session, left=left)
     output.line("Stopped.")
     return 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,13 +17,16 @@ from lambda_tasks.command_line.letters import Letter, dead_letter_of
 from lambda_tasks.command_line.output import Column, Output, outcome_text
 from lambda_tasks.local.events import Event, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import GOOD, MessageReport
+from lambda_tasks.local.run_file import Journal
 from lambda_tasks.local.runtime.process import EXITED, TIMED_OUT
 from lambda_tasks.local.session import Session
-from lambda_tasks.settings import queue_url_variable
 
 _LEVEL_STYLES = {"DEBUG": "dim", "WARNING": "yellow", "WARN": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _ID_CHARACTERS = 8
+# The runtime writes level, time and request id before each record: https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html
+_RUNTIME_HEAD = re.compile(r"^(\[[A-Z]+\])\t\S+Z\t(?:[0-9a-f-]{36})?\t")
 _WIDTH_FOR_REASONS = 120
+_OF_SECRETS = ("LambdaTasks.InvalidSecret", "LambdaTasks.SecretNotFound")
 
 
 class LocalReport:
@@ -31,29 +36,41 @@ class LocalReport:
         self._output = output
         self._names_functions = names_functions
         self._lock = threading.Lock()
+        self.journal: Journal | None = None
 
-    def ready(self, session: Session) -> None:
-        """Say what runs, and how another program reaches it."""
+    def ready(self, session: Session, variables: Mapping[str, str]) -> None:
+        """Say what runs, and by which variables another program reaches it."""
         deployment = session.deployment
-        sources = list(session.queues.values())
-        variables = {**session.aws.environ(), queue_url_variable("default"): sources[0].url}
         if self._output.as_json:
             queues = {name: queue.url for name, queue in deployment.queues.items()}
-            self._output.json({"event": "ready", "queues": queues, "environ": variables})
+            self._output.json({"event": "ready", "queues": queues, "environ": variables, "skipped": deployment.skipped})
             return
-        names = ", ".join(function.name for function in deployment.functions if function.sources)
-        self._output.line(f"{names} takes messages from {', '.join(queue.url for queue in sources)}", style="bold")
-        self._output.line("For programs that send to it:")
-        for name, value in variables.items():
-            self._output.line(f"  export {name}={value}", is_for_copying=True)
+        for function in deployment.functions:
+            for source in function.sources:
+                url = session.queues[source.queue_arn].url
+                self._output.line(f"{function.name} takes messages from {url}", style="bold")
+            if not function.sources:
+                command = f"lambda-tasks invoke --function {function.name} --event FILE"
+                self._output.line(f"{function.name} has no SQS event; with an event it runs by `{command}`")
+        for name, reason in deployment.skipped.items():
+            self._output.line(f"{name} is skipped: {reason}", style="yellow")
+        self._output.line("send, invoke, dead-letters and records find it from this folder. For other programs:")
+        print_exports(self._output, variables, indent="  ")
 
     def sent(self, message_id: str) -> None:
         """Say to programs which id a message got, in the order in which they gave them."""
         if self._output.as_json:
             self._output.json({"event": "sent", "message_id": message_id})
 
+    def reported(self, report: MessageReport) -> None:
+        """Note in the journal what became of a message."""
+        if self.journal is not None:
+            self.journal.write({"event": "report", **dataclasses.asdict(report)})
+
     def hear(self, event: Event) -> None:
         """Print what happens: a line of a function's log, an init phase, an outcome, a failure, a wait."""
+        if self.journal is not None:
+            self.journal.write(_as_json(event))
         with self._lock:
             if self._output.as_json:
                 self._output.json(_as_json(event))
@@ -81,20 +98,28 @@ class LocalReport:
                     "messages": [dataclasses.asdict(one) for one in reports],
                     "dead_letters": [one.as_json() for one in letters],
                     "function_errors": errors,
+                    "filtered": session.ledger.filtered_count,
                 }
             )
         else:
             print_reports(self._output, reports)
-            self._verdict(reports, letters, errors, left)
+            self._verdict(reports, letters, errors, left, session.ledger.filtered_count)
         return not left and not letters and not errors and all(one.outcome in GOOD for one in reports)
 
     def _verdict(
-        self, reports: Sequence[MessageReport], letters: Sequence[Letter], errors: Sequence[str], left: int
+        self,
+        reports: Sequence[MessageReport],
+        letters: Sequence[Letter],
+        errors: Sequence[str],
+        left: int,
+        filtered: int,
     ) -> None:
         good = sum(one.outcome in GOOD for one in reports)
         self._output.line(
             f"\n{good} of {counted(len(reports), 'message')} succeeded; {counted(len(letters), 'dead letter')}."
         )
+        if filtered:
+            self._output.line(f"The filter criteria deleted {counted(filtered, 'message')}.")
         for error in dict.fromkeys(errors):
             self._output.line(f"The function failed {counted(errors.count(error), 'time')}: {error}", style="red")
         if left:
@@ -118,6 +143,14 @@ class LocalReport:
         self._output.console.print(grid)
 
 
+def print_exports(output: Output, variables: Mapping[str, str], indent: str = "") -> None:
+    """Print variables as a shell takes them."""
+    for name, value in variables.items():
+        output.line(f"{indent}export {name}={shlex.quote(value)}", is_for_copying=True)
+    if output.as_json:
+        output.json(dict(variables))
+
+
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
@@ -130,7 +163,10 @@ def failure_text(failure: FunctionFailure) -> str:
     messages = f" ({counted(count, 'message')})" if count > 1 else ""
     if failure.error_type == TIMED_OUT:
         return f"{failure.function} {failure.reason}{where}{messages}"
-    return f"{failure.function} failed{where}: {failure.reason}{messages}"
+    hint = ""
+    if failure.error_type in _OF_SECRETS:
+        hint = ": give it a value here by a file of NAME=value lines, and --env-file"
+    return f"{failure.function} failed{where}: {failure.reason}{messages}{hint}"
 
 
 def waiting_text(waiting: Waiting) -> str:
@@ -148,12 +184,18 @@ def _as_json(event: Event) -> dict[str, Any]:
     return {"event": names[type(event)], **dataclasses.asdict(event)}
 
 
+def _said_once(text: str, message_id: str | None) -> str:
+    """Return a line of the runtime's text format without its time and ids: the head of a printed line has them."""
+    text = _RUNTIME_HEAD.sub(r"\1 ", text)
+    return text.replace(f"message {message_id}, ", "") if message_id else text
+
+
 def log_text(line: LogLine) -> Text:
     """Return a line as a person reads it: of a JSON record the message, and a traceback where there is one."""
     record = line.record
     if record is None or not record.keys() & {"message", "errorMessage"}:
         level = line.text[1:].partition("]")[0] if line.text.startswith("[") else ""
-        return Text(line.text, style=_LEVEL_STYLES.get(level, ""))
+        return Text(_said_once(line.text, line.message_id), style=_LEVEL_STYLES.get(level, ""))
     trace = record.get("stackTrace") or record.get("stack_trace")
     parts = [str(record["message"])] if "message" in record else []
     if isinstance(trace, list):

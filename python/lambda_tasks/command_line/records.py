@@ -18,12 +18,15 @@ from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line.arguments import BadInput, aws_options, json_option
 from lambda_tasks.command_line.output import Column, Output, outcome_text
+from lambda_tasks.command_line.running_local import use_running
+from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.settings import Settings
 from lambda_tasks.state.opening import open_state
 from lambda_tasks.state.protocol import State
 from lambda_tasks.state.record import Status, StoredRecord
 
 _TIMEOUT_SECONDS = 15.0
+_NO_INDEX = "ResourceNotFoundException"
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _TIMES = ("first_received_at", "started_at", "finished_at", "first_failed_at")
@@ -66,7 +69,14 @@ def command(
         ctx.exit(0 if record else 1)
     earliest, latest = _moment(since, 0.0), _moment(until, float("inf"))
     fitting = (one for one in _newest_first(state, task, status) if one.first_received_at < latest)
-    found = list(itertools.islice(itertools.takewhile(lambda one: one.first_received_at >= earliest, fitting), limit))
+    young = itertools.takewhile(lambda one: one.first_received_at >= earliest, fitting)
+    try:
+        found = list(itertools.islice(young, limit))
+    except LambdaTasksError as error:
+        if _NO_INDEX not in error.problem or not _has_table(state):
+            raise
+        remedy = "add the indexes that lambda_tasks.state.table says, or name a MESSAGE_ID"
+        raise BadInput("the table has no indexes to list by", source=error.source, remedy=remedy) from error
     if as_json:
         for one in found:
             output.json(_as_json(one))
@@ -79,7 +89,16 @@ def command(
     output.table(columns, [_row(one) for one in found])
 
 
+def _has_table(state: State) -> bool:
+    try:
+        state.record("none", deadline=time.monotonic() + _TIMEOUT_SECONDS)
+    except LambdaTasksError:
+        return False
+    return True
+
+
 def _open(table: str | None, endpoint_url: str | None, region: str | None) -> State:
+    use_running("LAMBDA_TASKS_TABLE", endpoint_url)
     environ = dict(os.environ)
     if endpoint_url:
         environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint_url
@@ -88,7 +107,7 @@ def _open(table: str | None, endpoint_url: str | None, region: str | None) -> St
     name = table or environ.get("LAMBDA_TASKS_TABLE")
     state = open_state(Settings(table=name), environ, Transport(CredentialChain(environ), environ))
     if state is None:
-        remedy = "set it, or add --table"
+        remedy = "set it, or add --table, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no state table to read", variable="LAMBDA_TASKS_TABLE", remedy=remedy)
     return state
 

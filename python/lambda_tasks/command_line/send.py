@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from typing import Any
 
 import rich_click as click
@@ -19,6 +20,7 @@ from lambda_tasks.command_line.arguments import (
     queue_url,
 )
 from lambda_tasks.command_line.output import Output
+from lambda_tasks.command_line.running_local import use_running
 from lambda_tasks.messages.attributes import ATTRIBUTE
 from lambda_tasks.settings import queue_url_variable
 
@@ -26,8 +28,14 @@ from lambda_tasks.settings import queue_url_variable
 @click.command("send")
 @click.argument("task")
 @click.argument("kwargs", nargs=-1, metavar="[NAME=VALUE]...")
-@click.option("--queue", default="default", show_default=True, help="Name of the queue: its variable holds the URL.")
-@click.option("--queue-url", "given_url", metavar="URL", help="URL or name of the queue, in place of its variable.")
+@click.option(
+    "--queue",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="The queue: its name among the tasks' queues, its name in SQS, or its URL.",
+)
+@click.option("--queue-url", "given_url", metavar="URL", hidden=True, help="URL or name of the queue in SQS.")
 @click.option("--delay", type=click.IntRange(0, 900), default=0, metavar="SECONDS", help="Time before it may run.")
 @click.option("--group", help="Message group ID, for FIFO and fair queues.")
 @click.option("--deduplication-id", help="Deduplication ID, for FIFO queues.")
@@ -55,16 +63,24 @@ def command(
     """
     body = message_body(task, pairs(kwargs, "kwarg"))
     variable = queue_url_variable(queue)
+    run = use_running(variable, endpoint_url, given_url or queue)
     wanted = given_url or os.environ.get(variable)
+    if not wanted and queue != "default":
+        wanted = run.queues.get(queue, queue) if run else queue
     if not wanted:
-        raise BadInput("there is no queue to send to", variable=variable, remedy="set it, or add --queue-url")
+        remedy = "set it, or add --queue, or start `lambda-tasks local` in this folder"
+        raise BadInput("there is no queue to send to", variable=variable, remedy=remedy)
     sqs = client("sqs", endpoint_url, region)
     url = queue_url(sqs, wanted)
+    if url.endswith(".fifo") and not group:
+        raise BadInput("a FIFO queue needs a group for each message", source=url, remedy="add --group NAME")
     request: dict[str, Any] = {"QueueUrl": url, "MessageBody": body}
     if delay:
         request["DelaySeconds"] = delay
     if group:
         request["MessageGroupId"] = group
+    if url.endswith(".fifo"):  # two equal messages that are sent by hand are meant
+        deduplication_id = deduplication_id or str(uuid.uuid4())
     if deduplication_id:
         request["MessageDeduplicationId"] = deduplication_id
     if context:

@@ -19,9 +19,12 @@ from moto.core.utils import unix_time_millis
 from moto.moto_server import threaded_moto_server
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
+from moto.sqs import urls
 from moto.sqs.models import SQSBackend, sqs_backends
+from moto.sqs.responses import SQSResponse
 
 HIDDEN_PATH = "/lambda-tasks/hidden/"
+_SOURCE = "DeadLetterQueueSourceArn"
 _LOOK_SECONDS = 0.1  # what becomes visible by time wakes nobody
 _CHANGES = (
     "change_message_visibility",
@@ -59,7 +62,8 @@ class OneAtATime(SQSBackend):
         ends_at = time.monotonic() + int(wait_seconds_timeout or 0)
         with self._turn:
             while True:
-                with _in_flight_hidden(self.get_queue(queue_name)):
+                queue = self.get_queue(queue_name)
+                with _in_flight_hidden(queue), _source_noted(queue):
                     found: list[Any] = super().receive_message(
                         queue_name, count, 0, visibility_timeout, message_attribute_names
                     )
@@ -96,6 +100,32 @@ def _in_flight_hidden(queue: Any) -> Iterator[None]:  # noqa: ANN401 - moto's
     finally:
         for message, visible_at in hidden:
             message.visible_at = visible_at
+
+
+@contextmanager
+def _source_noted(queue: Any) -> Iterator[None]:  # noqa: ANN401 - moto's
+    """Note on each message that goes to the dead-letter queue meanwhile, where it comes from."""
+    dead = queue.dead_letter_queue
+    count = len(dead._messages) if dead is not None else 0
+    yield
+    for message in dead._messages[count:] if dead is not None else ():
+        message.system_attributes[_SOURCE] = {"StringValue": queue.queue_arn}
+
+
+class Responses(SQSResponse):
+    """moto's answers, with the queue that a dead letter comes from."""
+
+    def receive_message(self) -> Any:  # noqa: ANN401
+        """Answer with the attribute that AWS gives to what a redrive policy has moved."""
+        answer: Any = super().receive_message()
+        found = {
+            one.id: one.system_attributes.get(_SOURCE)
+            for one in self.sqs_backend.get_queue(self._get_queue_name())._messages
+        }
+        for message in answer.result.get("Messages", ()):
+            if (source := found.get(message["MessageId"])) and "Attributes" in message:
+                message["Attributes"][_SOURCE] = source["StringValue"]
+        return answer
 
 
 def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,6 +170,7 @@ class Application(DomainDispatcherApplication):
 def main(stdin: TextIO, stdout: TextIO, port: int = 0) -> None:
     """Print the server's address as one line, then serve until `stdin` ends; `port` 0 is a free one."""
     sqs_backends.backend = OneAtATime
+    urls.url_paths.update(dict.fromkeys(urls.url_paths, Responses().dispatch))
     threaded_moto_server.DomainDispatcherApplication = Application  # type: ignore[attr-defined] # imported there
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lambda_tasks.local.events import MessageOutcome
@@ -23,14 +24,23 @@ class MessageReport:
     error: str | None = None
 
 
+def _nobody(report: MessageReport) -> None:
+    """Hear a report, and leave it."""
+
+
 class Ledger:
-    """The reports of all messages, in the order in which they first came. Usable from several threads."""
+    """The reports of all messages, in the order in which they first came. Usable from several threads.
+
+    `on_report` hears how each delivery ended.
+    """
 
     def __init__(self) -> None:
+        self.on_report: Callable[[MessageReport], None] = _nobody
         self._outcomes: dict[str, MessageOutcome] = {}
         self._reports: dict[str, MessageReport] = {}
         self._function_errors: list[str] = []
         self._init_error: str | None = None
+        self._filtered = 0
         self._lock = threading.Lock()
 
     def outcome(self, outcome: MessageOutcome) -> None:
@@ -41,6 +51,7 @@ class Ledger:
     def batch(self, batch: Batch) -> None:
         """Note how an invocation ended for its messages."""
         invocation = batch.invocation
+        reports = []
         with self._lock:
             for message in batch.messages:
                 message_id = message["MessageId"]
@@ -57,10 +68,24 @@ class Ledger:
                         message_id, outcome, deliveries, duration_ms=duration_ms, error=invocation.reason
                     )
                 self._reports[message_id] = report
+                reports.append(report)
             if invocation.reason is not None:
                 self._function_errors.append(invocation.reason)
             if invocation.failed_in_init:
                 self._init_error = invocation.reason
+        for report in reports:
+            self.on_report(report)
+
+    def filtered(self, count: int) -> None:
+        """Note that a mapping's filter has deleted messages."""
+        with self._lock:
+            self._filtered += count
+
+    @property
+    def filtered_count(self) -> int:
+        """How many messages the filters of the mappings have deleted."""
+        with self._lock:
+            return self._filtered
 
     @property
     def function_errors(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +48,8 @@ class Pollers:
         threads = []
         for pool in pools:
             for source in pool.deployed.sources:
-                mapping = _mapping(source, queues[source.queue_arn], groups[source.queue_arn], pool)
+                queue = queues[source.queue_arn]
+                mapping = _mapping(source, queue, groups[source.queue_arn], pool, self._ledger.filtered)
                 count = min(source.maximum_concurrency or pool.limit, pool.limit)
                 threads += [
                     threading.Thread(
@@ -86,7 +87,9 @@ class Pollers:
             self.stop.set()
 
 
-def _mapping(source: Source, queue: Queue, groups: MessageGroups, pool: FunctionPool) -> EventSourceMapping:
+def _mapping(
+    source: Source, queue: Queue, groups: MessageGroups, pool: FunctionPool, on_filtered: Callable[[int], None]
+) -> EventSourceMapping:
     def invoke(event: dict[str, Any]) -> Invocation:
         pool.waiting.begin(record["messageId"] for record in event["Records"])
         return pool.environments.invoke(event)
@@ -99,4 +102,5 @@ def _mapping(source: Source, queue: Queue, groups: MessageGroups, pool: Function
         source.filter_criteria,
         source.reports_failures,
         groups,
+        on_filtered,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,42 +14,25 @@ from typing import Any
 from botocore.config import Config
 from botocore.session import Session as BotocoreSession
 
+from lambda_tasks.local.checks.finding import RefusedTemplate, shown_path
+from lambda_tasks.local.checks.refused import refused
 from lambda_tasks.local.code_watch import CodeWatch
 from lambda_tasks.local.embedded_aws import ACCOUNT_ID, EmbeddedAws, embedded_aws
 from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.events import Event, Listener, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import Ledger
 from lambda_tasks.local.polling import FunctionPool, Pollers
+from lambda_tasks.local.pools import Plan, make_pools
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.local.runtime.emulator import emulator
-from lambda_tasks.local.runtime.environments import Environments
-from lambda_tasks.local.runtime.function import Function
-from lambda_tasks.local.runtime.function_output import followed
-from lambda_tasks.local.template import document
-from lambda_tasks.local.template.deployment import FUNCTION, DeployedFunction, Deployment, Source, deploy
-from lambda_tasks.local.template.layers import find_layer
-from lambda_tasks.local.template.secret_values import put_values
-from lambda_tasks.local.waiting import WaitingMessages
+from lambda_tasks.local.runtime.process import Invocation
+from lambda_tasks.local.template.deployment import Deployment, Source, deploy
+from lambda_tasks.local.template.model import read_model
+
+__all__ = ["Plan", "Session", "running_function", "running_session"]
 
 _IDLE_SECONDS = 0.2
 _LOOK_SECONDS = 1.0
 _WORTH_A_LINE_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run, and how. `values` are those of the environment file; they are not shown by repr."""
-
-    template: Path
-    values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    layers: Mapping[str, Path] = field(default_factory=dict)
-    cache: Path = Path()
-    region: str = "eu-west-1"
-    port: int = 0
-    endpoint_url: str | None = None
-    concurrency: int = 2
-    mounts: bool = True
 
 
 @dataclass
@@ -141,18 +124,14 @@ def running_session(plan: Plan, listener: Listener, step: Callable[[str], None])
     """
     ledger = Ledger()
     hears = functools.partial(_hear, ledger, listener)
-    with ExitStack() as closing:
-        read = document.read(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
-        step("Starting the embedded AWS")
-        aws = closing.enter_context(embedded_aws(plan.region, port=plan.port))
-        sqs = _external_sqs(plan) if plan.endpoint_url else aws.client("sqs")
-        deployment = deploy(read, aws, sqs, creates_queues=plan.endpoint_url is None)
+    with _deployed(plan, step) as (aws, deployment, closing):
         sources = {source.queue_arn: deployment.queue_of_arn(source.queue_arn) for source in _sources(deployment)}
         if not sources:
-            raise LocalError("no function has an SQS event", source=str(plan.template), remedy="add one to its Events")
+            raise _nothing_to_poll(deployment)
         arns = list(dict.fromkeys(deployment.dead_letters))
         dead_letters = [queue for arn in arns for queue in deployment.queues.values() if queue.arn == arn]
-        pools = _pools(deployment, aws, plan, hears, step, closing)
+        wanted = [one for one in deployment.functions if one.sources]
+        pools = make_pools(wanted, deployment, aws, plan, hears, step, closing)
         pollers = Pollers(ledger)
         has_own_sqs = plan.endpoint_url is None
         session = Session(aws, deployment, sources, dead_letters, ledger, pools, pollers, hears, has_own_sqs)
@@ -163,75 +142,52 @@ def running_session(plan: Plan, listener: Listener, step: Callable[[str], None])
         yield session
 
 
-def function_folders(plan: Plan) -> dict[str, Path]:
-    """Return the folder of code of each function that has a queue, by logical id, without making anything.
+@contextmanager
+def running_function(
+    plan: Plan, name: str, listener: Listener, step: Callable[[str], None]
+) -> Iterator[Callable[[Any], Invocation]]:
+    """Make what the template describes, and give what invokes one function, by its logical id, with an event.
 
     Raises:
-        LocalError: the template cannot be used.
+        LocalError: something in the template, or on this machine, keeps it from running.
 
     """
-    read = document.read(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
-    found = {}
-    for name, resource in read.resources(FUNCTION).items():
-        properties = read.function_properties(resource)
-        if any(event.get("Type") == "SQS" for event in properties.get("Events", {}).values()):
-            found[name] = plan.template.parent / str(read.resolve({"uri": properties.get("CodeUri", "")})["uri"])
-    return found
+    with _deployed(plan, step) as (aws, deployment, closing):
+        wanted = [one for one in deployment.functions if one.name == name]
+        if not wanted:
+            reason = deployment.skipped.get(name, "it is not in the template")
+            raise LocalError(f"{name} does not run here: {reason}", source=str(plan.template), remedy="name another")
+        [pool] = make_pools(wanted, deployment, aws, plan, listener, step, closing)
+        yield pool.environments.invoke
+
+
+@contextmanager
+def _deployed(plan: Plan, step: Callable[[str], None]) -> Iterator[tuple[EmbeddedAws, Deployment, ExitStack]]:
+    with ExitStack() as closing:
+        model = read_model(plan.template, plan.parameters, plan.region, ACCOUNT_ID)
+        if findings := refused(model):
+            raise RefusedTemplate(shown_path(model.template.path), findings)
+        step("Starting the embedded AWS")
+        aws = closing.enter_context(embedded_aws(plan.region, port=plan.port))
+        sqs = _external_sqs(plan) if plan.endpoint_url else aws.client("sqs")
+        folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="lambda-tasks-code-")))
+        deployment = deploy(model.template, aws, sqs, folder, creates_queues=plan.endpoint_url is None)
+        yield aws, deployment, closing
+
+
+def _nothing_to_poll(deployment: Deployment) -> LocalError:
+    names = [one.name for one in deployment.functions]
+    remedy = "add one to its Events"
+    if names:
+        remedy += f", or run it with an event: lambda-tasks invoke --function {names[0]} --event FILE"
+    elif deployment.skipped:
+        name, reason = next(iter(deployment.skipped.items()))
+        remedy = f"{name} is skipped: {reason}"
+    return LocalError("no function has an SQS event", source=str(deployment.template.path), remedy=remedy)
 
 
 def _sources(deployment: Deployment) -> list[Source]:
     return [source for function in deployment.functions for source in function.sources]
-
-
-def _layers(deployment: Deployment, plan: Plan, folder: Path, step: Callable[[str], None]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for function in deployment.functions:
-        for name in function.layers:
-            if name not in found:
-                step(f"Unpacking the layer {name}" if name in plan.layers else f"Building the layer {name}")
-                found[name] = find_layer(name, deployment.template, plan.layers, folder)
-    return found
-
-
-def _pools(
-    deployment: Deployment,
-    aws: EmbeddedAws,
-    plan: Plan,
-    listener: Listener,
-    step: Callable[[str], None],
-    closing: ExitStack,
-) -> list[FunctionPool]:
-    """Return what runs each function that has a queue; the environments end with `closing`."""
-    folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="lambda-tasks-layers-")))
-    layers = _layers(deployment, plan, folder, step)
-    step("Fetching AWS's runtime interface emulator")
-    binary = emulator(plan.cache)
-    start = functools.partial(followed, emulator=binary, listener=listener, mount=plan.mounts)
-    pools = []
-    for deployed in deployment.functions:
-        if deployed.sources:
-            function = _function(put_values(plan.values, deployed, aws), aws, plan, layers)
-            limit = max(1, min(plan.concurrency, deployed.concurrency or plan.concurrency))
-            environments = Environments(function, start, limit)
-            closing.callback(environments.close)
-            pools.append(FunctionPool(deployed, environments, limit, WaitingMessages()))
-    return pools
-
-
-def _function(deployed: DeployedFunction, aws: EmbeddedAws, plan: Plan, layers: Mapping[str, Path]) -> Function:
-    environ = dict(aws.environ())
-    if plan.endpoint_url:
-        environ["AWS_ENDPOINT_URL_SQS"] = plan.endpoint_url
-    return Function(
-        code=deployed.code,
-        handler=deployed.handler,
-        layers=tuple(layers[name] for name in deployed.layers),
-        environ={**environ, **deployed.environ},
-        name=deployed.name,
-        memory_mb=deployed.memory_mb,
-        timeout_seconds=deployed.timeout_seconds,
-        log_format=deployed.log_format,
-    )
 
 
 def _hear(ledger: Ledger, listener: Listener, event: Event) -> None:

@@ -6,6 +6,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html and services-
 from __future__ import annotations
 
 import base64
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ def _never() -> bool:
     return False
 
 
+def _nobody(count: int) -> None:
+    """Hear a number of messages, and leave it."""
+
+
 @dataclass(frozen=True)
 class EventSourceMapping:
     """A queue and the function that it invokes.
@@ -40,7 +45,8 @@ class EventSourceMapping:
     A batch is handed on when it has `batch_size` messages, or `window_seconds` after its first one was received. What
     `filter_criteria` do not match is deleted. Without `reports_failures` (``ReportBatchItemFailures``) an answer, of
     whatever kind, deletes the batch. Several threads may poll: they are what ``MaximumConcurrency`` limits.
-    `groups` are those of the queue, for all of its mappings.
+    `groups` are those of the queue, for all of its mappings. One poller at a time gathers a batch, so that it fills.
+    `on_filtered` hears how many messages the filter has deleted.
     """
 
     queue: Queue
@@ -50,6 +56,8 @@ class EventSourceMapping:
     filter_criteria: FilterCriteria = field(default_factory=FilterCriteria)
     reports_failures: bool = True
     groups: MessageGroups = field(default_factory=MessageGroups)
+    on_filtered: Callable[[int], None] = _nobody
+    gathering: threading.Lock = field(default_factory=threading.Lock, repr=False)
     clock: Callable[[], float] = time.monotonic
 
     def poll(
@@ -59,7 +67,13 @@ class EventSourceMapping:
 
         What failed is left as it is: it becomes visible when its visibility timeout ends, or when the function said.
         """
-        gathered = self._gather(wait_seconds, is_stopping)
+        while not self.gathering.acquire(timeout=_SHORT_WAIT_SECONDS):
+            if is_stopping():
+                return None
+        try:
+            gathered = self._gather(wait_seconds, is_stopping)
+        finally:
+            self.gathering.release()
         with self.groups.in_hand(gathered) as messages:
             if not messages or is_stopping():
                 return None
@@ -93,6 +107,7 @@ class EventSourceMapping:
         matching = [one for one in messages if self.filter_criteria.match(record(one, self.queue.arn))]
         if dropped := [one for one in messages if one not in matching]:
             self.queue.delete(dropped)
+            self.on_filtered(len(dropped))
         return matching
 
 

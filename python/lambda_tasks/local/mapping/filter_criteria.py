@@ -97,7 +97,9 @@ def _matches_rule(rule: Any, value: Any) -> bool:  # noqa: ANN401
         return False
     if kind == "anything-but":
         if isinstance(wanted, Mapping):
-            return not _matches_rule(wanted, value)
+            ((inner, texts),) = wanted.items()
+            texts = texts if isinstance(texts, list) else [texts]
+            return not any(_matches_rule({inner: text}, value) for text in texts)
         return not any(_matches_rule(one, value) for one in (wanted if isinstance(wanted, list) else [wanted]))
     if kind == "numeric":
         return _is_number(value) and all(

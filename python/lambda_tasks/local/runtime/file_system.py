@@ -19,6 +19,7 @@ OPT = "/opt"
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html: the managed runtimes bring boto3.
 RUNTIME_PACKAGES = ("awslambdaric", "boto3")
 _BOOTSTRAP = Path(__file__).with_name("runtime_bootstrap.py")
+_RUNTIME_CLIENT = Path(__file__).with_name("runtime_client.py")
 
 
 def unpack_layers(layers: Sequence[Path], folder: Path) -> None:
@@ -64,6 +65,13 @@ def make_runtime(folder: Path, packages: Sequence[str] = RUNTIME_PACKAGES) -> Pa
                 raise LocalError(f"{name} is not installed", remedy="install lambda-tasks[local]") from error
     # A copy: Python would resolve a link, and put this package's folder on the function's sys.path.
     return Path(shutil.copy(_BOOTSTRAP, folder / "bootstrap.py"))
+
+
+def replace_compiled(runtime: Path) -> None:
+    """Take the module that is compiled for this Python out of `runtime`, which another Python is to use."""
+    for compiled in runtime.glob("runtime_client*.so"):
+        compiled.unlink()
+    shutil.copy(_RUNTIME_CLIENT, runtime)
 
 
 def can_mount(folder: Path, needed: Sequence[Path]) -> bool:

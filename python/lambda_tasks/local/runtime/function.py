@@ -14,7 +14,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Function:
-    """A function's configuration. `code` is the folder that would be /var/task, `layers` are zips, or folders."""
+    """A function's configuration. `code` is the folder that would be /var/task, `layers` are zips, or folders.
+
+    `interpreter` is the Python that runs it.
+    """
 
     code: Path
     handler: str
@@ -24,6 +27,8 @@ class Function:
     memory_mb: int = 512
     timeout_seconds: int = 30
     log_format: str = "JSON"
+    interpreter: Path = Path(sys.executable)
+    runtime: str = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,11 @@ def prepare(
     layers = folder / "opt"
     file_system.unpack_layers(function.layers, layers)
     bootstrap = file_system.make_runtime(folder / "runtime")
-    needed = [*needed, function.code, folder, _HERE, *file_system.interpreter_paths(), *bootstrap.parent.iterdir()]
+    if is_other := function.interpreter != Path(sys.executable):
+        file_system.replace_compiled(bootstrap.parent)
+    interpreter = [function.interpreter] if is_other else []
+    needed = [*needed, *interpreter, function.code, folder, _HERE]
+    needed += [*file_system.interpreter_paths(), *bootstrap.parent.iterdir()]
     mounts = mount and file_system.can_mount(layers, needed)
     opt = file_system.OPT if mounts else str(layers)
     unshare = file_system.unshare_command() if mounts else []
@@ -71,7 +80,7 @@ def prepare(
     for path in (files.output, files.emulator_log, files.channel):
         if path is not None:
             path.touch(mode=0o600)
-    script = [sys.executable, "-S", str(bootstrap), opt, function.handler]
+    script = [str(function.interpreter), "-S", str(bootstrap), opt, function.handler]
     if files.channel is not None:
         script.append(str(files.channel))
     return Prepared(
@@ -90,7 +99,7 @@ def environment(function: Function, opt: str, runtime: Path) -> dict[str, str]:
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
     lambdas = {
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_seconds),  # read by the emulator alone

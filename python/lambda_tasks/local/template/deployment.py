@@ -1,40 +1,30 @@
-"""Make what a template describes: queues, secrets, parameters, tables, buckets, and each function's configuration."""
+"""Make what a template describes: its queues, its other resources, and each function's configuration."""
 
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from lambda_tasks.local.embedded_aws import ACCOUNT_ID, EmbeddedAws
+from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.mapping.filter_criteria import FilterCriteria
+from lambda_tasks.local.mapping.judgement import REPORTS_FAILURES
 from lambda_tasks.local.queue import Queue, create_queue
+from lambda_tasks.local.template.code import as_folder
 from lambda_tasks.local.template.document import Template
+from lambda_tasks.local.template.functions import FunctionResource
+from lambda_tasks.local.template.mappings import MappingResource
+from lambda_tasks.local.template.model import model_of
+from lambda_tasks.local.template.names import QUEUE, learn_names, queue_name
+from lambda_tasks.local.template.resources import make_resources
 
-FUNCTION = "AWS::Serverless::Function"
-_LAYER = "AWS::Serverless::LayerVersion"
-_QUEUE = "AWS::SQS::Queue"
 # Encryption has no effect here, and its key is not made.
 _LEFT_OUT = ("KmsDataKeyReusePeriodSeconds", "KmsKeyId", "KmsMasterKeyId", "QueueName", "SSESpecification", "Tags")
-_FUNCTION_KEYS = (
-    "CodeUri",
-    "Environment",
-    "Events",
-    "Handler",
-    "Layers",
-    "LoggingConfig",
-    "MemorySize",
-    "PackageType",
-    "ReservedConcurrentExecutions",
-    "Timeout",
-)
-_TABLE_KEYS = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema", "LocalSecondaryIndexes")
 
 
 @dataclass(frozen=True)
@@ -64,16 +54,18 @@ class DeployedFunction:
     log_format: str
     sources: tuple[Source, ...]
     concurrency: int | None = None
+    runtime: str = ""
 
 
 @dataclass
 class Deployment:
-    """What was made, by logical id; queues by ARN too."""
+    """What was made, by logical id; queues by ARN too. `skipped` are functions that do not run here, and why."""
 
     template: Template
     queues: dict[str, Queue] = field(default_factory=dict)
     dead_letters: list[str] = field(default_factory=list)
     functions: list[DeployedFunction] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def queue_of_arn(self, arn: str) -> Queue:
         """Return the queue with this ARN.
@@ -88,55 +80,71 @@ class Deployment:
         raise LocalError(f"there is no queue {arn}", source=str(self.template.path), remedy="define it in the template")
 
 
-def deploy(template: Template, aws: EmbeddedAws, sqs: Any, *, creates_queues: bool) -> Deployment:  # noqa: ANN401
+def deploy(
+    template: Template,
+    aws: EmbeddedAws,
+    sqs: Any,  # noqa: ANN401
+    folder: Path,
+    *,
+    creates_queues: bool,
+) -> Deployment:
     """Make what `template` describes in the embedded AWS, with queues reached by `sqs`, botocore's client.
 
-    Queues of an SQS that already runs (`creates_queues` is false) are only looked up.
+    Queues of an SQS that already runs (`creates_queues` is false) are only looked up. Code that is no folder becomes
+    one below `folder`.
 
     Raises:
         LocalError: something cannot be made here, or a queue is not there.
 
     """
     deployment = Deployment(template)
-    makers: dict[str, Callable[[Template, EmbeddedAws, str, dict[str, Any]], None]] = {
-        "AWS::S3::Bucket": _make_bucket,
-        "AWS::SecretsManager::Secret": _make_secret,
-        "AWS::DynamoDB::Table": _make_table,
-        "AWS::Serverless::SimpleTable": _make_simple_table,
-        "AWS::SSM::Parameter": _make_parameter,
-    }
+    learn_names(template)
     try:
         _make_queues(deployment, sqs, creates_queues=creates_queues)
-        for kind, make in makers.items():
-            for name, resource in template.resources(kind).items():
-                make(template, aws, name, template.resolve(resource.get("Properties", {})))
+        make_resources(template, aws)
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        raise LocalError(f"{error.operation_name} was refused: {code}", remedy="correct the template") from error
+        answer = error.response.get("Error", {})
+        reason = ": ".join(filter(None, (answer.get("Code"), str(answer.get("Message", "")).rstrip("."))))
+        raise LocalError(f"{error.operation_name} was refused: {reason}", remedy="correct the template") from error
+    except ParamValidationError as error:
+        reason = " ".join(str(error).split())
+        raise LocalError(reason, source=str(template.path), remedy="correct the template") from error
     except BotoCoreError as error:
         raise LocalError(str(error), remedy="check --endpoint-url") from error
-    deployment.functions += [_function(template, name, one) for name, one in template.resources(FUNCTION).items()]
+    model = model_of(template)
+    for function in model.functions.values():
+        mappings = model.mappings_of(function.name)
+        if function.skipped is not None:
+            deployment.skipped[function.name] = function.skipped
+            continue
+        try:
+            code = as_folder(function, folder)
+        except LocalError as error:
+            if mappings:
+                raise
+            deployment.skipped[function.name] = error.problem
+            continue
+        deployment.functions.append(_deployed(function, code, mappings))
     return deployment
 
 
 def _make_queues(deployment: Deployment, sqs: Any, *, creates_queues: bool) -> None:  # noqa: ANN401
     """Make each queue after the one that its redrive policy names."""
     template = deployment.template
-    waiting = template.resources(_QUEUE)
+    waiting = template.resources(QUEUE)
     while waiting:
         ready = {name: one for name, one in waiting.items() if not _names_in(one) & (waiting.keys() - {name})}
         if not ready:
             raise LocalError("the queues' redrive policies form a circle", source=str(template.path), remedy="break it")
         for name, resource in ready.items():
-            properties = template.resolve(resource.get("Properties", {}))
-            is_fifo = properties.get("FifoQueue") == "true"
-            queue_name = properties.get("QueueName") or f"{name}{'.fifo' if is_fifo else ''}"
+            properties = template.resolve(resource["Properties"])
+            own_name = queue_name(template, name, resource["Properties"])
             if creates_queues:
-                queue = create_queue(sqs, queue_name, **_queue_attributes(properties))
+                queue = create_queue(sqs, own_name, **_queue_attributes(properties))
             else:
-                queue = _existing_queue(sqs, queue_name)
+                queue = _existing_queue(sqs, own_name)
             deployment.queues[name] = queue
-            template.learn(name, queue.url, Arn=queue.arn, QueueName=queue_name, QueueUrl=queue.url)
+            template.learn(name, queue.url, Arn=queue.arn, QueueName=own_name, QueueUrl=queue.url)
             if target := properties.get("RedrivePolicy", {}).get("deadLetterTargetArn"):
                 deployment.dead_letters.append(target)
             del waiting[name]
@@ -155,7 +163,8 @@ def _queue_attributes(properties: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: json.dumps(value) if isinstance(value, dict) else str(value)
         for name, value in properties.items()
-        if name not in _LEFT_OUT
+        # AWS takes FifoQueue for a FIFO queue alone.
+        if name not in _LEFT_OUT and (name, value) != ("FifoQueue", "false")
     }
 
 
@@ -170,97 +179,32 @@ def _existing_queue(sqs: Any, name: str) -> Queue:  # noqa: ANN401
     return Queue(sqs, url, answer["Attributes"]["QueueArn"])
 
 
-def _make_secret(template: Template, aws: EmbeddedAws, name: str, properties: dict[str, Any]) -> None:
-    text = properties.get("SecretString")
-    if text is None:
-        generate = properties.get("GenerateSecretString", {})
-        text = secrets.token_urlsafe(int(generate.get("PasswordLength", 32)))
-        if key := generate.get("GenerateStringKey"):
-            text = json.dumps({**json.loads(generate.get("SecretStringTemplate", "{}")), key: text})
-    client = aws.client("secretsmanager")
-    arn = client.create_secret(Name=properties.get("Name", name), SecretString=text)["ARN"]
-    template.learn(name, arn, Id=arn)
-
-
-def _make_parameter(template: Template, aws: EmbeddedAws, name: str, properties: dict[str, Any]) -> None:
-    parameter = properties.get("Name", name)
-    kind = properties.get("Type", "String")
-    aws.client("ssm").put_parameter(Name=parameter, Value=properties["Value"], Type=kind)
-    template.learn(name, parameter, Value=properties["Value"], Type=kind)
-
-
-def _make_bucket(template: Template, aws: EmbeddedAws, name: str, properties: dict[str, Any]) -> None:
-    bucket = properties.get("BucketName", name.lower())
-    aws.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": aws.region})
-    template.learn(name, bucket, Arn=f"arn:aws:s3:::{bucket}")
-
-
-def _make_simple_table(template: Template, aws: EmbeddedAws, name: str, properties: dict[str, Any]) -> None:
-    key = properties.get("PrimaryKey", {"Name": "id", "Type": "String"})
-    kind = {"String": "S", "Number": "N", "Binary": "B"}[key["Type"]]
-    own = {
-        "AttributeDefinitions": [{"AttributeName": key["Name"], "AttributeType": kind}],
-        "KeySchema": [{"AttributeName": key["Name"], "KeyType": "HASH"}],
-    }
-    _make_table(template, aws, name, {**properties, **own})
-
-
-def _make_table(template: Template, aws: EmbeddedAws, name: str, properties: dict[str, Any]) -> None:
-    table = properties.get("TableName", name)
-    client = aws.client("dynamodb")
-    request = {key: properties[key] for key in _TABLE_KEYS if key in properties}
-    for index in request.get("GlobalSecondaryIndexes", ()):
-        index.pop("ProvisionedThroughput", None)
-    client.create_table(**{**request, "BillingMode": "PAY_PER_REQUEST"}, TableName=table)
-    if expiry := properties.get("TimeToLiveSpecification"):
-        specification = {"AttributeName": expiry["AttributeName"], "Enabled": expiry.get("Enabled") == "true"}
-        client.update_time_to_live(TableName=table, TimeToLiveSpecification=specification)
-    template.learn(name, table, Arn=f"arn:aws:dynamodb:{aws.region}:{ACCOUNT_ID}:table/{table}")
-
-
-def _function(template: Template, name: str, resource: Mapping[str, Any]) -> DeployedFunction:
-    raw = template.function_properties(resource)
-    properties = template.resolve({key: raw[key] for key in _FUNCTION_KEYS if key in raw})
-    if properties.get("PackageType") == "Image" or not isinstance(properties.get("CodeUri"), str):
-        problem = f"{name} has no folder of code"
-        raise LocalError(problem, source=str(template.path), remedy="set its CodeUri to one: images do not run here")
-    code = template.path.parent / properties["CodeUri"]
-    if not code.is_dir():
-        raise LocalError(f"there is no folder {code}", source=f"function {name}", remedy="correct its CodeUri")
-    reserved = properties.get("ReservedConcurrentExecutions")
+def _deployed(function: FunctionResource, code: Path, mappings: Sequence[MappingResource]) -> DeployedFunction:
     return DeployedFunction(
-        name=name,
+        name=function.name,
         code=code,
-        handler=properties.get("Handler", ""),
-        layers=tuple(properties.get("Layers", ())),
-        environ=properties.get("Environment", {}).get("Variables", {}),
-        memory_mb=int(properties.get("MemorySize", 128)),
-        timeout_seconds=int(properties.get("Timeout", 3)),
-        log_format=properties.get("LoggingConfig", {}).get("LogFormat", "Text"),
-        sources=tuple(_sources(name, properties.get("Events", {}))),
-        concurrency=int(reserved) if reserved else None,
+        handler=function.handler,
+        layers=function.layers,
+        environ=function.environ,
+        memory_mb=function.memory_mb,
+        timeout_seconds=function.timeout_seconds,
+        log_format=function.log_format,
+        sources=tuple(map(_source, mappings)),
+        concurrency=function.reserved,
+        runtime=function.runtime,
     )
 
 
-def _sources(function: str, events: Mapping[str, Any]) -> list[Source]:
-    found = []
-    for name, event in events.items():
-        if event.get("Type") != "SQS":
-            continue
-        own = event["Properties"]
-        maximum = own.get("ScalingConfig", {}).get("MaximumConcurrency")
-        if own.get("Enabled") == "false":
-            continue
-        patterns = [one["Pattern"] for one in own.get("FilterCriteria", {}).get("Filters", ())]
-        found.append(
-            Source(
-                name=f"{function}.{name}",
-                queue_arn=own["Queue"],
-                batch_size=int(own.get("BatchSize", 10)),
-                window_seconds=float(own.get("MaximumBatchingWindowInSeconds", 0)),
-                maximum_concurrency=int(maximum) if maximum else None,
-                filter_criteria=FilterCriteria.parse(patterns),
-                reports_failures="ReportBatchItemFailures" in own.get("FunctionResponseTypes", ()),
-            )
-        )
-    return found
+def _source(mapping: MappingResource) -> Source:
+    own = mapping.properties
+    maximum = (own.get("ScalingConfig") or {}).get("MaximumConcurrency")
+    patterns = [one["Pattern"] for one in (own.get("FilterCriteria") or {}).get("Filters") or ()]
+    return Source(
+        name=mapping.name,
+        queue_arn=mapping.queue_arn,
+        batch_size=int(own.get("BatchSize", 10)),
+        window_seconds=float(own.get("MaximumBatchingWindowInSeconds", 0)),
+        maximum_concurrency=int(maximum) if maximum else None,
+        filter_criteria=FilterCriteria.parse(patterns),
+        reports_failures=REPORTS_FAILURES in (own.get("FunctionResponseTypes") or ()),
+    )

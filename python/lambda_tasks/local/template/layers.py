@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from lambda_tasks.local.errors import LocalError
+from lambda_tasks.local.template import own_layer
 from lambda_tasks.local.template.document import Template
 
-_LAYER = "AWS::Serverless::LayerVersion"
+_LAYERS = ("AWS::Serverless::LayerVersion", "AWS::Lambda::LayerVersion")
+_ASSET_PATH = "aws:asset:path"
+_POWERTOOLS = "layer:AWSLambdaPowertoolsPython"
 
 
 def find_layer(name: str, template: Template, given: Mapping[str, Path], folder: Path) -> Path:
-    """Return where the layer `name`, a logical id or an ARN, lies; build it below `folder` where it has to be built.
+    """Return where the layer `name`, a logical id or an ARN, lies; make it below `folder` where it has to be made.
 
     Raises:
         LocalError: there is none, or it could not be built.
@@ -25,17 +28,49 @@ def find_layer(name: str, template: Template, given: Mapping[str, Path], folder:
         if not given[name].exists():
             raise LocalError(f"there is no {given[name]}", source=f"layer {name}", remedy="correct --layer")
         return given[name]
-    layers = template.resources(_LAYER)
+    layers = template.resources(*_LAYERS)
     if name not in layers:
-        remedy = f"download it, and add --layer {name}=PATH"
-        raise LocalError("the layer is not in the template", source=f"layer {name}", remedy=remedy)
-    properties = template.resolve({"ContentUri": layers[name].get("Properties", {}).get("ContentUri")})
-    content = template.path.parent / str(properties["ContentUri"])
+        if own_layer.is_ours(name):
+            return own_layer.make(folder)
+        raise LocalError("the layer is not in the template", source=f"layer {name}", remedy=_source_of(name))
+    resource = layers[name]
+    content = _content(name, template, resource)
     if not content.exists():
         raise LocalError(f"there is no {content}", source=f"layer {name}", remedy="correct its ContentUri")
-    if layers[name].get("Metadata", {}).get("BuildMethod") != "makefile":
+    if resource["Metadata"].get("BuildMethod") != "makefile":
         return content
     return _build(name, content, folder)
+
+
+def is_own(layer: Path) -> bool:
+    """Tell whether a layer that was found is the one of the installed package, which fits this Python alone."""
+    return layer.name == own_layer.FOLDER
+
+
+def _content(name: str, template: Template, resource: Mapping[str, Any]) -> Path:
+    if isinstance(asset := resource["Metadata"].get(_ASSET_PATH), str):
+        return template.path.parent / asset
+    properties = resource["Properties"]
+    uri = template.resolve(properties.get("ContentUri", properties.get("Content", "")))
+    if not isinstance(uri, str) or not uri:
+        remedy = f"set its ContentUri to a folder, or add --layer {name}=PATH"
+        raise LocalError("the layer has no folder", source=f"layer {name}", remedy=remedy)
+    return template.path.parent / uri
+
+
+def _source_of(name: str) -> str:
+    """Return what to do about a layer that is not here."""
+    if _POWERTOOLS in name:
+        return (
+            "its content is on PyPI: pip install --target powertools/python 'aws-lambda-powertools[all]', "
+            f"and add --layer {name}=powertools"
+        )
+    if name.startswith("arn:"):
+        return (
+            f"aws lambda get-layer-version-by-arn --arn {name} --query Content.Location gives the address of its zip: "
+            f"download it, and add --layer {name}=PATH"
+        )
+    return f"define it, or add --layer {name}=PATH"
 
 
 def _build(name: str, content: Path, folder: Path) -> Path:

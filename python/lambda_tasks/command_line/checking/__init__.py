@@ -1,0 +1,1 @@
+"""The checks of a template, and the policy of a function, for the command `check`."""

@@ -1,0 +1,82 @@
+"""What is wrong with a template, as lines for people, JSON for programs, or annotations for GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lambda_tasks.command_line.checking.whole_policy import Around
+from lambda_tasks.local.checks.advice import advice
+from lambda_tasks.local.checks.finding import Finding, sentence, shown_path
+from lambda_tasks.local.checks.refused import refused
+from lambda_tasks.local.template.model import read_model
+
+GITHUB = "github"
+
+
+def findings_of(path: Path, parameters: Mapping[str, str], *, region: str, account_id: str) -> list[Finding]:
+    """Return all that is wrong with the mappings, queues and functions of the template at `path`, by its lines.
+
+    Raises:
+        LocalError: the template cannot be read.
+
+    """
+    model = read_model(path, parameters, region, account_id)
+    found = [*refused(model), *advice(model)]
+    unique = list(dict.fromkeys(found))  # a queue of two functions is judged twice
+    return sorted(unique, key=lambda one: one.line or 0)
+
+
+def around_function(
+    path: Path, function: str, parameters: Mapping[str, str], *, region: str, account_id: str
+) -> Around:
+    """Return what the template says of a function, by its logical id (empty where it is the only one).
+
+    Raises:
+        LocalError: the template cannot be read.
+
+    """
+    model = read_model(path, parameters, region, account_id)
+    name = function or next(iter(model.functions))
+    sources = [one.queue_arn for one in model.mappings_of(name)]
+    queues = [model.queues[arn] for arn in sources if arn in model.queues]
+    keys = [str(queue.properties.get("KmsMasterKeyId", "")) for queue in queues]
+    own = model.functions[name].own_name
+    group = own if own != name else f"${{AWS::StackName}}-{name}-*"
+    return Around(
+        log_group=f"/aws/lambda/{group}",
+        sources=tuple(sources),
+        dead_letters=tuple(
+            str(one.redrive["deadLetterTargetArn"]) for one in queues if "deadLetterTargetArn" in one.redrive
+        ),
+        queue_keys=tuple(
+            key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account_id}:key/{key}"
+            for key in keys
+            if key and not key.startswith("alias/")
+        ),
+    )
+
+
+def lines_of(path: Path, findings: Sequence[Finding], form: str) -> list[str]:
+    """Return one line a finding, in the given form."""
+    shown = shown_path(path)
+    if form == GITHUB:
+        return [annotation(shown, one.line, one.place, f"{one.problem}: {one.remedy}") for one in findings]
+    return [sentence(shown, one) for one in findings]
+
+
+def annotation(path: str, line: int | None, title: str, text: str) -> str:
+    """Return a command of GitHub's workflows that shows an error beside a line.
+
+    Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+    """
+    place = f"file={_property(path)},line={line or 1},title={_property(title)}"
+    return f"::error {place}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,88 @@
+"""The whole least policy of a function: its secrets, queues, table, payloads, keys and log group.
+
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions and
+https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lambda_tasks.aws.queue_address import QueueAddress
+from lambda_tasks.settings import Settings
+
+NO_ACCOUNT = "000000000000"
+ACCOUNT_PARAMETER = "${AWS::AccountId}"
+_CONSUME = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+_LOG = ["logs:CreateLogStream", "logs:PutLogEvents"]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a template says of a function beside its variables: the queues that it takes from, and their keys."""
+
+    log_group: str = "/aws/lambda/${FunctionName}"
+    sources: tuple[str, ...] = ()
+    dead_letters: tuple[str, ...] = ()
+    queue_keys: tuple[str, ...] = ()
+
+
+def whole_policy(
+    of_secrets: Mapping[str, Any],
+    environ: Mapping[str, str],
+    around: Around,
+    *,
+    region: str,
+    account_id: str,
+) -> dict[str, Any]:
+    """Return the policy that a function needs, with `of_secrets`, the one of its references, in it.
+
+    Where the account is not known (`NO_ACCOUNT`), the policy has CloudFormation's parameter for it.
+    """
+    settings = Settings.from_environ(environ)
+    urls = settings.queue_urls.values()
+    sent = {QueueAddress.of_url(url, environ).arn for url in urls}
+    dead = {*around.dead_letters}
+    if settings.dead_letter_queue_url:
+        dead.add(QueueAddress.of_url(settings.dead_letter_queue_url, environ).arn)
+    place = f"{region}:{account_id}"
+    statements = list(of_secrets["Statement"])
+    consumed = set(around.sources or sent)
+    if consumed:
+        statements.append(_allow(_CONSUME, consumed))
+    if sent | dead:
+        statements.append(_allow(["sqs:SendMessage"], sent | dead))
+    keys = set(around.queue_keys)
+    if keys:
+        condition = {"StringEquals": {"kms:ViaService": [f"sqs.{region}.amazonaws.com"]}}
+        statements.append({**_allow(["kms:Decrypt", "kms:GenerateDataKey"], keys), "Condition": condition})
+    if settings.table:
+        table = (
+            settings.table if settings.table.startswith("arn:") else f"arn:aws:dynamodb:{place}:table/{settings.table}"
+        )
+        statements.append(_allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], [table]))
+    buckets = [one.strip() for one in (settings.payload_bucket or "").split(",") if one.strip()]
+    if buckets:
+        statements.append(_allow(["s3:GetObject"], [f"arn:aws:s3:::{one}/*" for one in buckets]))
+    if buckets and sent:
+        statements.append(_allow(["s3:PutObject"], [f"arn:aws:s3:::{buckets[0]}/*"]))
+    if settings.scheduler_role_arn:
+        statements.append(_allow(["scheduler:CreateSchedule"], [f"arn:aws:scheduler:{place}:schedule/default/*"]))
+        statements.append(_allow(["iam:PassRole"], [settings.scheduler_role_arn]))
+    statements.append(_allow(_LOG, [f"arn:aws:logs:{place}:log-group:{around.log_group}:*"]))
+    return _with_account({"Version": of_secrets["Version"], "Statement": statements}, account_id)
+
+
+def _allow(actions: list[str], resources: Iterable[str]) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": sorted(resources)}
+
+
+def _with_account(policy: Mapping[str, Any], account_id: str) -> dict[str, Any]:
+    """Return a policy with the account in place of a stand-in, and of ``*`` where a parameter's name has none."""
+    account = ACCOUNT_PARAMETER if account_id == NO_ACCOUNT else account_id
+    text = json.dumps(policy).replace(":*:parameter/", f":{account}:parameter/").replace(NO_ACCOUNT, account)
+    found: dict[str, Any] = json.loads(text)
+    return found

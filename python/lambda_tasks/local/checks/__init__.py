@@ -1,0 +1,1 @@
+"""A template judged before it is deployed: what AWS refuses of it, and what it accepts to somebody's regret."""
