@@ -81,6 +81,8 @@ def test_the_policy_of_a_template() -> None:
         ["sqs:SendMessage"],
         ["kms:Decrypt", "kms:GenerateDataKey"],
         ["dynamodb:GetItem", "dynamodb:UpdateItem"],
+        ["scheduler:CreateSchedule"],
+        ["iam:PassRole"],
         ["logs:CreateLogStream", "logs:PutLogEvents"],
     ]
     assert "000000000000" not in finished.stdout

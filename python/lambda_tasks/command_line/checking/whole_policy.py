@@ -64,11 +64,10 @@ def whole_policy(
             settings.table if settings.table.startswith("arn:") else f"arn:aws:dynamodb:{place}:table/{settings.table}"
         )
         statements.append(_allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], [table]))
-    buckets = [one.strip() for one in (settings.payload_bucket or "").split(",") if one.strip()]
-    if buckets:
-        statements.append(_allow(["s3:GetObject"], [f"arn:aws:s3:::{one}/*" for one in buckets]))
-    if buckets and sent:
-        statements.append(_allow(["s3:PutObject"], [f"arn:aws:s3:::{buckets[0]}/*"]))
+    if settings.payload_buckets:
+        statements.append(_allow(["s3:GetObject"], [f"arn:aws:s3:::{one}/*" for one in settings.payload_buckets]))
+    if settings.payload_bucket and sent:
+        statements.append(_allow(["s3:PutObject"], [f"arn:aws:s3:::{settings.payload_bucket}/*"]))
     if settings.scheduler_role_arn:
         statements.append(_allow(["scheduler:CreateSchedule"], [f"arn:aws:scheduler:{place}:schedule/default/*"]))
         statements.append(_allow(["iam:PassRole"], [settings.scheduler_role_arn]))
