@@ -29,6 +29,7 @@ import json, os, sys
 def handler(event, context):
     for record in event.get("Records", ()):
         print("BODY", record["body"])
+    assert 0 < context.get_remaining_time_in_millis() <= 3000
     return {"python": list(sys.version_info[:2]), "event": event}
 """
 

@@ -9,6 +9,7 @@ from lambda_tasks.command_line.checking.whole_policy import Around
 from lambda_tasks.local.checks.advice import advice
 from lambda_tasks.local.checks.finding import Finding, sentence, shown_path
 from lambda_tasks.local.checks.refused import refused
+from lambda_tasks.local.template.document import template_file
 from lambda_tasks.local.template.model import read_model
 
 GITHUB = "github"
@@ -59,7 +60,7 @@ def around_function(
 
 def lines_of(path: Path, findings: Sequence[Finding], form: str) -> list[str]:
     """Return one line a finding, in the given form."""
-    shown = shown_path(path)
+    shown = shown_path(template_file(path))
     if form == GITHUB:
         return [annotation(shown, one.line, one.place, f"{one.problem}: {one.remedy}") for one in findings]
     return [sentence(shown, one) for one in findings]

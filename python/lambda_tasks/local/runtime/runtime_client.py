@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 
 _INVOCATION = "/2018-06-01/runtime/invocation/"
+_DEADLINE = "Lambda-Runtime-Deadline-Ms"
 _ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 _agent = {"User-Agent": ""}
 
@@ -20,10 +21,10 @@ def initialize_client(user_agent: str) -> None:
     _agent["User-Agent"] = user_agent
 
 
-def next() -> tuple[bytes, Mapping[str, str]]:  # noqa: A001 - the name that awslambdaric calls
-    """Wait for the next event, and return it with the headers that describe it."""
+def next() -> tuple[bytes, Mapping[str, str | int]]:  # noqa: A001 - the name that awslambdaric calls
+    """Wait for the next event, and return it with the headers that describe it. The deadline is a number."""
     body, headers = _call("GET", "next", http.client.OK)
-    return body, headers
+    return body, {**headers, _DEADLINE: int(headers.get(_DEADLINE, "0"))}
 
 
 def post_invocation_result(invoke_id: str, result: bytes, content_type: str, *_: object) -> None:

@@ -98,7 +98,7 @@ def read(path: Path, parameters: Mapping[str, str], region: str, account_id: str
         LocalError: it is not there or not a template, or a parameter is unknown or has no value.
 
     """
-    path = _file(path)
+    path = template_file(path)
     content, lines = text.load(path)
     _check_shape(content, path)
     declared = content.get("Parameters", {})
@@ -120,7 +120,13 @@ def read(path: Path, parameters: Mapping[str, str], region: str, account_id: str
     return template
 
 
-def _file(path: Path) -> Path:
+def template_file(path: Path) -> Path:
+    """Return the file of a template: `path` itself, or the only one of CDK's output folder.
+
+    Raises:
+        LocalError: the folder has none, or several.
+
+    """
     if not path.is_dir():
         return path
     found = sorted(path.glob(_SYNTHESIZED)) or sorted((path / "cdk.out").glob(_SYNTHESIZED))
