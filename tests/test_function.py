@@ -68,7 +68,7 @@ def test_the_context_arrives_and_the_result_is_recorded(embedded_aws: EmbeddedAw
         record = stores.dynamodb_state(transport, table, stores.Clock()).record("looks", deadline=stores.soon())
     assert record is not None
     assert (record.status, record.attempts) == (Status.SUCCEEDED, 1)
-    seen = {"tenant": "acme", "correlation_id": "c-1", "attempt": 2, "task": f"{OBSERVED}.look_around"}
+    seen = {"tenant": "acme", "correlation_id": "c-1", "attempt": 1, "task": f"{OBSERVED}.look_around"}
     assert json.loads(str(record.result)) == seen
 
 
@@ -111,7 +111,7 @@ def test_json_logs_of_a_function_can_be_filtered_by_key(embedded_aws: EmbeddedAw
         ("looks", "skipped", None),
     }
     (succeeded,) = [one for one in logged if one.get("outcome") == "succeeded"]
-    assert (succeeded["correlation_id"], succeeded["attempt"], succeeded["level"]) == ("c-1", 2, "INFO")
+    assert (succeeded["correlation_id"], succeeded["attempt"], succeeded["level"]) == ("c-1", 1, "INFO")
 
 
 def test_text_logs_of_a_function_say_it_in_words(embedded_aws: EmbeddedAws) -> None:

@@ -154,8 +154,10 @@ def test_unknown_interpreter_is_refused(tree: Path) -> None:
 def test_tampered_wheel_is_refused(tmp_path: Path) -> None:
     """A cached wheel whose hash is not pinned is never bundled: the build fails where no other is to be had."""
     tampered = copy_tree(tmp_path / "tree")
-    (wheel,) = (path for path in (tampered / "layer" / "cache").glob("*.whl") if wheels.TARGETS[0].runs(path))
-    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    ours = [path for path in (tampered / "layer" / "cache").glob("*.whl") if wheels.TARGETS[0].runs(path)]
+    assert ours
+    for wheel in ours:
+        wheel.write_bytes(wheel.read_bytes() + b"\0")
     process = run_build(tampered)
 
     assert process.returncode == 1

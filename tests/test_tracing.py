@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from catalogue import raising
 from lambda_tasks.messages.context import Context, activated, outgoing_attributes
 from lambda_tasks.telemetry import tracing
 
@@ -90,6 +91,14 @@ def test_a_failure_is_an_error(spans: InMemorySpanExporter, outcome: str) -> Non
     assert [event.name for event in span.events] == ["exception"]
 
 
+@pytest.mark.parametrize("kind", raising.ERRORS)
+def test_whatever_error_is_an_event(spans: InMemorySpanExporter, kind: str) -> None:
+    """An error that cannot be printed ends neither its span nor the task's settling."""
+    process(CONTEXT, "failed", raising.ERRORS[kind]())
+    (event,) = only(spans).events
+    assert set(event.attributes or {}) >= {"exception.type", "exception.message", "exception.stacktrace"}
+
+
 def test_a_failure_without_an_error_is_one_too(spans: InMemorySpanExporter) -> None:
     """If there is no exception the outcome is the type of the error."""
     process(CONTEXT, "failed")
@@ -130,14 +139,12 @@ def test_a_broken_opentelemetry_changes_nothing(
     assert caplog.messages == ["no span could be started"]
 
 
-def test_a_span_that_breaks_changes_nothing(spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
-    """An error that has no text, such as an SDK stumbles over, is logged and not raised."""
-
-    class Wordless(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
-    process(CONTEXT, "failed", Wordless())
+def test_a_span_that_breaks_changes_nothing(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of a span's own methods is logged and not raised."""
+    monkeypatch.setattr(trace, "Status", None)
+    process(CONTEXT, "failed")
     assert caplog.messages == ["the span could not be completed"]
     assert only(spans).name == f"{TASK} process"
 

@@ -66,6 +66,16 @@ def text_of(error: BaseException) -> str:
         return f"(its __str__ raised {type(broken).__name__})"
 
 
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of `error` as text, whatever its own code does."""
+    import traceback  # noqa: PLC0415 - for what failed
+
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as broken:  # noqa: BLE001 - as above
+        return f"(formatting it raised {type(broken).__name__})"
+
+
 def type_name_of(error: BaseException) -> str:
     """Return the name of the type of `error`, or the one that an earlier delivery recorded."""
     return error.error_type if type(error) is EndedEarlier else type(error).__qualname__

@@ -48,8 +48,9 @@ class Output:
     console: Console = field(default_factory=lambda: _console(stderr=False))
 
     def json(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        """Print one line of JSON, at once: another program may be reading along."""
-        print(json.dumps(value, default=str), flush=True)  # noqa: T201
+        """Print one line of JSON, at once and in one write: others read along, and print too."""
+        sys.stdout.write(json.dumps(value, default=str) + "\n")
+        sys.stdout.flush()
 
     def line(self, text: str | Text = "", style: str = "", *, is_for_copying: bool = False) -> None:
         """Print a line for people, folded where it is wider than the terminal. JSON output has none."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import enum
-import traceback
 
 import msgspec
 
-from lambda_tasks.errors import text_of, type_name_of
+from lambda_tasks.errors import text_of, traceback_of, type_name_of
 
 MAX_RESULT_BYTES = 64 * 1024  # DynamoDB's items hold 400 KB, and each further KB is another write unit
 MAX_ERROR_MESSAGE_BYTES = 2 * 1024
@@ -58,7 +57,7 @@ class Ending(msgspec.Struct, frozen=True):
             result,
             error_type=type_name_of(error),
             error_message=_bounded(text_of(error), MAX_ERROR_MESSAGE_BYTES),
-            traceback=_bounded_from_its_end(_traceback_of(error), MAX_TRACEBACK_BYTES),
+            traceback=_bounded_from_its_end(traceback_of(error), MAX_TRACEBACK_BYTES),
         )
 
 
@@ -101,13 +100,6 @@ def _as_json(value: object) -> str | None:
     except Exception:  # noqa: BLE001 - a result that cannot be kept must not fail the task that returned it
         return None
     return encoded.decode() if len(encoded) <= MAX_RESULT_BYTES else None
-
-
-def _traceback_of(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error))
-    except Exception as broken:  # noqa: BLE001
-        return f"(formatting it raised {type(broken).__name__})"
 
 
 def _bounded(text: str, max_bytes: int) -> str:

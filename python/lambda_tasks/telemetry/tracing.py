@@ -16,6 +16,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lambda_tasks.errors import text_of, traceback_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -107,10 +109,21 @@ class ProcessSpan:
     def _conclude(self, outcome: str, error: BaseException | None, *, failed: bool) -> None:
         self._span.set_attribute("lambda_tasks.outcome", outcome)
         if error is not None:
-            self._span.record_exception(error)
+            self._span.add_event("exception", _exception(error))
         if failed:
             self._span.set_attribute("error.type", outcome if error is None else type(error).__qualname__)
-            self._span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, "" if error is None else str(error)))
+            text = "" if error is None else text_of(error)
+            self._span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, text))
+
+
+def _exception(error: BaseException) -> dict[str, str]:
+    """Return what the span's own `record_exception` gives, which an error whose ``__str__`` exits would end."""
+    return {
+        "exception.type": f"{type(error).__module__}.{type(error).__qualname__}",
+        "exception.message": text_of(error),
+        "exception.stacktrace": traceback_of(error),
+        "exception.escaped": "False",
+    }
 
 
 def _parent(trace: Any, context: Context) -> Any:  # noqa: ANN401
