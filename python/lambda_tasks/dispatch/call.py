@@ -198,7 +198,7 @@ class Call:
             if self.limits is timeouts.UNLIMITED:
                 value = self._definition.function(**self._kwargs)
             else:
-                value = interrupter.run(self.limits, self.function)
+                value = interrupter.run(self.limits, self._definition.function, self._kwargs)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
             if guard is not None:
                 guard.make_room()  # before anything else: there may be no memory for a frame of Python's

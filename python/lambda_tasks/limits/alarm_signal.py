@@ -58,13 +58,13 @@ class AlarmSignal:
     def ring_in(self, seconds: float, now: float) -> None:
         """Ring once, `seconds` after `now`, which is what ``time.monotonic`` says.
 
-        A timer that is set already, for a call before, is left as it is: it rings no later, and is set anew then. To
-        look costs a third of setting it.
+        A timer that is set already, for a call before, is left as it is where it rings no later than `SOON_SECONDS`
+        after that: it is set anew then. To look costs a third of setting it.
         """
         self._at, self._every = now + seconds, 0.0
         if self._theirs_at != math.inf:
             self._set()
-        elif not 0.0 < _get_timer(_REAL)[0] <= seconds:
+        elif not 0.0 < _get_timer(_REAL)[0] <= seconds + SOON_SECONDS:
             _set_timer(_REAL, max(SOON_SECONDS, seconds))
 
     @property

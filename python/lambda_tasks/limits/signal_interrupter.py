@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
 from lambda_tasks.limits.alarm_signal import SOON_SECONDS, AlarmSignal, is_of_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from lambda_tasks.limits.timeouts import Limits
 
 T = TypeVar("T")
 
+NONE: Mapping[str, Any] = MappingProxyType({})
+
 
 class Interrupter(Protocol):
     """A way to raise the limits' errors inside of a running task."""
 
-    def run(self, limits: Limits, call: Callable[[], T]) -> T:
-        """Return what `call` returns, or raise what it raises: when time is up, the limit's error.
+    def run(self, limits: Limits, call: Callable[..., T], kwargs: Mapping[str, Any] = NONE) -> T:
+        """Return what `call` returns with `kwargs`, or raise what it raises: when time is up, the limit's error.
 
         Raises:
             SoftTimeLimitExceeded: inside of `call`, which may catch it.
@@ -53,19 +56,20 @@ class SignalInterrupter:
         if self._signal.is_taken:
             self._signal.give_back()
 
-    def run(self, limits: Limits, call: Callable[[], T]) -> T:
+    def run(self, limits: Limits, call: Callable[..., T], kwargs: Mapping[str, Any] = NONE) -> T:
         """See `Interrupter.run`."""
-        seconds = min(limits.soft, limits.hard)
+        soft, hard = limits.soft, limits.hard
+        seconds = min(soft, hard)
         if seconds == math.inf:
-            return call()
+            return call(**kwargs)
         if not self._signal.is_taken:
             self._signal.take()
         now = time.monotonic()
-        self._soft_at, self._hard_at = now + limits.soft, now + limits.hard
+        self._soft_at, self._hard_at = now + soft, now + hard
         self._armed = True
         self._signal.ring_in(seconds, now)  # for each call, whatever a task before did to the timer
         try:
-            return call()
+            return call(**kwargs)
         finally:
             self._armed = False  # the timer may ring once more, to no effect: another system call would stop it
 

@@ -6,16 +6,18 @@ The exception is raised when the thread next runs Python code: not in a system c
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
 from lambda_tasks.limits import forks
+from lambda_tasks.limits.signal_interrupter import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from lambda_tasks.limits.timeouts import Limits
     from lambda_tasks.limits.timer import Timer
@@ -32,7 +34,7 @@ class ThreadInterrupter:
     def __init__(self, timer: Timer) -> None:
         self._timer = timer
 
-    def run(self, limits: Limits, call: Callable[[], T]) -> T:
+    def run(self, limits: Limits, call: Callable[..., T], kwargs: Mapping[str, Any] = NONE) -> T:
         """See `Interrupter.run`."""
         now = time.monotonic()
         target = _Target()
@@ -47,7 +49,9 @@ class ThreadInterrupter:
         ]
         try:
             try:
-                return forks.run(call)  # a copy has no timer's thread, and its lock may never be released there
+                return forks.run(
+                    functools.partial(call, **kwargs)
+                )  # a copy has no timer's thread, and its lock may never be released there
             finally:
                 target.leave_for_certain()
         finally:
