@@ -38,7 +38,12 @@ def rejects(error: BaseException) -> bool:
     return any(is_a(one, Reject) for one in _all_of(error))
 
 
-def is_all(error: BaseException, matches: Callable[[BaseException], bool]) -> bool:
+def is_all(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
+    """Tell whether `error` is of one of `types`: by itself, or as a group of which every member is."""
+    return all_match(error, lambda one: is_a(one, types))
+
+
+def all_match(error: BaseException, matches: Callable[[BaseException], bool]) -> bool:
     """Tell whether `error` matches: by itself, or as a group of which every member does."""
     pending = [error]
     while pending:

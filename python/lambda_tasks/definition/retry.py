@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambda_tasks.definition.error_groups import is_a, is_all, rejects, retry_delay_seconds
+from lambda_tasks.definition.error_groups import is_all, rejects, retry_delay_seconds
 from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, Retry
 from lambda_tasks.messages.outcome import Outcome
 
@@ -37,9 +37,9 @@ def outcome_of(error: BaseException, options: Options, retries: int) -> Outcome:
     """Return what becomes of a message whose task raised `error` after `retries` retries."""
     if rejects(error):
         return Outcome.REJECTED
-    if is_all(error, lambda one: is_a(one, options.ignore_errors)):
+    if is_all(error, options.ignore_errors):
         return Outcome.SUCCEEDED
-    if retries < options.max_retries and is_all(error, lambda one: is_a(one, (Retry, *options.retry_on))):
+    if retries < options.max_retries and is_all(error, (Retry, *options.retry_on)):
         return Outcome.RETRYING
     return Outcome.FAILED
 

@@ -11,9 +11,8 @@ class CircuitBreaker:
     Each message would otherwise wait for the same failure, until there is no time left to answer.
     """
 
-    def __init__(self) -> None:
-        self._failures = 0
-        self.last: Exception | None = None
+    _failures = 0
+    last: Exception | None = None
 
     @property
     def is_open(self) -> bool:
