@@ -195,7 +195,7 @@ LIMITS_IN_GROUPS = """
     Dispatched(made, seconds=60)  # a fresh invocation has as much
     for depth in (0, 1):
         print(Dispatched(made, of("unlimited_within_groups", depth=depth), seconds=0.5).outcomes)
-        print(Dispatched(worker(), of("unlimited_within_groups", depth=depth), seconds=0.5).outcomes)
+        print(Dispatched(worker(), of("unlimited_within_groups", depth=depth), seconds=1).outcomes)
         dispatched = Dispatched(made, of("limited_within_groups", depth=depth), seconds=60)
         print(dispatched.outcomes, [type(error).__name__ for error in dispatched.errors])
     dispatched = Dispatched(made, of("limited_within_a_timeout"), seconds=60)
