@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import textwrap
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 
 ROOT = Path(__file__).resolve().parent.parent
+
+LONGEST_SESSION_SECONDS = 120
 
 TEMPLATE = """
 Globals: {Function: {Timeout: 5}}
@@ -131,9 +134,12 @@ def session(project: Path, *options: str) -> Iterator[Reader]:
     with subprocess.Popen(
         command("local", project, "--json", *options), stdout=subprocess.PIPE, text=True, cwd=project
     ) as process:
+        end = threading.Timer(LONGEST_SESSION_SECONDS, process.kill)  # a line that never comes ends the wait for it
+        end.start()
         try:
             yield Reader(process)
         finally:
+            end.cancel()
             process.terminate()
             if process.stdout is not None:
                 process.stdout.read()

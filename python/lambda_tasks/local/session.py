@@ -49,7 +49,7 @@ class Session:
     listener: Listener
     has_own_sqs: bool
     closing: ExitStack = field(default_factory=ExitStack)
-    _told: dict[str, float] = field(default_factory=dict)
+    _told: dict[str, tuple[float, int]] = field(default_factory=dict)
     _looks_at: float = 0.0
 
     @property
@@ -98,7 +98,7 @@ class Session:
         return all(pool.environments.is_idle for pool in self.pools)
 
     def _tell_what_waits(self) -> None:
-        """Tell once of each wait of a queue how long it takes. Messages in flight do not wait."""
+        """Tell how long a queue waits, and again where more of its messages do. Messages in flight do not wait."""
         if not self.has_own_sqs or time.monotonic() < self._looks_at:
             return
         self._looks_at = time.monotonic() + _LOOK_SECONDS
@@ -109,8 +109,9 @@ class Session:
             if not times or min(times) < _WORTH_A_LINE_SECONDS:
                 continue
             until = time.monotonic() + min(times)
-            if abs(until - self._told.get(arn, 0.0)) > _LOOK_SECONDS:
-                self._told[arn] = until
+            told_until, told_count = self._told.get(arn, (0.0, 0))
+            if abs(until - told_until) > _LOOK_SECONDS or len(times) > told_count:
+                self._told[arn] = until, len(times)
                 self.listener(Waiting(arn.rpartition(":")[2], len(times), min(times)))
 
 
