@@ -48,7 +48,8 @@ demo: $(VENV)/.installed $(LAYER) ## Run the example function on this machine: s
 test: lint $(VENV_SAM)/.installed $(VENV_POLICY)/.installed $(LAYER) ## Run lint and all tests, with coverage
 	@mkdir -p build
 	@rm -f .coverage .coverage.*
-	$(VENV)/bin/python -m coverage run -m pytest --numprocesses auto --dist loadfile | tee build/pytest.log
+	@# Four processes on two cores, because most tests wait for other processes.
+	$(VENV)/bin/python -m coverage run -m pytest --numprocesses 4 --dist loadfile | tee build/pytest.log
 	$(VENV)/bin/python -m coverage combine --quiet
 	$(VENV)/bin/python -m coverage report
 	@tail -n 1 build/pytest.log

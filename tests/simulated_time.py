@@ -15,11 +15,12 @@ import pkgutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import lambda_tasks
+from lambda_tasks.limits.signal_interrupter import NONE
 
 EPOCH_SECONDS = 1_790_000_000.0
 _MONOTONIC_AT_START = 1000.0
@@ -224,12 +225,12 @@ class Interrupter:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
 
-    def run(self, limits: Any, call: Callable[[], Any]) -> Any:
+    def run(self, limits: Any, call: Callable[..., Any], kwargs: Mapping[str, Any] = NONE) -> Any:
         """See `lambda_tasks.limits.signal_interrupter.Interrupter`."""
         process = self._schedule.process or Process()
         before = process.soft_at, process.hard_at
         process.soft_at, process.hard_at = self._schedule.now + limits.soft, self._schedule.now + limits.hard
         try:
-            return call()
+            return call(**kwargs)
         finally:
             process.soft_at, process.hard_at = before

@@ -16,7 +16,7 @@ from lambda_tasks.local.embedded_aws import EmbeddedAws
 from soak import soak
 
 LANES = 4
-SHORT_SECONDS = 20
+SHORT_SECONDS = 12
 SOAK_MESSAGES = 150
 SWALLOWED_PART = 0.01
 
