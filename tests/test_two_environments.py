@@ -233,4 +233,4 @@ class TwoEnvironments(RuleBasedStateMachine):
 
 
 TestTwoEnvironments = TwoEnvironments.TestCase
-TestTwoEnvironments.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestTwoEnvironments.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
