@@ -205,11 +205,16 @@ def _boolean(value: str) -> bool:
         raise ValueError("use 1 or 0") from None
 
 
-def _positive_seconds(value: str) -> float:
+def _seconds(value: str) -> float:
+    """Return a number of seconds; none of the settings takes 0, which stands for what is no number."""
     try:
-        seconds = float(value)
+        return float(value)
     except ValueError:
-        seconds = 0.0
+        return 0.0
+
+
+def _positive_seconds(value: str) -> float:
+    seconds = _seconds(value)
     if not 0 < seconds <= 900:  # 15 minutes: the longest that a function can run
         raise ValueError("use a number of seconds above 0 and at most 900")
     return seconds
@@ -218,20 +223,14 @@ def _positive_seconds(value: str) -> float:
 def _max_age_seconds(value: str) -> float | None:
     if not value:
         return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
+    seconds = _seconds(value)
     if not 0 < seconds <= 7 * 86400:
         raise ValueError("use a number of seconds above 0 and at most 604800 (a week)")
     return seconds
 
 
 def _record_ttl_seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
+    seconds = _seconds(value)
     if not 3600 <= seconds <= 10 * 366 * 86400:
         raise ValueError("use a number of seconds from an hour (3600) to ten years")
     return seconds

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.definition import retry
-from lambda_tasks.definition.error_groups import all_match, is_a, is_all
+from lambda_tasks.definition.error_groups import all_match, is_a
 from lambda_tasks.dispatch.admission import admitted, deferred
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
 from lambda_tasks.limits import forks, timeouts
@@ -227,8 +227,7 @@ class Call:
 
     def _was_cut_short(self, error: BaseException) -> bool:
         """Tell whether the invocation's end stopped the task, before it had what a fresh one would give it."""
-        of_limits = (HardTimeLimitExceeded, SoftTimeLimitExceeded)
-        return is_all(error, of_limits) and all_match(error, self._is_cut_short)
+        return all_match(error, self._is_cut_short)
 
     def _is_cut_short(self, error: BaseException) -> bool:
         is_hard = is_a(error, HardTimeLimitExceeded)

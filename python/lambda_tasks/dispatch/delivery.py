@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from lambda_tasks.errors import (
     PayloadNotAllowed,
     PayloadUnavailable,
 )
-from lambda_tasks.limits.signal_interrupter import SignalInterrupter
 from lambda_tasks.limits.timeouts import Limits
 from lambda_tasks.messages import body
 from lambda_tasks.messages.body import Message
@@ -161,15 +159,8 @@ class _Preparation:
             return find()
         seconds = (clock.tasks_end_at - time.monotonic()) * (1.0 if alone else _PREPARATION_PART)
         limits = Limits(hard=max(0.0, seconds))
-        if threading.current_thread() is not threading.main_thread():
-            from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
-
-            return ThreadInterrupter(self._invocation.worker.timer).run(limits, find)
-        interrupter = SignalInterrupter(clock.grace_seconds)
-        try:
+        with self._invocation.interrupter() as interrupter:
             return interrupter.run(limits, find)
-        finally:
-            interrupter.close()
 
 
 def _fetching(pointers: Sequence[Pointer], invocation: Invocation) -> Fetching:

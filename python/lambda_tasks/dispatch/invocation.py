@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch.settlement import Settlement
 from lambda_tasks.limits.circuit_breaker import CircuitBreaker
+from lambda_tasks.limits.signal_interrupter import SignalInterrupter
 from lambda_tasks.limits.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.worker import Worker
+    from lambda_tasks.limits.signal_interrupter import Interrupter
     from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse, Record
 
 
@@ -57,6 +61,20 @@ class Invocation:
         """Whether memory ran out for good, so that this process is to end with the invocation, and another to begin."""
         guard = self.worker.memory_guard
         return guard is not None and guard.is_exhausted and can_answer(self.worker.environ)
+
+    @contextlib.contextmanager
+    def interrupter(self) -> Iterator[Interrupter]:
+        """Give what raises limits in this thread. In the main one it borrows the alarm signal until the end."""
+        if threading.current_thread() is not threading.main_thread():
+            from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
+
+            yield ThreadInterrupter(self.worker.timer)
+            return
+        interrupter = SignalInterrupter(self.time.grace_seconds)
+        try:
+            yield interrupter
+        finally:
+            interrupter.close()
 
     def response(self) -> PartialBatchResponse:
         """Return the answer to the event: every message that must not be deleted, whatever became of it."""

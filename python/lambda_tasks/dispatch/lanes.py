@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch import call
-from lambda_tasks.limits.signal_interrupter import SignalInterrupter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,18 +20,9 @@ logger = logging.getLogger("lambda_tasks")
 
 def run_all(lanes: Sequence[Lane], invocation: Invocation) -> None:
     """Run lanes one after the other, in this thread."""
-    if threading.current_thread() is threading.main_thread():
-        interrupter = SignalInterrupter(invocation.time.grace_seconds)
-        try:
-            for lane in lanes:
-                run_lane(lane, invocation, interrupter)
-        finally:
-            interrupter.close()
-    else:
-        from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
-
+    with invocation.interrupter() as interrupter:
         for lane in lanes:
-            run_lane(lane, invocation, ThreadInterrupter(invocation.worker.timer))
+            run_lane(lane, invocation, interrupter)
 
 
 def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.errors import EnqueueFailed, MessageTooLarge
-from lambda_tasks.messages.payload import SIZE_ATTRIBUTE, Pointer
+from lambda_tasks.messages.payload import Pointer, size_attribute
 
 if TYPE_CHECKING:
     from lambda_tasks.enqueue.outgoing import Outgoing
@@ -43,5 +43,5 @@ def offloaded(message: Outgoing, limit_bytes: int, settings: Settings) -> Outgoi
         remedy = "check the bucket's name, the role's s3:PutObject and the network"
         source = f"{source}, bucket {pointer.bucket}"
         raise EnqueueFailed(error.problem, source=source, remedy=remedy) from error
-    size = {SIZE_ATTRIBUTE: {"DataType": "Number", "StringValue": str(len(body))}}
-    return msgspec.structs.replace(message, body=pointer.body(), attributes={**message.attributes, **size})
+    attributes = {**message.attributes, **size_attribute(body)}
+    return msgspec.structs.replace(message, body=pointer.body(), attributes=attributes)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.errors import text_of, type_name_of
-from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES, SIZE_ATTRIBUTE, size_bytes
+from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES, size_attribute, size_bytes
 from lambda_tasks.messages.sqs_event import attribute, first_received_at, receive_count
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def dead_letter(
         pointer = offload(body)
         if pointer is None:
             return None
-        size = {SIZE_ATTRIBUTE: {"DataType": "Number", "StringValue": str(len(body.encode()))}}
+        size = size_attribute(body.encode())
         body, attributes = pointer, {**own, **dict(reason[: MAX_ATTRIBUTES - len(own) - 1]), **size}
         if len(attributes) > MAX_ATTRIBUTES or size_bytes(body, attributes) > MAX_MESSAGE_BYTES:
             return None

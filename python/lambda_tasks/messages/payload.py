@@ -40,6 +40,11 @@ def size_bytes(body: str, attributes: Mapping[str, Any]) -> int:
     )
 
 
+def size_attribute(body: bytes) -> dict[str, dict[str, str]]:
+    """Return the message attribute that stands beside a pointer, with the size of the `body` that it leads to."""
+    return {SIZE_ATTRIBUTE: {"DataType": "Number", "StringValue": str(len(body))}}
+
+
 class Pointer(NamedTuple):
     """The place of an object in S3."""
 
