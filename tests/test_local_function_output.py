@@ -233,7 +233,8 @@ def test_what_a_child_process_writes_is_heard(code: Path, layer_folder: Path, em
         running.invoke(event(message_body("shop.child")))
         alone = lines(heard, "id-0")
         running.invoke(event(message_body("shop.child"), message_body("shop.child")))
-    assert alone[:2] == ["from a child", "as bytes"]
+    # The module's own line may be heard first or last, since it comes by another way.
+    assert [line for line in alone if line != "imported"][:2] == ["from a child", "as bytes"]
     assert lines(heard, None).count("from a child") == 2
 
 

@@ -141,7 +141,7 @@ def test_the_ledger_knows_each_message() -> None:
         MessageReport("c", "failed", 1, None, 7.0, "E: x"),
     ]
     ledger.batch(Batch([message("b", 2)], Invocation(None), frozenset()))
-    ledger.outcome(MessageOutcome("c", "succeeded", 2, "t", 2.0))
+    ledger.outcome(MessageOutcome("c", "succeeded", 2, "t", 2.0, receive_count=2))
     ledger.batch(Batch([message("c", 2)], Invocation(None, duration_ms=9.0), frozenset()))
     assert ledger.reports() == [
         MessageReport("a", "succeeded", 1),
@@ -149,6 +149,23 @@ def test_the_ledger_knows_each_message() -> None:
         MessageReport("c", "succeeded", 2, "t", 2.0),
     ]
     assert (ledger.function_errors, ledger.init_error) == (["E: x"], None)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_the_ledger_tells_deliveries_apart(late: int) -> None:
+    """A message that is delivered again before the batch of its first delivery is noted keeps both outcomes."""
+    ledger = Ledger()
+    heard: list[MessageReport] = []
+    ledger.on_report = heard.append
+    ledger.outcome(MessageOutcome("a", "retrying", 1, "t"))
+    ledger.outcome(MessageOutcome("a", "failed", 2, "t", receive_count=2))
+    first, second = (
+        Batch([message("a", n)], Invocation(None), failed) for n, failed in ((1, frozenset("a")), (2, frozenset()))
+    )
+    for batch in (second, first) if late else (first, second):
+        ledger.batch(batch)
+    assert {(report.deliveries, report.outcome) for report in heard} == {(1, "retrying"), (2, "failed")}
+    assert ledger.reports() == [MessageReport("a", "failed", 2, "t", 0.0)]
 
 
 def test_the_ledger_keeps_the_error_of_an_init_phase() -> None:

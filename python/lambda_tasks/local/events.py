@@ -32,7 +32,10 @@ class InitReport:
 
 @dataclass(frozen=True)
 class MessageOutcome:
-    """The outcome of one delivery of a message, as the dispatcher gives it. `error` is the error's type and text."""
+    """The outcome of one delivery of a message, as the dispatcher gives it. `error` is the error's type and text.
+
+    `attempt` leaves out the deliveries that ran nothing; `receive_count` is SQS's number of this one.
+    """
 
     message_id: str
     outcome: str
@@ -40,6 +43,7 @@ class MessageOutcome:
     task: str | None = None
     duration_ms: float = 0.0
     error: str | None = field(default=None, repr=False)
+    receive_count: int = 1
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.on_report: Callable[[MessageReport], None] = _nobody
-        self._outcomes: dict[str, MessageOutcome] = {}
+        self._outcomes: dict[tuple[str, int], MessageOutcome] = {}
         self._reports: dict[str, MessageReport] = {}
         self._function_errors: list[str] = []
         self._init_error: str | None = None
@@ -44,9 +44,12 @@ class Ledger:
         self._lock = threading.Lock()
 
     def outcome(self, outcome: MessageOutcome) -> None:
-        """Note what the dispatcher made of a message. It comes before the batch that the message was in."""
+        """Note what the dispatcher made of a message. It comes before the batch that the message was in.
+
+        The next delivery's may come before that batch, too: a message that is to be retried at once is.
+        """
         with self._lock:
-            self._outcomes[outcome.message_id] = outcome
+            self._outcomes[outcome.message_id, outcome.receive_count] = outcome
 
     def batch(self, batch: Batch) -> None:
         """Note how an invocation ended for its messages."""
@@ -56,7 +59,7 @@ class Ledger:
             for message in batch.messages:
                 message_id = message["MessageId"]
                 deliveries = int(message["Attributes"]["ApproximateReceiveCount"])
-                told = self._outcomes.pop(message_id, None)
+                told = self._outcomes.pop((message_id, deliveries), None)
                 if told is not None:
                     report = MessageReport(
                         message_id, told.outcome, deliveries, told.task, told.duration_ms, told.error
@@ -67,7 +70,9 @@ class Ledger:
                     report = MessageReport(
                         message_id, outcome, deliveries, duration_ms=duration_ms, error=invocation.reason
                     )
-                self._reports[message_id] = report
+                before = self._reports.get(message_id)
+                if before is None or before.deliveries <= deliveries:
+                    self._reports[message_id] = report
                 reports.append(report)
             if invocation.reason is not None:
                 self._function_errors.append(invocation.reason)

@@ -19,7 +19,7 @@ class Channel:
     """A file of JSON lines, on which a function tells what it writes, and what becomes of each message.
 
     ``{"kind": "text", "message_id", "thread", "text"}`` is one call of ``write``; ``{"kind": "outcome", "message_id",
-    "outcome", "attempt", "task", "duration_ms", "error"}`` is the outcome of one delivery.
+    "outcome", "attempt", "receive_count", "task", "duration_ms", "error"}`` is the outcome of one delivery.
     """
 
     def __init__(self, path: str) -> None:
@@ -38,6 +38,7 @@ class Channel:
             message_id=report.message_id,
             outcome=report.outcome.value,
             attempt=report.attempt,
+            receive_count=report.receive_count,
             task=report.task,
             duration_ms=report.duration_ms,
             error=None if error is None else f"{type(error).__name__}: {error}".removesuffix(": "),
