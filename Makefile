@@ -67,7 +67,7 @@ mutants: $(VENV)/.installed $(VENV_MUTANTS)/.installed ## Put faults into the co
 	$(VENV_MUTANTS)/bin/python tests/mutants.py
 
 .PHONY: bench
-bench: $(VENV)/.installed $(LAYER) ## Measure what the README promises; GROUPS="resolver" narrows it
+bench: $(VENV)/.installed $(LAYER) ## Measure what the documents promise; GROUPS="resolver" narrows it
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
 
 .PHONY: lint
@@ -99,9 +99,9 @@ PUBLISH_OPTIONS = $(if $(REGIONS),--regions "$(REGIONS)") $(if $(DRY_RUN),--dry-
 publish: verify-layer ## Publish the layer to REGIONS; DRY_RUN=1 only says so, PUBLIC=1 or ORGANIZATION=o-... share it
 	@$(VENV)/bin/python -m layer.publish $(PUBLISH_OPTIONS)
 
-.PHONY: bench-readme
-bench-readme: $(VENV)/.installed $(LAYER) ## Measure cold starts; renew the plot and the table of the README
-	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.cold_start --readme
+.PHONY: bench-cold-start
+bench-cold-start: $(VENV)/.installed $(LAYER) ## Measure cold starts; renew the plot and the table of their page
+	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.cold_start --page
 
 .PHONY: lock
 lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews them

@@ -2,7 +2,7 @@
 
 `PYTHONPATH=tests python -m benchmarks.cold_start [--rounds N]` prints three figures, measured in turn: (a) a bare
 handler, (b) the layer with its wrapper, one environment secret, five references and the dispatcher, (c) the same job as
-it is usually written. `--readme` also draws them into `benchmarks/cold_start.svg` and writes the table of the README.
+it is usually written. `--page` also draws them and writes them into a table, in `docs/explanation`.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start", description=__doc__)
     parser.add_argument("--rounds", type=int, default=RUNS, help=f"cold starts of each side (default: {RUNS})")
     parser.add_argument("--layer", type=Path, default=LAYER, help="zip of the layer (default: what `make layer` built)")
-    parser.add_argument("--readme", action="store_true", help="renew the plot and the table of the README")
+    parser.add_argument("--page", action="store_true", help="renew the plot and the table in docs/explanation")
     options = parser.parse_args(arguments)
     samples = measure(options.layer, options.rounds)
     print("\n".join(cold_start_report.lines(samples)))
     cost = cold_start_report.cost(samples)
     print(f"((b) - (a)) / ((c) - (a)) = {cost:.2f} (at most {GOAL})")
-    if options.readme:
+    if options.page:
         cold_start_report.renew(samples, cost, GOAL)
     return 0 if cost <= GOAL else 1
 

@@ -1,4 +1,4 @@
-"""Report cold starts to people: as lines, as a plot, and as the table of the README."""
+"""Report cold starts to people: as lines, as a plot, and as the table of a page."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PLOT = ROOT / "benchmarks" / "cold_start.svg"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "explanation" / "cold-starts.md"
+PLOT = PAGE.parent / "cold_start.svg"
 
 _BEGIN, _END = "<!-- cold start: begin -->\n", "<!-- cold start: end -->"
 _COLOURS = ("#9aa0a6", "#1a73e8", "#d93025")
@@ -33,22 +33,22 @@ def lines(samples: Samples) -> list[str]:
 
 
 def renew(samples: Samples, part: float, goal: float) -> None:
-    """Draw the plot, and write the README's table between its marks."""
+    """Draw the plot, and write the page's table between its marks."""
     draw(samples, PLOT)
-    README.write_text(with_table(README.read_text(), table(samples, part, goal)))
+    PAGE.write_text(with_table(PAGE.read_text(), table(samples, part, goal)))
 
 
-def with_table(readme: str, text: str) -> str:
-    """Return the README with another table.
+def with_table(page: str, text: str) -> str:
+    """Return the page with another table.
 
     Raises:
         ValueError: the marks are not there.
 
     """
-    head, begin, rest = readme.partition(_BEGIN)
+    head, begin, rest = page.partition(_BEGIN)
     _, end, tail = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"{README.name} has no lines {_BEGIN.strip()} and {_END}")
+        raise ValueError(f"{PAGE.name} has no lines {_BEGIN.strip()} and {_END}")
     return head + begin + text + end + tail
 
 

@@ -56,9 +56,9 @@ def test_lines_name_each_side() -> None:
 
 
 def test_table_goes_between_the_marks() -> None:
-    """The README's table is replaced, with ratio, machine and date, and nothing else is."""
-    readme = "before\n<!-- cold start: begin -->\nearlier\n<!-- cold start: end -->\nafter\n"
-    renewed = cold_start_report.with_table(readme, cold_start_report.table(SAMPLES, 0.25, 0.25))
+    """The page's table is replaced, with ratio, machine and date, and nothing else is."""
+    page = "before\n<!-- cold start: begin -->\nearlier\n<!-- cold start: end -->\nafter\n"
+    renewed = cold_start_report.with_table(page, cold_start_report.table(SAMPLES, 0.25, 0.25))
 
     assert renewed.startswith("before\n<!-- cold start: begin -->\n| init phase |")
     assert renewed.endswith("<!-- cold start: end -->\nafter\n")
@@ -68,7 +68,7 @@ def test_table_goes_between_the_marks() -> None:
         assert said in renewed
 
 
-def test_readme_without_marks_is_refused() -> None:
+def test_page_without_marks_is_refused() -> None:
     """If there is no place for the table, nothing is overwritten."""
     with pytest.raises(ValueError, match="cold start: begin"):
         cold_start_report.with_table("no marks", "table")
@@ -84,10 +84,10 @@ def test_plot_is_the_same_for_the_same_samples(tmp_path: Path) -> None:
     assert all(f">{text}<" in plot for text in (*SAMPLES, "100 ms", "150 ms", "300 ms"))
 
 
-def test_readme_has_marks_and_plot() -> None:
-    """The README has a place for the table, and shows the plot, which exists."""
-    readme = cold_start_report.README.read_text()
+def test_page_has_marks_and_plot() -> None:
+    """The page has a place for the table, and shows the plot, which exists."""
+    page = cold_start_report.PAGE.read_text()
 
-    assert cold_start_report.with_table(readme, "") != readme
-    assert f"({cold_start_report.PLOT.relative_to(cold_start_report.ROOT)})" in readme
+    assert cold_start_report.with_table(page, "") != page
+    assert f"({cold_start_report.PLOT.name})" in page
     assert cold_start_report.PLOT.read_text().startswith("<?xml")

@@ -88,12 +88,12 @@ def test_the_table_is_as_the_request_says(embedded_aws: EmbeddedAws, table_name:
 
 
 def test_the_documents_show_how_to_create_the_table() -> None:
-    """The README's command prints the request for the table, and names the attribute for time to live."""
-    readme = (ROOT / "README.md").read_text()
-    (program,) = re.findall(r"\$\(python -c '([^']*create_table_request[^']*)'\)", readme)
+    """The documented command prints the request for the table, and names the attribute for time to live."""
+    page = (ROOT / "docs" / "how-to" / "records.md").read_text()
+    (program,) = re.findall(r"\$\(python -c '([^']*create_table_request[^']*)'\)", page)
     printed = subprocess.run([sys.executable, "-c", program], check=True, timeout=60, stdout=subprocess.PIPE).stdout
     assert json.loads(printed) == table.create_table_request("tasks")
-    assert f"Enabled=true,AttributeName={table.TIME_TO_LIVE}\n" in readme
+    assert f"Enabled=true,AttributeName={table.TIME_TO_LIVE}\n" in page
 
 
 def test_time_to_live_is_a_number_of_seconds(embedded_aws: EmbeddedAws, state: State, table_name: str) -> None:

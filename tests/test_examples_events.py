@@ -104,7 +104,7 @@ def test_sqs_event_is_one_that_sqs_could_send() -> None:
 
 @pytest.mark.parametrize("event", ["message.json", "sqs.json"])
 def test_sam_lacks_nothing_but_a_container_engine(event: str, tmp_path: Path) -> None:
-    """The command of the README gets as far as the container engine, of which there is none at this address."""
+    """The documented command gets as far as the container engine, of which there is none at this address."""
     command = ["local", "invoke", "WorkerFunction", "--event", f"examples/events/{event}"]
     process = subprocess.run(
         [SAM, *command, "--env-vars", "examples/events/environment.json"],

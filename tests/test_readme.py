@@ -1,8 +1,9 @@
-"""People copy from the README: every command of it is executed, and every example is at least well-formed."""
+"""People copy from README and docs/: every command there is executed, and every example is at least well-formed."""
 
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -16,12 +17,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+import documents
 from copies import ROOT
+from documents import DOCUMENTS, Block, blocks
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 
-README = (ROOT / "README.md").read_text()
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+README_LINES = 150
+LANGUAGES = {"", "console", "dockerfile", "hcl", "json", "python", "sh", "text", "yaml"}
 TOOLS = Path(sys.executable).parent
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 POLICY_PYTHON = ROOT / ".venv-policy" / "bin" / "python"
@@ -69,21 +71,17 @@ NOT_HERE = {
 needs_setup = pytest.mark.skipif(not (ROOT / ".venv" / ".installed").exists(), reason="make has not set up .venv")
 
 
-def blocks(language: str) -> list[str]:
-    return [text for found, text in BLOCK.findall(README) if found == language]
-
-
 def commands() -> list[str]:
     """Return the lines of the shell blocks without their comments."""
-    lines = "".join(blocks("sh")).replace("\\\n", "").splitlines()
+    lines = "".join(block.text for block in blocks("sh")).replace("\\\n", "").splitlines()
     return [line for line in (re.sub(r"\s+# .*", "", line).strip() for line in lines) if line]
 
 
 def consoles() -> list[tuple[str, str]]:
     """Return the commands of the console blocks, each with the output that it is said to have."""
     found = []
-    for text in blocks("console"):
-        head, *rest = re.split(r"^\$ ", text, flags=re.MULTILINE)
+    for block in blocks("console"):
+        head, *rest = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
         assert head == ""
         for one in rest:
             command = re.match(r"(?:.*\\\n> )*.*\n", one)
@@ -102,8 +100,19 @@ def run(command: str, folder: Path = ROOT, environ: Mapping[str, str] = {}) -> s
 
 
 def test_every_command_is_accounted_for() -> None:
-    """Each command of the README is executed below, or is on the list of those that are not, with the reason."""
+    """Each command of the documents is executed below, or is on the list of those that are not, with the reason."""
     assert set(commands()) == EXECUTED_HERE | NOT_HERE.keys()
+
+
+def test_every_block_has_a_language_that_is_checked() -> None:
+    """Each code block is of a language that a test here knows; one without a language is a picture."""
+    for page in documents.PAGES:
+        assert {block.language for block in documents.blocks_of(page)} <= LANGUAGES, page
+
+
+def test_readme_is_one_page() -> None:
+    """The README stays short, since the rest has pages of its own in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
 
 
 @pytest.mark.parametrize("command", sorted(NOT_HERE))
@@ -117,7 +126,7 @@ def test_command_is_well_formed(command: str) -> None:
 
 @needs_setup
 def test_demo() -> None:
-    """`make demo` ends as the README says."""
+    """`make demo` ends as the documents say."""
     process = run("make demo")
 
     assert process.returncode == 0, process.stdout + process.stderr
@@ -126,7 +135,7 @@ def test_demo() -> None:
 
 @needs_setup
 def test_layer_is_built_and_verified() -> None:
-    """`make layer` and `make verify-layer` print what the README says."""
+    """`make layer` and `make verify-layer` print what the documents say."""
     built, verified = run("make layer"), run("make verify-layer")
 
     assert built.returncode == verified.returncode == 0, built.stderr + verified.stderr
@@ -149,7 +158,7 @@ def test_layer_is_published(options: str, embedded_aws: EmbeddedAws) -> None:
 
 
 def test_checksums_are_checked(layer_zip: Path, tmp_path: Path) -> None:
-    """The checksums that a release writes are those that the README's command reads."""
+    """The checksums that a release writes are those that the documented command reads."""
     shutil.copy(layer_zip, tmp_path / "lambda-tasks-layer.zip")
     (written,) = re.findall(
         r"run: (sha256sum .*)", (ROOT / ".github/workflows/release.yml").read_text().split("jobs:")[1]
@@ -164,7 +173,7 @@ def test_checksums_are_checked(layer_zip: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not SAM.exists(), reason="aws-sam-cli is not installed: make setup-sam")
 @pytest.mark.parametrize("command", sorted(command for command in NOT_HERE if command.startswith("sam ")))
 def test_sam_knows_the_options(command: str, tmp_path: Path) -> None:
-    """Each option that the README gives to sam is one of that command's."""
+    """Each option that the documents give to sam is one of that command's."""
     words = shlex.split(command)
     verbs = [word for word in words[1:3] if word in {"build", "deploy", "local", "invoke"}]
     process = subprocess.run(
@@ -195,25 +204,28 @@ def test_targets_exist() -> None:
         assert named <= targets, path
 
 
-def test_links_lead_somewhere() -> None:
-    """Each link to a file of the project, or to a heading of the same document, has something at its end."""
-    for path in DOCUMENTS:
-        text = path.read_text()
-        headings = {
-            re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
-            for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-        }
-        for link in re.findall(r"\]\(([^)]+)\)", text):
-            if link.startswith("#"):
-                assert link[1:] in headings
-            elif "://" not in link:
-                assert (ROOT / link).is_file()
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    """Each link to a file of the project, or to a heading of a document, has something at its end."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", documents.prose(path)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.is_file(), link
+        assert not anchor or anchor in documents.anchors(target), link
 
 
-@pytest.mark.parametrize("text", blocks("python"))
-def test_python_is_python(text: str) -> None:
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_is_python(block: Block) -> None:
     """Each example in Python can be compiled."""
-    assert ast.parse(text).body
+    assert ast.parse(block.text).body
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=str)
+def test_json_is_json(block: Block) -> None:
+    """Each example in JSON can be read."""
+    assert json.loads(block.text)
 
 
 class CloudFormation(yaml.SafeLoader):  # type: ignore[misc]
@@ -223,20 +235,20 @@ class CloudFormation(yaml.SafeLoader):  # type: ignore[misc]
 CloudFormation.add_multi_constructor("!", lambda _, suffix, node: f"!{suffix} {node.value}")
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_is_yaml(text: str) -> None:
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_yaml_is_yaml(block: Block) -> None:
     """Each example in YAML can be read."""
-    assert isinstance(yaml.load(text, CloudFormation), dict)  # noqa: S506 - it is a safe loader
+    assert isinstance(yaml.load(block.text, CloudFormation), dict)  # noqa: S506 - it is a safe loader
 
 
 @pytest.mark.skipif(not POLICY_PYTHON.exists(), reason="checkov, which brings a reader, is not installed")
 def test_terraform_is_hcl() -> None:
     """The example for Terraform can be read, and checkov's reader of it is one that can refuse."""
-    (text,) = blocks("hcl")
+    (block,) = blocks("hcl")
     read = [str(POLICY_PYTHON), "-c", "import hcl2, sys; print(len(hcl2.loads(sys.stdin.read())['resource']))"]
 
-    assert subprocess.run(read, input=text, capture_output=True, text=True).stdout == "3\n"
-    assert subprocess.run(read, input=text[:-3], capture_output=True, text=True).returncode == 1
+    assert subprocess.run(read, input=block.text, capture_output=True, text=True).stdout == "3\n"
+    assert subprocess.run(read, input=block.text[:-3], capture_output=True, text=True).returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -249,16 +261,16 @@ def test_terraform_is_hcl() -> None:
 )
 def test_attaching_takes_layer_handler_wrapper_and_mapping(language: str, reports: str) -> None:
     """Each way to attach the layer has the four things that it takes."""
-    (text,) = (text for text in blocks(language) if "layer:lambda-tasks:1" in text)
+    (block,) = blocks(language, "layer:lambda-tasks:1")
 
     for part in ("lambda_tasks.handler.handler", "/opt/bin/lambda-tasks-exec", "LAMBDA_TASKS_MODULES", reports):
-        assert part in text
+        assert part in block.text
 
 
 @pytest.mark.skipif(not shutil.which("unzip"), reason="unzip is not installed")
 def test_container_image_has_the_layer_at_opt(layer_zip: Path, tmp_path: Path) -> None:
     """The image's stage unpacks the zip with its permissions, and the image has it where a layer would lie."""
-    (text,) = blocks("dockerfile")
+    (text,) = (block.text for block in blocks("dockerfile"))
     (unpack,) = re.findall(r"^RUN (.*)$", text, re.MULTILINE)
     shutil.copy(layer_zip, tmp_path / "lambda-tasks-layer.zip")
     process = run(unpack.replace(" /", f" {tmp_path}/"))

@@ -1,4 +1,4 @@
-"""The README's ways to attach the layer: each gives the function the time and the permissions that the handler uses."""
+"""The documented ways to attach the layer: each gives the function the time and the permissions that the handler uses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+import documents
 import fault_proxy
 import runtime_process
 from copies import ROOT
@@ -18,8 +19,6 @@ from events import message_body
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue, redrive_policy
 
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = BLOCK.findall((ROOT / "README.md").read_text())
 # What Lambda itself does by the function's role, before and after the handler:
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-permissions
 BY_THE_MAPPING = {
@@ -40,8 +39,8 @@ Reader.add_multi_constructor("!", lambda _, suffix, node: f"!{suffix} {node.valu
 
 
 def snippet(language: str, holds: str) -> str:
-    (text,) = (text for found, text in BLOCKS if found == language and holds in text)
-    return str(text)
+    (block,) = documents.blocks(language, holds)
+    return block.text
 
 
 def listed(value: Any) -> list[Any]:
@@ -164,8 +163,7 @@ def test_timeout_is_not_the_default(language: str, timeout: str) -> None:
 
 def test_console_names_all_of_it() -> None:
     """The way by hand names the timeout, both variables, the policy and the trigger's setting."""
-    text = (ROOT / "README.md").read_text()
-    steps = text[text.index("\nConsole: ") : text.index("\nContainer images take no layers")]
+    _, steps = (ROOT / "docs" / "how-to" / "deploying.md").read_text().split("\n## Console\n")
 
     for part in ("*Timeout*", "/opt/bin/lambda-tasks-exec", "LAMBDA_TASKS_MODULES", "*Create inline policy*"):
         assert part in steps
