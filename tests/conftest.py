@@ -15,6 +15,9 @@ from layer.archive import File, Files, zipped
 from layer.interpreters import VERSIONS, installed
 from workers import close_workers
 
+# It needs its own settings of Django: tests/test_django.py runs its tests.
+collect_ignore = ["django_project"]
+
 pytest_plugins = ["fixtures_aws", "fixtures_producers"]
 
 # A process an example: slow by design, and no measure of the code.

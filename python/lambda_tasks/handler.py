@@ -1,7 +1,8 @@
 """The Lambda entry point, ``lambda_tasks.handler.handler``: wiring only.
 
-Importing it is the function's init phase. References that no exec wrapper resolved are resolved here, then the task
-modules are imported. A failure is an init error, which the invoker of the function reads.
+Importing it is the function's init phase. References that no exec wrapper resolved are resolved here, then Django is
+set up where there is one, then the task modules are imported. A failure is an init error, which the invoker of the
+function reads.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from lambda_tasks import (
 from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.environment.freshness import Freshness, resolve_after_restore
+from lambda_tasks.life_cycle import setup
 
 if TYPE_CHECKING:
     from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse
@@ -38,6 +40,8 @@ def _use_after_restore(current: Settings) -> None:
 
     calls.forget()
     _use(current)
+    if _worker.application is not None:
+        _worker.application.close_connections()
     _worker.guard_memory()
 
 
@@ -51,7 +55,8 @@ def _resolved() -> Settings:
     return current
 
 
-_use(_resolved())
+_resolved_settings = _resolved()
+_use(settings.current() if setup.set_up(settings.environ(), is_worker=True) else _resolved_settings)
 _worker.lookup.import_modules()
 _worker.guard_memory()
 

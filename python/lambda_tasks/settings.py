@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from lambda_tasks.errors import InvalidSetting, LambdaTasksError, combine
 from lambda_tasks.value import Value
@@ -55,6 +56,8 @@ class Settings(Value):
     reporting_margin_seconds: float = 2.0
     concurrency: int = 1
     log_context: tuple[str, ...] = ()
+    django: bool = True
+    atomic: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -107,6 +110,8 @@ class Settings(Value):
             reporting_margin_seconds=read("REPORTING_MARGIN_SECONDS", _positive_seconds, 2.0),
             concurrency=read("CONCURRENCY", _threads, 1),
             log_context=read("LOG_CONTEXT", _names, ()),
+            django=read("DJANGO", _boolean, True),  # noqa: FBT003
+            atomic=read("ATOMIC", _database, None),
         )
         soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
         if soft is not None and hard is not None and soft >= hard:
@@ -181,9 +186,13 @@ _latest: tuple[dict[str, str], Settings] | None = None
 
 
 def current() -> Settings:
-    """Return the settings of this process, as its environment has them now. They are read anew where that changed."""
+    """Return the settings of this process, as its environment has them now, or else its Django's settings do."""
     global _latest
     own = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    if "django.conf" in sys.modules:
+        from lambda_tasks import settings_dictionary  # noqa: PLC0415 - for Django
+
+        own = {**settings_dictionary.of_django(queue_url_variable), **own}
     if _latest is None or _latest[0] != own:
         _latest = own, Settings.from_environ(own)
     return _latest[1]
@@ -199,10 +208,15 @@ def _queue_urls(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _boolean(value: str) -> bool:
-    try:
-        return _BOOLEANS[value.strip().lower()]
-    except KeyError:
-        raise ValueError("use 1 or 0") from None
+    known = _BOOLEANS.get(value.strip().lower())
+    if known is None:
+        raise ValueError("use 1 or 0")
+    return known
+
+
+def _database(value: str) -> str | None:
+    known = _BOOLEANS.get(value.strip().lower())
+    return value if known is None else "default" if known else None
 
 
 def _seconds(value: str) -> float:
@@ -214,8 +228,7 @@ def _seconds(value: str) -> float:
 
 
 def _positive_seconds(value: str) -> float:
-    seconds = _seconds(value)
-    if not 0 < seconds <= 900:  # 15 minutes: the longest that a function can run
+    if not 0 < (seconds := _seconds(value)) <= 900:  # 15 minutes: the longest that a function can run
         raise ValueError("use a number of seconds above 0 and at most 900")
     return seconds
 

@@ -18,6 +18,7 @@ from lambda_tasks import settings
 from lambda_tasks.definition.lookup import find_task
 from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.enqueue import destination
+from lambda_tasks.life_cycle import setup
 from lambda_tasks.messages import body
 from lambda_tasks.messages.attributes import ATTRIBUTE
 
@@ -83,6 +84,7 @@ class TaskQueue(Sequence[Recorded]):
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> TaskQueue:
+        setup.set_up(settings.environ(), is_worker=False)
         self._closing.enter_context(destination.diverted(self._record))
         return self
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lambda_tasks.definition.batch import BatchKwargs
 
-_CONCERNING_PARAMETERS = {"batch", "singleton"}
+_CONCERNING_FUNCTION = {"atomic", "batch", "singleton"}
 
 
 class Definition:
@@ -33,6 +33,9 @@ class Definition:
         self.options = options
         self.name = _path(function)
         self.is_async = is_coroutine_function(function)
+        if self.is_async and options.atomic:
+            remedy = "Django has no transactions in async code: call a function with one by sync_to_async"
+            raise InvalidTask("an async task cannot be atomic", source=f"task {self.name}", remedy=remedy)
         self._parameters = _parameters(function, self.name, options)
         self._has_defaults = any(default is not Required for default in self._parameters.values())
 
@@ -66,7 +69,7 @@ class Definition:
         changed = Definition.__new__(Definition)
         changed.__dict__.update(self.__dict__)  # and with it the decoder that was made from the annotations
         changed.options = _checked_options(self.name, {**msgspec.structs.asdict(self.options), **changes})
-        if changes.keys() & _CONCERNING_PARAMETERS:
+        if changes.keys() & _CONCERNING_FUNCTION:
             return Definition(self.function, changed.options)
         return changed
 
@@ -74,6 +77,10 @@ class Definition:
     def batch_parameter(self) -> str:
         """The parameter of a batch task that takes the list."""
         return next(iter(self._parameters))
+
+    def takes(self, name: str) -> bool:
+        """Tell whether a message may have a value of this name among its kwargs."""
+        return name in self._parameters or self.options.batch
 
     def decode_kwargs(self, kwargs: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - a batch task's are of its own type
         """Validate the JSON object `kwargs` strictly against the annotations, and convert its values.

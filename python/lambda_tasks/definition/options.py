@@ -32,6 +32,7 @@ class OptionValuesOfAll(TypedDict, total=False):
     hard_timeout: Seconds | None
     singleton: bool | tuple[str, ...]
     singleton_busy: Literal["defer", "skip"]
+    atomic: bool | str
 
 
 class OptionValues(OptionValuesOfAll, total=False):
@@ -41,7 +42,10 @@ class OptionValues(OptionValuesOfAll, total=False):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """The options of a task, checked, with times in seconds. `Options.check` makes them."""
+    """The options of a task, checked, with times in seconds. `Options.check` makes them.
+
+    `atomic` is the alias of a database of Django's, empty for no transaction, or None for what the settings say.
+    """
 
     queue: str = "default"
     delay: float = 0
@@ -54,6 +58,7 @@ class Options(msgspec.Struct, frozen=True):
     singleton: bool | tuple[str, ...] = False
     singleton_busy: str = "defer"
     batch: bool = False
+    atomic: str | None = None
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> Options:
@@ -137,6 +142,14 @@ def _singleton_busy(name: str, value: object) -> str:
     return str(value)
 
 
+def _atomic(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "default" if value else ""
+    raise InvalidTask(f"{name} is {value!r}", remedy="use True, False, or the alias of a database")
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "queue": _queue,
     "delay": _seconds(0, MAX_DELAY_SECONDS),
@@ -149,4 +162,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "singleton": _singleton,
     "singleton_busy": _singleton_busy,
     "batch": _boolean,
+    "atomic": _atomic,
 }

@@ -54,7 +54,25 @@ def plain(value: object) -> object:
     functional = sys.modules.get("django.utils.functional")
     if functional is not None and isinstance(value, functional.Promise):
         return str(value)  # a translation, in the language of the moment
+    _refuse_rows(value)
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+def _refuse_rows(value: object) -> None:
+    """Refuse what a database holds: by the time that the message runs, its rows may have changed.
+
+    Raises:
+        TypeError: it is an instance of a model of Django's, or a query.
+
+    """
+    models = sys.modules.get("django.db.models")
+    if models is None:
+        return
+    name = type(value).__qualname__
+    if isinstance(value, models.Model):
+        raise TypeError(f"{name} is an instance of a model, which the task would get out of date: send its key")
+    if isinstance(value, (models.QuerySet, models.Manager)):
+        raise TypeError(f"{name} is a query, which the task would get out of date: send the keys of its rows")
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=plain)

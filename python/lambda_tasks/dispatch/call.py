@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lambda_tasks.definition import retry
 from lambda_tasks.definition.error_groups import all_match, is_a
 from lambda_tasks.dispatch.admission import admitted, deferred
-from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+from lambda_tasks.errors import HardTimeLimitExceeded, InvalidSetting, SoftTimeLimitExceeded
 from lambda_tasks.limits import forks, timeouts
 from lambda_tasks.messages import context as contexts
 from lambda_tasks.messages.outcome import CUT_SHORT, STUCK, Outcome, Result
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lambda_tasks.definition.batch import Item
     from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.life_cycle.application import Application
     from lambda_tasks.limits.signal_interrupter import Interrupter
     from lambda_tasks.messages.context import Bearer
 
@@ -124,6 +125,11 @@ class Call:
             if result is not None:
                 span.conclude(result.outcome.value, result.error, failed=not result.outcome.deletes_message)
 
+    def tidied(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return what an async task is called within: its connections are closed or checked around it."""
+        application = self._worker.application
+        return _UNTOUCHED if application is None else application.around_async()
+
     def returned(self, value: object) -> None:
         """Note what the task returned: its messages succeeded, but for those that a batch task failed."""
         if self.is_over:
@@ -194,11 +200,13 @@ class Call:
 
     def _perform(self, interrupter: Interrupter) -> None:
         guard, forks_before = self._worker.memory_guard, forks.number
+        application, database = self._worker.application, self._database
         try:
-            if self.limits is timeouts.UNLIMITED:
-                value = self._definition.function(**self._kwargs)
+            if application is None and not database:
+                value = self._call(interrupter)
             else:
-                value = interrupter.run(self.limits, self._definition.function, self._kwargs)
+                with (application or _no_application()).around(database):
+                    value = self._call(interrupter)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
             if guard is not None:
                 guard.make_room()  # before anything else: there may be no memory for a frame of Python's
@@ -209,6 +217,17 @@ class Call:
             if forks.number != forks_before:
                 forks.end()
             self.returned(value)
+
+    def _call(self, interrupter: Interrupter) -> object:
+        if self.limits is timeouts.UNLIMITED:
+            return self._definition.function(**self._kwargs)
+        return interrupter.run(self.limits, self._definition.function, self._kwargs)
+
+    @property
+    def _database(self) -> str | None:
+        """The alias of the database in whose transaction the task is called, if it is to be."""
+        own: str | None = self._definition.options.atomic
+        return self._worker.settings.atomic if own is None else own
 
     def _announce_start(self) -> None:
         if report.start_is_awaited():
@@ -250,5 +269,11 @@ def _forget_our_frames(error: BaseException) -> None:
         BaseException.with_traceback(error, traceback)
 
 
+def _no_application() -> Application:
+    remedy = "set DJANGO_SETTINGS_MODULE, and bundle Django with the function"
+    raise InvalidSetting("the task is atomic, and Django is not set up", remedy=remedy)
+
+
+_UNTOUCHED = contextlib.nullcontext()
 _TRACEBACK: Any = BaseException.__dict__["__traceback__"]
 _OUR_PACKAGES = (__package__, timeouts.__package__)

@@ -170,13 +170,14 @@ async def _run_limited(call: Call, grace_seconds: float) -> bool:
 async def _perform(call: Call, children: set[asyncio.Task[Any]], forks_before: int) -> None:
     forks.end_if_copied(forks_before)
     with call.observed():
-        try:
-            value = await Limited(call.function(), call.limits, children)
-        except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
-            # Before Python 3.13 a task group gives even a lone limit back as a group.
-            call.raised(gravest(error, (HardCancellation, SoftCancellation)))
-        else:
-            call.returned(value)
+        async with call.tidied():
+            try:
+                value = await Limited(call.function(), call.limits, children)
+            except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
+                # Before Python 3.13 a task group gives even a lone limit back as a group.
+                call.raised(gravest(error, (HardCancellation, SoftCancellation)))
+            else:
+                call.returned(value)
 
 
 async def _end_children(children: set[asyncio.Task[Any]], limit_at: float, stuck_at: float) -> bool:

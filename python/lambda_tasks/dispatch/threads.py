@@ -84,14 +84,21 @@ class _Pool:
     def _work(self) -> None:
         interrupter = ThreadInterrupter(self._invocation.worker.timer)
         this = threading.current_thread()
-        while True:
-            with self._changed:
-                if not self._waiting or this not in self._working:
-                    self._working.pop(this, None)
-                    self._changed.notify()
-                    return
-                lane = self._working[this] = self._waiting.pop()
+        while (lane := self._next_lane(this)) is not None:
             lanes.run_lane(lane, self._invocation, interrupter)
+        application = self._invocation.worker.application
+        if application is not None:
+            application.close_connections()
+        with self._changed:
+            self._working.pop(this, None)
+            self._changed.notify()
+
+    def _next_lane(self, thread: threading.Thread) -> Lane | None:
+        with self._changed:
+            if not self._waiting or thread not in self._working:
+                return None
+            lane = self._working[thread] = self._waiting.pop()
+            return lane
 
     def _leave_stuck_ones_behind(self) -> None:
         for call, thread_id in self._watchdog.overdue().items():

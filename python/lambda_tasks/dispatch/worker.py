@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lambda_tasks import settings as process
 from lambda_tasks.definition.lookup import Lookup
+from lambda_tasks.life_cycle import setup
 from lambda_tasks.limits.timeouts import FunctionTime
 from lambda_tasks.telemetry import tracing
 from lambda_tasks.telemetry.report import show_outcomes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lambda_tasks.aws.calls import SignedCalls
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.dispatch.source_queue import SourceQueues
+    from lambda_tasks.life_cycle.application import Application
     from lambda_tasks.limits.memory_guard import MemoryGuard
     from lambda_tasks.limits.timer import Timer
     from lambda_tasks.settings import Settings
@@ -31,12 +33,15 @@ _MOST_DEFERRALS = 10_000
 class Worker:
     """The parts that every invocation uses. `state` is None where there is no table; `jitter` gives 0 to 1.
 
+    `application` is None where there is no Django.
+
     `transport` is the process's own where another one is not handed in. It lasts longer than a worker.
     """
 
     loop: asyncio.AbstractEventLoop | None = None
     metrics: Metrics | None = None
     memory_guard: MemoryGuard | None = None
+    application: Application | None = None
     _timer: Timer | None = None
     _calls: SignedCalls | None = None
     _queues: SourceQueues | None = None
@@ -69,6 +74,7 @@ class Worker:
         """Return a worker for this process. It calls nobody before it has to."""
         environ = process.environ()
         worker = cls(settings, environ)
+        worker.application = setup.of_process()
         if settings.table is not None:
             from lambda_tasks.state.opening import open_state  # noqa: PLC0415 - a function without a table needs none
 

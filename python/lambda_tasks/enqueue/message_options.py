@@ -23,7 +23,8 @@ class MessageOptionValues(TypedDict, total=False):
 
     `queue` and `delay` are options of the task too.
     `group` is the message group ID (FIFO and fair queues), `deduplication_id` that of a FIFO queue; `context` is added
-    to what the message carries beside its kwargs; `at` is the time, with a time zone, before which it does not run.
+    to what the message carries beside its kwargs; `at` is the time, with a time zone, before which it does not run;
+    `using` is the database of Django's whose transaction `Task.enqueue_on_commit` waits for.
     """
 
     queue: str
@@ -32,6 +33,7 @@ class MessageOptionValues(TypedDict, total=False):
     deduplication_id: str | None
     context: Mapping[str, Any]
     at: datetime | None
+    using: str | None
 
 
 class MessageOptions(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class MessageOptions(msgspec.Struct, frozen=True):
     deduplication_id: str | None = None
     context: Mapping[str, Any] = {}
     at: datetime | None = None
+    using: str | None = None
 
     def __repr__(self) -> str:
         return f"MessageOptions(group={self.group!r}, deduplication_id={self.deduplication_id!r}, at={self.at!r})"
@@ -90,11 +93,18 @@ def _moment(name: str, value: object) -> datetime | None:
     return value
 
 
+def _alias(name: str, value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value or None
+    raise InvalidTask(f"{name} is {value!r}", remedy="use the alias of a database of Django's, such as 'default'")
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "group": _identifier,
     "deduplication_id": _identifier,
     "context": _context,
     "at": _moment,
+    "using": _alias,
 }
 NAMES = frozenset(_CHECKS)
 OF_TASKS_TOO = frozenset({"queue", "delay"})

@@ -93,11 +93,14 @@ class Task(Generic[P, R]):
     def enqueue_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Enqueue when Django's current transaction is committed, or now where there is none.
 
-        The kwargs are checked, and their values taken, now. A transaction that is rolled back sends nothing.
+        The kwargs are checked, and their values taken, now. A transaction that is rolled back sends nothing. The
+        transaction is that of the default database, or of the one that ``options(using=...)`` names. Where the task has
+        no parameter of that name, ``using`` among the kwargs means the same.
 
         Raises:
             InvalidKwargs: as `enqueue`.
             InvalidTask: Django is not installed.
+            django.utils.connection.ConnectionDoesNotExist: there is no such database.
 
         """
         from lambda_tasks.enqueue import destination, outgoing  # noqa: PLC0415
@@ -108,8 +111,11 @@ class Task(Generic[P, R]):
         except ModuleNotFoundError as error:
             remedy = "install it, or use enqueue()"
             raise InvalidTask("there is no Django", source=f"task {self.name}", remedy=remedy) from error
-        message = outgoing.make(self.definition, self.message_options, kwargs)
-        transaction.on_commit(functools.partial(destination.send, message))
+        options, values = self.message_options, dict(kwargs)
+        if "using" in values and not self.definition.takes("using"):
+            options = options.with_changes(self.name, {"using": values.pop("using")})
+        message = outgoing.make(self.definition, options, values)
+        transaction.on_commit(functools.partial(destination.send, message), using=options.using)
 
     def options(self, **changes: Unpack[MessageOptionValues]) -> Task[P, R]:
         """Return a copy of this task whose messages are sent in another way.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lambda_tasks import settings
 from lambda_tasks.dispatch import dispatcher
+from lambda_tasks.life_cycle import setup
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def main(lines: TextIO, answers: TextIO) -> None:
     """Run the record in each line, and answer with its outcome; a task's own output goes to stderr."""
     logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
+    setup.set_up(settings.environ(), is_worker=True)
     current = settings.current()
     for line in lines:
         result = dispatcher.process_here(json.loads(line), current)

@@ -1,0 +1,1 @@
+"""The application of the project: an orchard, whose trees are counted."""

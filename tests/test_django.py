@@ -1,0 +1,147 @@
+"""Django: its set-up in each process that runs tasks; and the tests of a project, each Django in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from events import message_body, sqs_event, sqs_record
+from fake_aws import FakeAws
+from wrapper import ROOT, base_environ, secret_arn
+
+PROJECT = ROOT / "tests" / "django_project"
+PLANT = "django_project.orchard.tasks.plant"
+
+CALL = """
+import json, sys
+from lambda_tasks.handler import handler
+print(json.dumps(handler(json.loads(sys.argv[1]), None)))
+print("django" in sys.modules)
+"""
+
+
+def run(program: str, *arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={"PYTHONPATH": f"{ROOT}/tests", **environ, **measuring},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def migrated(folder: Path) -> dict[str, str]:
+    """Return the environment of a process that uses new databases in `folder`."""
+    environ = {"DJANGO_SETTINGS_MODULE": "django_project.settings", "ORCHARD_FOLDER": str(folder)}
+    program = "import django; django.setup(); from django.core.management import call_command as c; c('migrate', run_syncdb=True, verbosity=0)"
+    finished = run(program, environ=environ)
+    assert finished.returncode == 0, finished.stderr
+    return environ
+
+
+def planted(folder: Path) -> list[str]:
+    import sqlite3  # noqa: PLC0415
+
+    with sqlite3.connect(folder / "default.sqlite3") as database:
+        return [name for (name,) in database.execute("SELECT name FROM orchard_tree ORDER BY name")]
+
+
+def test_django_is_set_up_before_the_tasks_are_imported(aws: FakeAws, tmp_path: Path) -> None:
+    """A secret may name Django's settings: it is set up after that, and modules of tasks may import models."""
+    project = migrated(tmp_path)
+    aws.secrets = {secret_arn("env"): json.dumps({"DJANGO_SETTINGS_MODULE": project.pop("DJANGO_SETTINGS_MODULE")})}
+    environ = base_environ(
+        aws.url,
+        LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN=secret_arn("env"),
+        LAMBDA_TASKS_MODULES="django_project.orchard.tasks",
+        **project,
+    )
+    event = json.dumps(sqs_event(sqs_record(message_body(PLANT, name="apple"))))
+    finished = run(CALL, event, environ=environ)
+    assert finished.stdout.splitlines() == ['{"batchItemFailures": []}', "True"], finished.stderr
+    assert planted(tmp_path) == ["apple"]
+    turned_off = run(CALL, event, environ={**environ, "LAMBDA_TASKS_DJANGO": "0"})
+    assert turned_off.returncode == 1
+    assert "AppRegistryNotReady" in turned_off.stderr
+
+
+def test_without_settings_of_django_nothing_of_it_is_imported() -> None:
+    """A function that has Django beside it, and no settings of it, does not import it."""
+    event = json.dumps({"task_name": "catalogue.tasks.add", "kwargs": {"number": 1}})
+    finished = run(CALL, event, environ=base_environ())
+    assert finished.stdout.splitlines() == ["2", "False"], finished.stderr
+
+
+def test_without_django_its_settings_are_ignored(tmp_path: Path) -> None:
+    """A function without Django runs, whatever the variable says."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['django'] = None")
+    environ = base_environ(DJANGO_SETTINGS_MODULE="shop.settings", PYTHONPATH=f"{tmp_path}:{ROOT}/tests")
+    event = json.dumps({"task_name": "catalogue.tasks.add", "kwargs": {"number": 1}})
+    finished = run(CALL, event, environ=environ)
+    assert finished.stdout.splitlines()[0] == "2", finished.stderr
+
+
+def test_settings_that_cannot_be_imported_are_an_init_error() -> None:
+    """Settings that are not there raise while the handler is imported."""
+    finished = run(CALL, "{}", environ=base_environ(DJANGO_SETTINGS_MODULE="shop.settings"))
+    assert "No module named 'shop'" in finished.stderr
+
+
+def test_local_workers_set_django_up(tmp_path: Path) -> None:
+    """In the mode ``local``, which Django's settings may name, workers write rows."""
+    environ = migrated(tmp_path)
+    program = """
+import django; django.setup()
+from django.conf import settings
+settings.LAMBDA_TASKS["MODE"] = "local"
+from django_project.orchard.tasks import plant
+plant.enqueue(name="pear")
+"""
+    finished = run(program, environ={**base_environ(), **environ})
+    assert finished.returncode == 0, finished.stderr
+    assert "orchard.tasks.plant succeeded" in finished.stderr
+    assert planted(tmp_path) == ["pear"]
+
+
+PYTEST = [
+    "-m",
+    "pytest",
+    "-q",
+    "-c",
+    str(PROJECT / "pytest.ini"),
+    "--confcutdir",
+    str(PROJECT),
+    "-p",
+    "no:cacheprovider",
+]
+
+
+def project_environ(folder: Path) -> dict[str, str]:
+    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {
+        **base_environ(),
+        "DJANGO_SETTINGS_MODULE": "django_project.settings",
+        "ORCHARD_ENGINE": "django_project.engine",
+        "ORCHARD_FOLDER": str(folder),
+        "PYTHONPATH": f"{ROOT}/tests",
+        "HOME": str(folder),
+        **measuring,
+    }
+
+
+def test_the_project_passes_its_tests(tmp_path: Path) -> None:
+    """The project's own tests pass, in a process that pytest's plugin sets Django up in."""
+    finished = subprocess.run(
+        [sys.executable, *PYTEST, str(PROJECT)],
+        env=project_environ(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
