@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
+from lambda_tasks.state import history
 from lambda_tasks.state.protocol import (
     LETTER_SECONDS,
     AlreadyEnded,
@@ -23,9 +24,9 @@ from lambda_tasks.state.protocol import (
 from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from lambda_tasks.state.protocol import Attempt, SingletonLease
+    from lambda_tasks.state.protocol import Attempt, Queued, SingletonLease
     from lambda_tasks.state.record import Ending
 
 
@@ -54,6 +55,7 @@ class MemoryState:
         self._leases: dict[str, _Lease] = {}
         self._singletons: dict[str, _Lease] = {}
         self._records: dict[str, StoredRecord] = {}
+        self._histories: dict[str, list[str]] = {}
         self._expiries: dict[str, float] = {}
         self._final: dict[str, bool] = {}  # messages that never run again, and whether their letters were sent
         self._letters: dict[str, float] = {}
@@ -69,7 +71,7 @@ class MemoryState:
             record, lease = self._live_record(attempt.message_id, now), self._leases.get(attempt.message_id)
             if record is not None and lease is not None:
                 if lease.until is not None and lease.owner == attempt.owner:
-                    return Started(record.attempts, record.first_failed_at)
+                    return Started(record.attempts, record.first_failed_at, self._history(attempt.message_id))
                 ended = record.finished_at if lease.until is None else None
                 if ended is None or ended >= (attempt.sent_at or 0):
                     if record.status is Status.SUCCEEDED:
@@ -93,8 +95,13 @@ class MemoryState:
             record = _started(record, attempt, now)
             self._leases[attempt.message_id] = _Lease(attempt.owner, until)
             self._final.pop(attempt.message_id, None)
+            entries = self._histories.setdefault(attempt.message_id, [])
+            entries.append(history.begun(now, attempt.details.get("request_id", "")))
             self._keep(record, now, until)
-            return Started(record.attempts, record.first_failed_at)
+            return Started(record.attempts, record.first_failed_at, self._history(attempt.message_id))
+
+    def _history(self, message_id: str) -> tuple[str, ...]:
+        return tuple(self._histories[message_id])
 
     def finish(
         self,
@@ -160,8 +167,19 @@ class MemoryState:
             return False
         self._leases[attempt.message_id] = replace(lease, until=None)
         record = _ended(record, ending, now)
+        if ending.history:
+            self._histories[attempt.message_id] = history.ended(ending.history, ending, now, has_run=has_run)
         self._keep(record if has_run else msgspec.structs.replace(record, attempts=record.attempts - 1), now)
         return True
+
+    def queued(self, messages: Sequence[Queued], *, deadline: float) -> None:  # noqa: ARG002
+        """See `State.queued`."""
+        with self._lock:
+            for one in messages:
+                if self._live_record(one.message_id, self._clock()) is None:
+                    sent_at = one.queued_at
+                    record = StoredRecord(one.message_id, one.task, Status.QUEUED, 0, sent_at, 0, queue=one.queue)
+                    self._keep(msgspec.structs.replace(record, queued_at=sent_at, replay_of=one.replay_of or None), sent_at)
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:  # noqa: ARG002
         """See `State.record`."""
@@ -183,7 +201,10 @@ class MemoryState:
         return sorted((one for one in live if one), key=lambda record: record.first_received_at, reverse=True)
 
     def _live_record(self, message_id: str, now: float) -> StoredRecord | None:
-        return self._records[message_id] if self._expiries.get(message_id, now) > now else None
+        if self._expiries.get(message_id, now) <= now:
+            return None
+        entries = history.read(self._histories.get(message_id, ()))
+        return msgspec.structs.replace(self._records[message_id], history=entries)
 
     def _keep(self, record: StoredRecord, now: float, lease_until: float = 0) -> None:
         self._records[record.message_id] = record
@@ -191,11 +212,18 @@ class MemoryState:
 
 
 def _started(earlier: StoredRecord | None, attempt: Attempt, now: float) -> StoredRecord:
+    received = now if attempt.first_received_at is None else attempt.first_received_at
     if earlier is None:
-        received = now if attempt.first_received_at is None else attempt.first_received_at
-        return StoredRecord(attempt.message_id, attempt.task, Status.RUNNING, 1, received, now)
+        earlier = StoredRecord(attempt.message_id, attempt.task, Status.RUNNING, 0, received, now)
     return msgspec.structs.replace(
-        earlier, task=attempt.task, status=Status.RUNNING, attempts=earlier.attempts + 1, started_at=now
+        earlier,
+        task=attempt.task,
+        status=Status.RUNNING,
+        attempts=earlier.attempts + 1,
+        first_received_at=received if earlier.status is Status.QUEUED else earlier.first_received_at,
+        started_at=now,
+        reason=None,
+        **attempt.details,
     )
 
 
@@ -210,4 +238,5 @@ def _ended(record: StoredRecord, ending: Ending, now: float) -> StoredRecord:
         error_type=ending.error_type,
         error_message=ending.error_message,
         traceback=ending.traceback,
+        reason=ending.reason,
     )

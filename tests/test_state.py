@@ -15,12 +15,14 @@ import stores
 from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import LeaseLost
 from lambda_tasks.local.embedded_aws import EmbeddedAws
+from lambda_tasks.state.history import MAX_MESSAGE_BYTES
 from lambda_tasks.state.protocol import (
     LETTER_SECONDS,
     AlreadyEnded,
     AlreadySucceeded,
     Attempt,
     Busy,
+    Queued,
     SingletonLease,
     Started,
     State,
@@ -30,6 +32,7 @@ from lambda_tasks.state.record import (
     MAX_RESULT_BYTES,
     MAX_TRACEBACK_BYTES,
     Ending,
+    PastAttempt,
     Status,
     StoredRecord,
 )
@@ -65,6 +68,12 @@ def attempt(message_id: str | None = None, *, task: str = TASK, **options: Any) 
     return Attempt(message_id or str(uuid.uuid4()), task, **{"lease_seconds": 60, **options})
 
 
+def started(state: State, one: Attempt) -> object:
+    """Return the answer to a start, without the history."""
+    answer = state.start(one, deadline=soon())
+    return msgspec.structs.replace(answer, history=()) if isinstance(answer, Started) else answer
+
+
 def again(earlier: Attempt) -> Attempt:
     """Return another attempt at the same message."""
     return attempt(earlier.message_id)
@@ -81,7 +90,7 @@ def raised(error: Exception) -> Exception:
 def test_a_message_starts_once(state: State, clock: Clock) -> None:
     """While an attempt has the lease, another one is told until when."""
     first = attempt()
-    assert state.start(first, deadline=soon()) == Started(1)
+    assert started(state, first) == Started(1)
     assert state.start(again(first), deadline=soon()) == Busy(clock.now + 60)
 
 
@@ -116,7 +125,7 @@ def test_a_released_message_starts_again_at_once(state: State, status: Status) -
     first = attempt()
     state.start(first, deadline=soon())
     state.release(first, Ending(status), deadline=soon())
-    assert state.start(again(first), deadline=soon()) == Started(2)
+    assert started(state, again(first)) == Started(2)
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.REJECTED, Status.SKIPPED])
@@ -158,7 +167,7 @@ def test_a_message_that_was_sent_after_it_ended_is_another_one(state: State, clo
         clock.advance(5)
         state.finish(first, ending, deadline=soon())
         assert not isinstance(state.start(attempt(first.message_id, sent_at=clock.now - 5), deadline=soon()), Started)
-        assert state.start(attempt(first.message_id, sent_at=clock.now + 1), deadline=soon()) == Started(2)
+        assert started(state, attempt(first.message_id, sent_at=clock.now + 1)) == Started(2)
 
 
 @pytest.mark.parametrize("end", ["finish", "release"])
@@ -179,7 +188,7 @@ def test_the_lease_of_a_crash_expires(state: State, clock: Clock) -> None:
     clock.advance(59.999)
     assert isinstance(state.start(again(crashed), deadline=soon()), Busy)
     clock.advance(0.001)
-    assert state.start(again(crashed), deadline=soon()) == Started(2)
+    assert started(state, again(crashed)) == Started(2)
 
 
 @pytest.mark.parametrize("end", ["finish", "release"])
@@ -218,7 +227,7 @@ def test_a_message_that_never_started_cannot_finish(state: State) -> None:
 def test_what_is_done_twice_counts_once(state: State) -> None:
     """Each call can be repeated, since its answer may have been lost: the same attempt has the same lease."""
     first = attempt()
-    assert state.start(first, deadline=soon()) == state.start(first, deadline=soon()) == Started(1)
+    assert started(state, first) == started(state, first) == Started(1)
     state.finish(first, SUCCESS, deadline=soon())
     state.finish(first, SUCCESS, deadline=soon())
     record = state.record(first.message_id, deadline=soon())
@@ -228,23 +237,24 @@ def test_what_is_done_twice_counts_once(state: State) -> None:
 
 def test_a_record_holds_what_became_of_a_message(state: State, clock: Clock) -> None:
     """The record has status, attempts, times and error, and in the end the result alone."""
-    received, started = clock.now - 10.5, clock.now
+    received, began = clock.now - 10.5, clock.now
     first = attempt(first_received_at=received)
     state.start(first, deadline=soon())
     running = state.record(first.message_id, deadline=soon())
-    assert running == StoredRecord(first.message_id, TASK, Status.RUNNING, 1, received, started)
+    entry = PastAttempt(began)
+    assert running == StoredRecord(first.message_id, TASK, Status.RUNNING, 1, received, began, history=(entry,))
     clock.advance(2)
     failure = Ending.of(Status.RETRYING, error=raised(ConnectionError("the other side is down")))
     state.release(first, failure, deadline=soon())
     retrying = state.record(first.message_id, deadline=soon())
     assert retrying is not None
     assert (retrying.status, retrying.error_type) == (Status.RETRYING, "ConnectionError")
-    assert (retrying.error_message, retrying.finished_at) == ("the other side is down", started + 2)
+    assert (retrying.error_message, retrying.finished_at) == ("the other side is down", began + 2)
     assert str(retrying.traceback).startswith("Traceback (most recent call last):\n")
     assert "raise error" in str(retrying.traceback)
     clock.advance(3)
     second = Attempt(first.message_id, TASK, 60, first_received_at=clock.now)
-    assert state.start(second, deadline=soon()) == Started(2, first_failed_at=started + 2)
+    assert started(state, second) == Started(2, first_failed_at=began + 2)
     state.finish(second, SUCCESS, deadline=soon())
     assert state.record(first.message_id, deadline=soon()) == StoredRecord(
         first.message_id,
@@ -252,11 +262,83 @@ def test_a_record_holds_what_became_of_a_message(state: State, clock: Clock) -> 
         Status.SUCCEEDED,
         2,
         received,
-        started + 5,
-        finished_at=started + 5,
-        first_failed_at=started + 2,
+        began + 5,
+        finished_at=began + 5,
+        first_failed_at=began + 2,
         result='{"sent":1}',
+        history=(entry, PastAttempt(began + 5)),
     )
+
+
+def test_each_execution_of_a_message_is_kept_up_to_ten(state: State, clock: Clock) -> None:
+    """The history has start, end, outcome and error of the last ten executions, also of those that crashed."""
+    first = attempt(details={"request_id": "r-0"})
+    state.start(first, deadline=soon())
+    clock.advance(100)  # it crashed
+    for number in range(1, 14):
+        one = attempt(first.message_id, details={"request_id": f"r-{number}"})
+        begun = state.start(one, deadline=soon())
+        assert isinstance(begun, Started)
+        clock.advance(1)
+        error = raised(ConnectionError(f"down {number}: " + "é" * 300))
+        ending = Ending.of(Status.RETRYING, error=error, history=begun.history)
+        state.release(one, ending, has_run=number != 12, deadline=soon())
+        record = state.record(first.message_id, deadline=soon())
+        assert record is not None
+        if number == 1:
+            crashed, failed = record.history
+            assert crashed == PastAttempt(clock.now - 101, "r-0")
+            assert (failed.started_at, failed.ended_at) == (clock.now - 1, clock.now)
+            assert (failed.outcome, failed.error_type) == ("retrying", "ConnectionError")
+            assert str(failed.error_message).startswith("down 1: é")
+            assert str(failed.error_message).endswith("é…")
+            assert len(str(failed.error_message).encode()) <= MAX_MESSAGE_BYTES
+            assert "down" not in repr(record)
+    assert [past.request_id for past in record.history] == [f"r-{number}" for number in (*range(3, 12), 13)]
+    assert record.attempts == 13
+
+
+def test_a_record_tells_where_a_message_ran(state: State) -> None:
+    """The details of an attempt are the record's; the reason why nothing ran is gone when it has run."""
+    details = {"queue": "mail", "request_id": "r-1", "function_version": "7", "log_stream": "s", "python": "3.13.1"}
+    first = attempt(details={**details, "context": '{"tenant":"acme"}', "kwargs": '{"card":1}', "kwargs_note": "cut"})
+    assert "acme" not in repr(first)
+    state.start(first, deadline=soon())
+    state.release(first, Ending.of(Status.DEFERRED, reason="busy"), deadline=soon())
+    record = state.record(first.message_id, deadline=soon())
+    assert record is not None
+    assert (record.queue, record.request_id, record.function_version) == ("mail", "r-1", "7")
+    assert (record.log_stream, record.python, record.reason) == ("s", "3.13.1", "busy")
+    assert (record.context, record.kwargs, record.kwargs_note) == ('{"tenant":"acme"}', '{"card":1}', "cut")
+    assert "acme" not in repr(record)
+    state.start(again(first), deadline=soon())
+    record = state.record(first.message_id, deadline=soon())
+    assert record is not None
+    assert record.reason is None
+
+
+def test_a_message_is_queued_until_it_is_received(state: State, clock: Clock) -> None:
+    """What was sent has a record, which a message that was received meanwhile keeps; the record is found by status."""
+    clock.advance(40 * DAY)  # so that what other tests left has expired
+    early, late = attempt(), attempt(first_received_at=clock.now + 5)
+    state.start(early, deadline=soon())
+    sent = [Queued(one.message_id, TASK, "mail", clock.now, replay_of="m-0") for one in (early, late)]
+    for _ in range(2):
+        state.queued(sent, deadline=soon())
+    assert [one.message_id for one in state.records_with_status(Status.QUEUED)] == [late.message_id]
+    assert late.message_id in {one.message_id for one in state.records_of_task(TASK)}
+    running, queued = (state.record(one.message_id, deadline=soon()) for one in (early, late))
+    assert running is not None
+    assert queued is not None
+    assert (running.status, running.attempts, running.queued_at) == (Status.RUNNING, 1, None)
+    assert (queued.status, queued.attempts, queued.queued_at, queued.queue) == (Status.QUEUED, 0, clock.now, "mail")
+    assert (queued.replay_of, queued.has_ended, queued.listed_at) == ("m-0", False, clock.now)
+    assert started(state, late) == Started(1)
+    record = state.record(late.message_id, deadline=soon())
+    assert record is not None
+    assert (record.status, record.first_received_at) == (Status.RUNNING, clock.now + 5)
+    assert (record.queued_at, record.listed_at, record.replay_of) == (clock.now, clock.now, "m-0")
+    assert list(state.records_with_status(Status.QUEUED)) == []
 
 
 def test_an_unknown_message_has_no_record(state: State) -> None:
@@ -347,7 +429,7 @@ def test_a_singleton_and_a_message_are_different_things(state: State) -> None:
     """The lease of a singleton is no lease of a message, whatever their names, and has no record."""
     one = attempt()
     state.acquire(lease(one.message_id), deadline=soon())
-    assert state.start(one, deadline=soon()) == Started(1)
+    assert started(state, one) == Started(1)
     assert state.record(f"singleton#{one.message_id}", deadline=soon()) is None
 
 

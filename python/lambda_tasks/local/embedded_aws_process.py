@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import sys
 import threading
 import time
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from moto.core.utils import unix_time_millis
+from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
+from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.moto_server import threaded_moto_server
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
@@ -144,6 +147,33 @@ for _name in _CHANGES:
     setattr(OneAtATime, _name, _in_turn(getattr(SQSBackend, _name)))
 
 
+class Inserting(DynamoDBBackend):
+    """moto's DynamoDB, where an INSERT of PartiQL leaves an item that is there as it is, as AWS does.
+
+    moto replaces the item, and hands every item of every table to its parser.
+    """
+
+    __module__ = DynamoDBBackend.__module__  # moto finds a service's URLs by it
+
+    def batch_execute_statement(self, statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Execute each statement, and answer with an error for each that failed."""
+        return [self._inserted(one) or super(Inserting, self).batch_execute_statement([one])[0] for one in statements]
+
+    def _inserted(self, statement: dict[str, Any]) -> dict[str, Any] | None:
+        insertion = _INSERT.fullmatch(statement["Statement"])
+        if insertion is None or insertion["table"] not in self.tables:
+            return None
+        table = self.tables[insertion["table"]]
+        item = dict(zip(re.findall(r"'(\w+)': \?", insertion["item"]), statement["Parameters"], strict=True))
+        if table.get_item(DynamoType(item[table.hash_key_attr])) is not None:
+            return {"Error": {"Code": "DuplicateItem", "Message": "Duplicate primary key exists in table"}}
+        table.put_item(item)
+        return {"TableName": table.name}
+
+
+_INSERT = re.compile(r'INSERT INTO "(?P<table>[^"]+)" VALUE \{(?P<item>[^{}]*)\}')
+
+
 class Application(DomainDispatcherApplication):
     """moto's services, with DynamoDB's requests one after the other, and the hidden messages of a queue.
 
@@ -170,6 +200,7 @@ class Application(DomainDispatcherApplication):
 def main(stdin: TextIO, stdout: TextIO, port: int = 0) -> None:
     """Print the server's address as one line, then serve until `stdin` ends; `port` 0 is a free one."""
     sqs_backends.backend = OneAtATime
+    dynamodb_backends.backend = Inserting
     urls.url_paths.update(dict.fromkeys(urls.url_paths, Responses().dispatch))
     threaded_moto_server.DomainDispatcherApplication = Application  # type: ignore[attr-defined] # imported there
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
-from lambda_tasks.state import table
+from lambda_tasks.state import history, table
 from lambda_tasks.state.dynamodb_items import Items
 from lambda_tasks.state.protocol import (
     LETTER_SECONDS,
@@ -28,11 +28,12 @@ from lambda_tasks.state.protocol import (
 from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lambda_tasks.aws.transport import Transport
-    from lambda_tasks.state.protocol import Attempt, SingletonLease
+    from lambda_tasks.state.protocol import Attempt, Queued, SingletonLease
     from lambda_tasks.state.record import Ending
+    from lambda_tasks.state.dynamodb_items import Value
     from lambda_tasks.state.table import Item
 
 _RECORDS_PER_READ = 25  # with the longest results and tracebacks still below what one answer may hold
@@ -79,16 +80,19 @@ class DynamoDbState:
                 "lease_owner": attempt.owner,
                 "lease_until": until,
                 "expires_at": self._expiry(now, until),
+                **attempt.details,
             },
-            defaults={"first_received_at": received},
+            defaults={"first_received_at": received, "received_at": received},
             increments={"attempts": 1},
-            removals=["final", "letter_sent_at", "letter_until"],
+            appends={"history": [history.begun(now, attempt.details.get("request_id", ""))]},
+            removals=["final", "letter_sent_at", "letter_until", "reason"],
             operands={"now": now, "succeeded": Status.SUCCEEDED.value, "sent_at": attempt.sent_at or 0},
             deadline=deadline,
         )
         lease_until = table.number(item, "lease_until")
         if written or (lease_until is not None and table.text(item, "lease_owner") == attempt.owner):
-            return Started(round(table.number(item, "attempts") or 1), table.number(item, "first_failed_at"))
+            attempts, first_failed_at = table.number(item, "attempts") or 1, table.number(item, "first_failed_at")
+            return Started(round(attempts), first_failed_at, table.texts(item, "history"))
         if table.text(item, "status") == Status.SUCCEEDED.value:
             return AlreadySucceeded(table.number(item, "finished_at") or now)
         if table.number(item, "final"):
@@ -127,7 +131,7 @@ class DynamoDbState:
         deadline: float,
     ) -> None:
         """See `State.finish`."""
-        values: dict[str, str | float] = {"final": 1}
+        values: dict[str, Value] = {"final": 1}
         if sends_letter:
             values["letter_until"] = self._clock() + LETTER_SECONDS
         self._end(attempt, ending, values, has_run=has_run, deadline=deadline)
@@ -151,7 +155,7 @@ class DynamoDbState:
         self,
         attempt: Attempt,
         ending: Ending,
-        values: Mapping[str, str | float],
+        values: Mapping[str, Value],
         *,
         has_run: bool,
         deadline: float,
@@ -162,7 +166,10 @@ class DynamoDbState:
             "error_type": ending.error_type,
             "error_message": ending.error_message,
             "traceback": ending.traceback,
+            "reason": ending.reason,
         }
+        if ending.history:
+            values = {**values, "history": history.ended(ending.history, ending, now, has_run=has_run)}
         failed = ending.error_type is not None and ending.status is not Status.SUCCEEDED
         written, item = self._items.update(
             table.message_key(attempt.message_id),
@@ -234,6 +241,10 @@ class DynamoDbState:
             if written:
                 return turn_at
         return None
+
+    def queued(self, messages: Sequence[Queued], *, deadline: float) -> None:
+        """See `State.queued`."""
+        self._items.insert([table.queued_item(one, self._expiry(one.queued_at)) for one in messages], deadline)
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:
         """See `State.record`."""

@@ -6,6 +6,7 @@ read in a second call where an emulation leaves it out.
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,18 @@ from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.state import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.state.table import Item
 
+    Value = str | float | Sequence[str]
+
 _READ_TIMEOUT_SECONDS = 10.0
 _KEYS_PER_READ = 100
+_ITEMS_PER_INSERT = 25
+_EXISTS = "DuplicateItem"
+_BUSY = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded")
 
 
 class Items:
@@ -37,23 +43,28 @@ class Items:
         key: str,
         *,
         condition: str,
-        values: Mapping[str, str | float],
+        values: Mapping[str, Value],
         operands: Mapping[str, str | float],
         deadline: float,
         defaults: Mapping[str, str | float] | None = None,
         increments: Mapping[str, int] | None = None,
+        appends: Mapping[str, Sequence[str]] | None = None,
         removals: list[str] | None = None,
     ) -> tuple[bool, Item]:
         """Write where `condition` holds. Return whether it did, and the item as it is after that."""
         defaults, increments, removals = defaults or {}, increments or {}, removals or []
+        appends = appends or {}
         clauses = {
             "SET": [f"#{name} = :{name}" for name in values]
-            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults],
+            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
+            + [f"#{name} = list_append(if_not_exists(#{name}, :nothing), :{name})" for name in appends],
             "REMOVE": [f"#{name}" for name in removals],
             "ADD": [f"#{name} :{name}" for name in increments],
         }
         expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
-        given = {**operands, **values, **defaults, **increments}
+        given: dict[str, Value] = {**operands, **values, **defaults, **increments, **appends}
+        if appends:
+            given["nothing"] = ()
         operands_of_all = {f":{name}": table.encode(value) for name, value in given.items()}
         request = {
             "Key": {table.KEY: table.encode(key)},
@@ -72,6 +83,32 @@ class Items:
                 raise
             item = refusal.content.get("Item")
         return False, item if isinstance(item, dict) and item else self.get(key, deadline)
+
+    def insert(self, items: Sequence[Mapping[str, str | float]], deadline: float) -> None:
+        """Write new items, which have the same attributes, without those that exist: these stay as they are.
+
+        PartiQL's INSERT is the one write with that condition that has batches.
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.insert.html
+        """
+        waiting = list(items)
+        for attempt in itertools.count(1):
+            some, waiting = waiting[:_ITEMS_PER_INSERT], waiting[_ITEMS_PER_INSERT:]
+            if not some:
+                return
+            statements = [self._insertion(one) for one in some]
+            answer = self._call("BatchExecuteStatement", {"Statements": statements}, deadline, of_table=False)
+            codes = [one.get("Error", {}).get("Code") for one in answer.get("Responses", ())]
+            refused = [code for code in codes if code not in (None, _EXISTS, *_BUSY)]
+            if refused or attempt > len(items):
+                remedy = "check that the role allows dynamodb:PartiQLInsert, and the table's capacity"
+                source = f"table {self._table_name}"
+                raise StateUnavailable(f"{(refused or codes)[0]} for an item", source=source, remedy=remedy)
+            waiting += [one for one, code in zip(some, codes, strict=False) if code in _BUSY]
+
+    def _insertion(self, item: Mapping[str, str | float]) -> dict[str, Any]:
+        fields = ", ".join(f"'{name}': ?" for name in item)
+        statement = f"INSERT INTO \"{self._table_name}\" VALUE {{{fields}}}"
+        return {"Statement": statement, "Parameters": [table.encode(value) for value in item.values()]}
 
     def get(self, key: str, deadline: float) -> Item:
         """Return the item with this key; an empty one where there is none."""

@@ -17,7 +17,7 @@ import msgspec
 from lambda_tasks.errors import LeaseLost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lambda_tasks.state.record import Ending, Status, StoredRecord
 
@@ -35,7 +35,8 @@ class Attempt(msgspec.Struct, frozen=True):
 
     `lease_seconds` is the longest that the task can run, and a margin; `first_received_at` and `sent_at` (epoch
     seconds) are what SQS says. A message that was sent after its record ended is another one, as a redrive may make it.
-    Make a new one for every delivery that is to run: `owner` must never be used twice.
+    `details` are attributes of the record, of those that `lambda_tasks.state.table` lists. Make a new one for every
+    delivery that is to run: `owner` must never be used twice.
     """
 
     message_id: str
@@ -44,6 +45,20 @@ class Attempt(msgspec.Struct, frozen=True):
     first_received_at: float | None = None
     sent_at: float | None = None
     owner: str = msgspec.field(default_factory=new_owner)
+    details: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Attempt({self.message_id!r}, {self.task!r})"
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """A message that was sent at `queued_at` (epoch seconds), for its record until it is received."""
+
+    message_id: str
+    task: str
+    queue: str
+    queued_at: float
+    replay_of: str = ""
 
 
 class SingletonLease(msgspec.Struct, frozen=True):
@@ -65,11 +80,13 @@ class SingletonLease(msgspec.Struct, frozen=True):
 class Started(msgspec.Struct, frozen=True):
     """The answer to an attempt that has the lease now. `attempts` counts those that started, this one included.
 
-    `first_failed_at` (epoch seconds) is when an earlier attempt first ended with an error, or None.
+    `first_failed_at` (epoch seconds) is when an earlier attempt first ended with an error, or None. `history` holds the
+    entries of the executions so far, for `Ending.history`.
     """
 
     attempts: int
     first_failed_at: float | None = None
+    history: tuple[str, ...] = ()
 
 
 class Busy(msgspec.Struct, frozen=True):
@@ -180,6 +197,15 @@ class State(Protocol):
         Raises:
             LeaseLost: it had expired and was taken over, so that two messages of the singleton may have run together.
             StateUnavailable: the store did not answer. The lease may still be held until it expires.
+
+        """
+        ...
+
+    def queued(self, messages: Sequence[Queued], *, deadline: float) -> None:
+        """Record messages that were sent, without those that have a record: they were received meanwhile.
+
+        Raises:
+            StateUnavailable: the store did not answer. Some may have been recorded.
 
         """
         ...

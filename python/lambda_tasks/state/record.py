@@ -14,8 +14,9 @@ MAX_TRACEBACK_BYTES = 16 * 1024
 
 
 class Status(str, enum.Enum):
-    """The status of a message."""
+    """The status of a message. `QUEUED` is one that its producer recorded, and that was not received yet."""
 
+    QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     RETRYING = "retrying"
@@ -31,7 +32,8 @@ class Status(str, enum.Enum):
 class Ending(msgspec.Struct, frozen=True):
     """The end of one attempt: its status and, where there are any, result (as JSON) and error, all of bounded size.
 
-    ``repr`` shows neither the result nor the error's text.
+    `reason` says why nothing ran, or not to its end. `history` holds the entries of the message's executions as they
+    were when this attempt had started. ``repr`` shows neither the result nor the error's text.
     """
 
     status: Status
@@ -39,34 +41,68 @@ class Ending(msgspec.Struct, frozen=True):
     error_type: str | None = None
     error_message: str | None = None
     traceback: str | None = None
+    reason: str | None = None
+    history: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return _shown(self)
 
     @classmethod
-    def of(cls, status: Status, *, value: object = None, error: BaseException | None = None) -> Ending:
+    def of(
+        cls,
+        status: Status,
+        *,
+        value: object = None,
+        error: BaseException | None = None,
+        reason: str = "",
+        history: tuple[str, ...] = (),
+    ) -> Ending:
         """Return the ending of an attempt that returned `value`, raised `error`, or did neither.
 
         A value that JSON cannot hold, or of more than `MAX_RESULT_BYTES`, is not kept; long errors are shortened.
         """
         result = _as_json(value)
         if error is None:
-            return cls(status, result)
+            return cls(status, result, reason=reason or None, history=history)
         return cls(
             status,
             result,
             error_type=type_name_of(error),
             error_message=_bounded(text_of(error), MAX_ERROR_MESSAGE_BYTES),
             traceback=_bounded_from_its_end(traceback_of(error), MAX_TRACEBACK_BYTES),
+            reason=reason or None,
+            history=history,
         )
+
+
+class PastAttempt(msgspec.Struct, frozen=True, array_like=True):
+    """One execution of a message, with times in epoch seconds and the beginning of its error's text.
+
+    One without an end still runs, or crashed. `outcome` is the status that it ended with. New fields go to the end: the
+    order is that of stored arrays. ``repr`` does not show the error's text.
+    """
+
+    started_at: float
+    request_id: str = ""
+    ended_at: float | None = None
+    outcome: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+    def __repr__(self) -> str:
+        return _shown(self)
 
 
 class StoredRecord(msgspec.Struct, frozen=True):
     """The record of one message, as a store keeps it. Times are in epoch seconds; `result` is JSON.
 
-    `task` is empty where the message names none. `attempts` counts the executions that started;
-    `finished_at` is when the last one ended, and `result` and the error are what it ended with. ``repr`` shows neither
-    the result nor the error's text.
+    `task` is empty where the message names none. `attempts` counts the executions that started, `history` has the last
+    ten, the oldest first; `finished_at` is when the last one ended, and `result`, `reason` and the error are what it
+    ended with. `queued_at` is when the producer sent it, where producers record that.
+
+    `kwargs` and `context` are JSON, of bounded size; `kwargs_note` says why the kwargs are not all that the task got.
+    `request_id`, `function_version`, `log_stream` and `python` are those of the last execution. `replay_of` is the id
+    of the message that this one repeats. ``repr`` shows no content and no error's text.
     """
 
     message_id: str
@@ -81,14 +117,50 @@ class StoredRecord(msgspec.Struct, frozen=True):
     error_type: str | None = None
     error_message: str | None = None
     traceback: str | None = None
+    reason: str | None = None
+    queue: str | None = None
+    request_id: str | None = None
+    function_version: str | None = None
+    log_stream: str | None = None
+    python: str | None = None
+    context: str | None = None
+    kwargs: str | None = None
+    kwargs_note: str | None = None
+    queued_at: float | None = None
+    replay_of: str | None = None
+    history: tuple[PastAttempt, ...] = ()
 
     def __repr__(self) -> str:
         return _shown(self)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no further attempt is to be expected."""
+        return self.status in _ENDED
 
-def _shown(of: Ending | StoredRecord) -> str:
-    """Return the repr of a record or an ending, without the fields that may hold private data."""
-    fields = [name for name in of.__struct_fields__ if name not in ("result", "error_message", "traceback")]
+    @property
+    def listed_at(self) -> float:
+        """The time by which records are listed, in epoch seconds: when the message was sent or received, as is known."""
+        return self.first_received_at if self.queued_at is None else self.queued_at
+
+
+_ENDED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.REJECTED, Status.SKIPPED})
+_PRIVATE = frozenset({"result", "error_message", "traceback", "history", "context", "kwargs"})
+
+
+def shortened(text: str | None, max_bytes: int) -> str | None:
+    """Return the beginning of `text` of at most `max_bytes`, with a mark where it was cut."""
+    if text is None or len(text.encode("utf-8", "replace")) <= max_bytes:
+        return text
+    return _bounded(text, max_bytes - len(_CUT)) + _CUT.decode()
+
+
+_CUT = "…".encode()
+
+
+def _shown(of: Ending | PastAttempt | StoredRecord) -> str:
+    """Return the repr of a record or a part of it, without the fields that may hold private data."""
+    fields = [name for name in of.__struct_fields__ if name not in _PRIVATE]
     return f"{type(of).__name__}({', '.join(f'{name}={getattr(of, name)!r}' for name in fields)})"
 
 
@@ -96,10 +168,17 @@ def _as_json(value: object) -> str | None:
     if value is None:
         return None
     try:
-        encoded = msgspec.json.encode(value)
+        encoded = msgspec.json.encode(value, enc_hook=_plain)
     except Exception:  # noqa: BLE001 - a result that cannot be kept must not fail the task that returned it
         return None
     return encoded.decode() if len(encoded) <= MAX_RESULT_BYTES else None
+
+
+def _plain(value: object) -> str:
+    """Return a text of a type of its own, such as the id that ``enqueue`` returns, as a text: an ``enc_hook``."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 
 def _bounded(text: str, max_bytes: int) -> str:

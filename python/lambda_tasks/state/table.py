@@ -4,10 +4,15 @@ One table, on demand, with the partition key ``id`` (a string) and no sort key. 
 
 - of a message, ``message#<message id>``: its lease (``lease_owner``, ``lease_until``) and its record (``status``,
   ``task``, ``attempts``, ``first_received_at``, ``started_at``, ``finished_at``, ``first_failed_at``, ``result``,
-  ``error_type``, ``error_message``, ``traceback``; ``final`` where it never runs again, ``letter_sent_at``,
-  ``letter_until``);
+  ``error_type``, ``error_message``, ``traceback``, ``reason``; the `DETAILS` of its last attempt; ``history``, see
+  `lambda_tasks.state.history`; ``queued_at``, ``received_at``; ``final`` where it never runs again,
+  ``letter_sent_at``, ``letter_until``);
 - of a singleton, ``singleton#<hash>``: a lease, with the ``message_id`` that took it last and when (``taken_at``), the
   ``seconds`` that its task took, and the turn of the next message that waits (``next_at``).
+
+Attributes are added, and never change their meaning: functions with layers of several releases share a table. A message
+that is queued has the status that releases before know, ``deferred``, and lies in partitions of ``by_status`` of its
+own. Its time there is that of its sending, and ``received_at`` is what ``first_received_at`` is otherwise.
 
 All times are numbers, in epoch seconds. ``expires_at`` is the attribute for the table's time to live. DynamoDB may take
 days to delete an item that has expired, so nothing relies on it: every reader compares the time itself.
@@ -20,17 +25,33 @@ Two global secondary indexes, ``by_task`` and ``by_status``, have the partition 
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from lambda_tasks.state import history
 from lambda_tasks.state.record import Status, StoredRecord
+
+if TYPE_CHECKING:
+    from lambda_tasks.state.protocol import Queued
 
 KEY = "id"
 TIME_TO_LIVE = "expires_at"
 SORT_KEY = "first_received_at"
 INDEXES = {"by_task": "task_shard", "by_status": "status_shard"}
 SHARDS = 8
+DETAILS = (
+    "queue",
+    "request_id",
+    "function_version",
+    "log_stream",
+    "python",
+    "context",
+    "kwargs",
+    "kwargs_note",
+    "replay_of",
+)
 
-Item = dict[str, dict[str, str]]
+Item = Mapping[str, Mapping[str, Any]]
 """An item as the API has it: ``{"id": {"S": "..."}, "attempts": {"N": "1"}}``."""
 
 
@@ -76,8 +97,10 @@ def shards(name: str) -> list[str]:
     return [f"{name}#{number}" for number in range(SHARDS)]
 
 
-def encode(value: str | float) -> dict[str, str]:
+def encode(value: str | float | Sequence[str]) -> dict[str, Any]:
     """Return an attribute's value as the API has it."""
+    if isinstance(value, (list, tuple)):
+        return {"L": [{"S": one} for one in value]}
     return {"S": value} if isinstance(value, str) else {"N": f"{value:.3f}".rstrip("0").rstrip(".")}
 
 
@@ -92,14 +115,40 @@ def number(item: Item, name: str) -> float | None:
     return None if value is None else float(value)
 
 
+def texts(item: Item, name: str) -> tuple[str, ...]:
+    """Return the texts of a list attribute; none where there is no such attribute."""
+    found = (one.get("S") for one in item.get(name, {}).get("L", ()))
+    return tuple(one for one in found if one is not None)
+
+
+def queued_item(message: Queued, expires_at: int) -> dict[str, str | float]:
+    """Return the attributes of a message that was sent."""
+    item: dict[str, str | float] = {
+        KEY: message_key(message.message_id),
+        "task": message.task,
+        "status": Status.DEFERRED.value,
+        "queue": message.queue,
+        "queued_at": message.queued_at,
+        SORT_KEY: message.queued_at,
+        "task_shard": shard(message.task, message.message_id),
+        "status_shard": shard(Status.QUEUED.value, message.message_id),
+        TIME_TO_LIVE: expires_at,
+    }
+    return {**item, "replay_of": message.replay_of} if message.replay_of else item
+
+
 def as_record(item: Item) -> StoredRecord:
     """Return the record that a message's item holds."""
+    status, queued_at = Status(text(item, "status")), number(item, "queued_at")
+    received_at = number(item, "received_at")
+    if queued_at is not None and status is Status.DEFERRED and number(item, "finished_at") is None:
+        status = Status.QUEUED
     return StoredRecord(
         message_id=(text(item, KEY) or "").partition("#")[2],
         task=text(item, "task") or "",
-        status=Status(text(item, "status")),
+        status=status,
         attempts=round(number(item, "attempts") or 0),
-        first_received_at=number(item, SORT_KEY) or 0,
+        first_received_at=(number(item, SORT_KEY) if received_at is None else received_at) or 0,
         started_at=number(item, "started_at") or 0,
         finished_at=number(item, "finished_at"),
         first_failed_at=number(item, "first_failed_at"),
@@ -107,4 +156,9 @@ def as_record(item: Item) -> StoredRecord:
         error_type=text(item, "error_type"),
         error_message=text(item, "error_message"),
         traceback=text(item, "traceback"),
+        # A release before leaves the reason of an earlier attempt where it is.
+        reason=text(item, "reason") if status in (Status.DEFERRED, Status.SKIPPED, Status.FAILED) else None,
+        **{name: text(item, name) for name in DETAILS},
+        queued_at=queued_at,
+        history=history.read(texts(item, "history")),
     )
