@@ -179,7 +179,9 @@ class MemoryState:
                 if self._live_record(one.message_id, self._clock()) is None:
                     sent_at = one.queued_at
                     record = StoredRecord(one.message_id, one.task, Status.QUEUED, 0, sent_at, 0, queue=one.queue)
-                    self._keep(msgspec.structs.replace(record, queued_at=sent_at, replay_of=one.replay_of or None), sent_at)
+                    self._keep(
+                        msgspec.structs.replace(record, queued_at=sent_at, replay_of=one.replay_of or None), sent_at
+                    )
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:  # noqa: ARG002
         """See `State.record`."""

@@ -294,6 +294,7 @@ def test_each_execution_of_a_message_is_kept_up_to_ten(state: State, clock: Cloc
             assert str(failed.error_message).endswith("é…")
             assert len(str(failed.error_message).encode()) <= MAX_MESSAGE_BYTES
             assert "down" not in repr(record)
+    assert record is not None
     assert [past.request_id for past in record.history] == [f"r-{number}" for number in (*range(3, 12), 13)]
     assert record.attempts == 13
 

@@ -168,7 +168,7 @@ OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"singleton": ("x",)}, "singleton names no parameter: 'x' (task {name}): name the task's own parameters"),
     ({"singleton_busy": "wait"}, "singleton_busy is 'wait' (task {name}): use 'defer' or 'skip'"),
     ({"batch": 1}, "batch is 1 (task {name}): use True or False"),
-    ({"retries": 1}, "there is no option retries (task {name}): use queue, delay, retry_on, max_retries, retry_delay, ignore_errors, soft_timeout, hard_timeout, singleton, singleton_busy, batch"),
+    ({"retries": 1}, "there is no option retries (task {name}): use " + ", ".join(Options.__struct_fields__)),
 ]  # fmt: skip
 
 

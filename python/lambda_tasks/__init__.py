@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambda_tasks.definition.batch import Item
+    from lambda_tasks.definition.recorded import redact_record
     from lambda_tasks.environment.freshness import on_secrets_changed
     from lambda_tasks.errors import (
         HardTimeLimitExceeded,
@@ -37,6 +38,7 @@ __all__ = [
     "on_outcome",
     "on_secrets_changed",
     "on_start",
+    "redact_record",
     "task",
 ]
 
@@ -53,6 +55,7 @@ _MODULES = {
     "on_outcome": "lambda_tasks.telemetry.report",
     "on_secrets_changed": "lambda_tasks.environment.freshness",
     "on_start": "lambda_tasks.telemetry.report",
+    "redact_record": "lambda_tasks.definition.recorded",
     "task": "lambda_tasks.tasks.task",
 }
 

@@ -45,6 +45,8 @@ class Settings(Value):
     queue_urls: Mapping[str, str] = {}
     table: str | None = None
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
+    record_kwargs: bool = False
+    record_enqueued: bool = True
     metrics_namespace: str | None = None
     memory_guard: bool = False
     mode: str = "sqs"
@@ -99,6 +101,8 @@ class Settings(Value):
             queue_urls=_queue_urls(environ),
             table=read("TABLE", _optional, None),
             record_ttl_seconds=read("RECORD_TTL_SECONDS", _record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
+            record_kwargs=read("RECORD_KWARGS", _boolean, False),  # noqa: FBT003
+            record_enqueued=read("RECORD_ENQUEUED", _boolean, True),  # noqa: FBT003
             metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
             memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
             mode=read("MODE", _mode, "sqs"),

@@ -10,10 +10,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lambda_tasks.command_line.arguments import BadInput, asked, queue_url
-from lambda_tasks.messages.attributes import ATTRIBUTE
+from lambda_tasks.messages.attributes import ATTRIBUTE, EXPIRES_AT, REPLAY_OF
 from lambda_tasks.messages.dead_letter import PREFIX
 
 _BATCH = 10
+_SENT = (ATTRIBUTE, EXPIRES_AT, REPLAY_OF)  # the producer's own; the others of their prefix are a letter's reason
 _HIDDEN_SECONDS = 300  # time to look at all of them, and to send them back
 
 
@@ -120,7 +121,7 @@ class DeadLetterQueue:
     def send_back(self, letter: Letter, target: str) -> str:
         """Send a letter's message to `target` as it was, without the reason, then delete the letter."""
         attributes = {
-            name: value for name, value in letter.attributes.items() if name == ATTRIBUTE or not name.startswith(PREFIX)
+            name: value for name, value in letter.attributes.items() if name in _SENT or not name.startswith(PREFIX)
         }
         request: dict[str, Any] = {"QueueUrl": target, "MessageBody": letter.body}
         if attributes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lambda_tasks.definition.batch import BatchKwargs
 
-_CONCERNING_FUNCTION = {"atomic", "batch", "singleton"}
+_CONCERNING_FUNCTION = {"atomic", "batch", "record_kwargs", "singleton"}
 
 
 class Definition:
@@ -217,9 +217,11 @@ def _parameters(function: FunctionType, name: str, options: Options) -> Mapping[
         if len(parameters) != 1:
             remedy = "give it one parameter, items: list[Item[YourDataclass]]"
             raise InvalidTask("a batch task takes one list of items", source=f"task {name}", remedy=remedy)
-    elif isinstance(options.singleton, tuple):
-        unknown = [one for one in options.singleton if one not in parameters]
+        return parameters
+    for option in ("singleton", "record_kwargs"):
+        named = getattr(options, option)
+        unknown = [one for one in named if one not in parameters] if isinstance(named, tuple) else []
         if unknown:
             remedy = "name the task's own parameters"
-            raise InvalidTask(f"singleton names no parameter: {unknown[0]!r}", source=f"task {name}", remedy=remedy)
+            raise InvalidTask(f"{option} names no parameter: {unknown[0]!r}", source=f"task {name}", remedy=remedy)
     return parameters

@@ -33,6 +33,7 @@ class OptionValuesOfAll(TypedDict, total=False):
     singleton: bool | tuple[str, ...]
     singleton_busy: Literal["defer", "skip"]
     atomic: bool | str
+    record_kwargs: bool | tuple[str, ...] | None
 
 
 class OptionValues(OptionValuesOfAll, total=False):
@@ -57,6 +58,7 @@ class Options(msgspec.Struct, frozen=True):
     hard_timeout: float | None = None
     singleton: bool | tuple[str, ...] = False
     singleton_busy: str = "defer"
+    record_kwargs: bool | tuple[str, ...] | None = None
     batch: bool = False
     atomic: str | None = None
 
@@ -136,6 +138,10 @@ def _singleton(name: str, value: object) -> bool | tuple[str, ...]:
     raise InvalidTask(f"{name} is {value!r}", remedy="use True, or a tuple with names of the task's parameters")
 
 
+def _record_kwargs(name: str, value: object) -> bool | tuple[str, ...] | None:
+    return None if value is None else _singleton(name, value)
+
+
 def _singleton_busy(name: str, value: object) -> str:
     if value not in ("defer", "skip"):
         raise InvalidTask(f"{name} is {value!r}", remedy="use 'defer' or 'skip'")
@@ -161,6 +167,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "hard_timeout": _timeout,
     "singleton": _singleton,
     "singleton_busy": _singleton_busy,
+    "record_kwargs": _record_kwargs,
     "batch": _boolean,
     "atomic": _atomic,
 }

@@ -25,7 +25,11 @@ def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Inv
     worker = invocation.worker
     if worker.state is None and not worker.deferrals and len(jobs) == 1 and definition is not None:
         (job,) = jobs  # as most messages are: admitted by the time that is left alone
-        if job.result is None and (not invocation.has_started or _has_time(definition, invocation)):
+        if (
+            job.result is None
+            and job.expires_at is None
+            and (not invocation.has_started or _has_time(definition, invocation))
+        ):
             return [job]
     admission = _Admission(definition, invocation)
     for job in jobs:
@@ -69,7 +73,9 @@ class _Admission:
                 job.result = deferred(job, OUT_OF_ORDER)
             elif invocation.has_started and not self._has_time():  # the first one always starts
                 job.result = deferred(job, NO_TIME)
-        if self._worker.state is not None and (job.result is None or job.result.outcome.is_dead):
+        if job.result is None and job.expires_at is not None and time.time() >= job.expires_at:
+            job.result = Result(Outcome.SKIPPED, job.task_name, reason=_expired(job.expires_at))
+        if self._worker.state is not None and (job.result is None or job.result.outcome.is_final):
             job.result = self._without_lease(job) or job.result
             if job.result is None and invocation.has_started and not self._has_time():
                 job.result = deferred(job, NO_TIME)  # the lease took what there was
@@ -98,12 +104,20 @@ class _Admission:
         return result
 
     def _take_lease(self, job: Job) -> Result | None:
+        from lambda_tasks.definition import recorded  # noqa: PLC0415
         from lambda_tasks.dispatch import leases  # noqa: PLC0415
 
         assert self._worker.state is not None  # noqa: S101 - for mypy
         clock, now = self._invocation.time, time.monotonic()
         seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
-        return leases.take(job, self._worker.state, lease_seconds=seconds, deadline=clock.settle_deadline(now))
+        details = recorded.details(
+            job,
+            self._worker.environ,
+            self._invocation.request_id,
+            records_kwargs=self._worker.settings.record_kwargs,
+        )
+        deadline = clock.settle_deadline(now)
+        return leases.take(job, self._worker.state, lease_seconds=seconds, details=details, deadline=deadline)
 
     def take_singleton(self, ready: list[Job]) -> list[Job]:
         """Take the singleton's lease, once for all messages of the call, and return those that may run."""
@@ -121,6 +135,10 @@ class _Admission:
         for job in ready:
             job.result, job.busy_seconds = result, first.busy_seconds
         return []
+
+
+def _expired(at: float) -> str:
+    return "it expired at " + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def _without_state(job: Job, error: Exception | None) -> Result:

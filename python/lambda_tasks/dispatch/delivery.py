@@ -23,7 +23,7 @@ from lambda_tasks.errors import (
     PayloadUnavailable,
 )
 from lambda_tasks.limits.timeouts import Limits
-from lambda_tasks.messages import body
+from lambda_tasks.messages import attributes, body
 from lambda_tasks.messages.body import Message
 from lambda_tasks.messages.outcome import Outcome, Result
 
@@ -103,6 +103,8 @@ class _Preparation:
         """Find the task and decode the kwargs, or note why not."""
         name = job.task_name = message.task_name
         job.n_retries = message.n_retries
+        if job.sent.get("messageAttributes"):
+            job.expires_at = attributes.expires_at(job.sent)
         try:
             definition = self._lookup.known.get(name) or self._found(name)
             job.kwargs = definition.decode_kwargs(message.kwargs)

@@ -18,6 +18,8 @@ from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt,
 from lambda_tasks.state.record import Ending, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.state.protocol import State
 
@@ -32,8 +34,8 @@ SOON_SECONDS = 2.5
 _LONGEST_TASK_NAME = 512
 
 
-def take(job: Job, state: State, *, lease_seconds: float, deadline: float) -> Result | None:
-    """Take the lease of a message and return None; or return why it is not to run now.
+def take(job: Job, state: State, *, lease_seconds: float, details: Mapping[str, str], deadline: float) -> Result | None:
+    """Take the lease of a message and return None; or return why it is not to run now. `details` go to its record.
 
     Raises:
         StateUnavailable: the store did not answer.
@@ -47,6 +49,7 @@ def take(job: Job, state: State, *, lease_seconds: float, deadline: float) -> Re
         lease_seconds + _LEASE_MARGIN_SECONDS,
         first_received_at=first_received_at(job.record),
         sent_at=None if sent_ms is None else sent_ms / 1000,
+        details=details,
     )
     asked_at = time.time()
     started = state.start(attempt, deadline=deadline)
@@ -107,7 +110,13 @@ def give_back(job: Job, result: Result, state: State, *, is_final: bool, sends_l
     if job.leases is None:
         return True
     held, job.leases = job.leases, None
-    ending = Ending.of(Status(result.outcome.value), value=result.value, error=result.error)
+    ending = Ending.of(
+        Status(result.outcome.value),
+        value=result.value,
+        error=result.error,
+        reason=result.reason,
+        history=held.started.history,
+    )
     try:
         if is_final:
             state.finish(held.attempt, ending, has_run=job.has_run, sends_letter=sends_letter, deadline=deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lambda_tasks.definition.options import Seconds
 
 MAX_ID_CHARACTERS = 128  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+_LONGEST_SECONDS = 366 * 86400.0
 _ID_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
@@ -25,6 +26,7 @@ class MessageOptionValues(TypedDict, total=False):
     `group` is the message group ID (FIFO and fair queues), `deduplication_id` that of a FIFO queue; `context` is added
     to what the message carries beside its kwargs; `at` is the time, with a time zone, before which it does not run;
     `using` is the database of Django's whose transaction `Task.enqueue_on_commit` waits for.
+    A message that is delivered after `expires`, a time or the seconds from its sending, is skipped.
     """
 
     queue: str
@@ -34,6 +36,7 @@ class MessageOptionValues(TypedDict, total=False):
     context: Mapping[str, Any]
     at: datetime | None
     using: str | None
+    expires: Seconds | datetime | None
 
 
 class MessageOptions(msgspec.Struct, frozen=True):
@@ -44,6 +47,7 @@ class MessageOptions(msgspec.Struct, frozen=True):
     context: Mapping[str, Any] = {}
     at: datetime | None = None
     using: str | None = None
+    expires: float | datetime | None = None
 
     def __repr__(self) -> str:
         return f"MessageOptions(group={self.group!r}, deduplication_id={self.deduplication_id!r}, at={self.at!r})"
@@ -97,6 +101,14 @@ def _alias(name: str, value: object) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value or None
     raise InvalidTask(f"{name} is {value!r}", remedy="use the alias of a database of Django's, such as 'default'")
+def _expiry(name: str, value: object) -> float | datetime | None:
+    if value is None or isinstance(value, datetime):
+        return _moment(name, value)
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _LONGEST_SECONDS:
+        remedy = "use seconds from 0 to a year, as a number or a timedelta, or a datetime with a time zone"
+        raise InvalidTask(f"{name} is {value!r}", remedy=remedy)
+    return seconds
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -105,6 +117,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "context": _context,
     "at": _moment,
     "using": _alias,
+    "expires": _expiry,
 }
 NAMES = frozenset(_CHECKS)
 OF_TASKS_TOO = frozenset({"queue", "delay"})

@@ -13,6 +13,7 @@ import msgspec
 from lambda_tasks.definition.options import MAX_DELAY_SECONDS
 from lambda_tasks.errors import InvalidTask
 from lambda_tasks.messages import body
+from lambda_tasks.messages.attributes import EXPIRES_AT, as_attributes
 from lambda_tasks.messages.context import outgoing_attributes
 from lambda_tasks.messages.payload import size_bytes
 
@@ -141,6 +142,10 @@ def template(definition: Definition, options: MessageOptions) -> Outgoing:
     """
     _check(definition, options)
     attributes, system_attributes = outgoing_attributes(options.context)
+    if options.expires is not None:
+        expires = options.expires
+        at = time.time() + expires if isinstance(expires, (int, float)) else expires.timestamp()
+        attributes |= as_attributes({EXPIRES_AT: f"{max(0.0, at):.3f}"})
     return Outgoing(
         task_name=definition.name,
         queue=definition.options.queue,

@@ -18,14 +18,20 @@ from lambda_tasks.errors import InvalidContext
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lambda_tasks.messages.sqs_event import Record
+
 ATTRIBUTE = "lambda_tasks_context"
 MAX_CONTEXT_BYTES = 16 * 1024
 MESSAGES_OWN = ("message_id", "task", "attempt", "receive_count", "remaining_time_ms", "bind")
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
+EXPIRES_AT = "lambda_tasks_expires_at"
+REPLAY_OF = "lambda_tasks_replay_of"
+
 _OWN_PREFIX = "lambda_tasks_"  # also that of a dead letter's reason: it must not come back as context
 _EXTENDED_CLIENT = ("ExtendedPayloadSize", "SQSLargePayloadSize")
 _SURROGATE = "\\ud"  # as JSON in ASCII spells one, alone or as half of a character
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 _HEADER = re.compile(r"[\x20-\x7e]{1,512}")
 
 logger = logging.getLogger("lambda_tasks")
@@ -43,6 +49,25 @@ def read(attributes: object, message_id: str) -> tuple[dict[str, Any], str | Non
     if traceparent is None or not _HEADER.fullmatch(tracestate or ""):
         tracestate = None
     return _values(texts, message_id), traceparent, tracestate
+
+
+def own(record: Record, name: str) -> str | None:
+    """Return an attribute of the message's own, `EXPIRES_AT` or `REPLAY_OF`; None where it has none."""
+    attributes = record.get("messageAttributes")
+    value = attributes.get(name) if isinstance(attributes, dict) else None
+    text = (value.get("stringValue") or value.get("Value")) if isinstance(value, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def expires_at(record: Record) -> float | None:
+    """Return the time after which a message is not to start, in epoch seconds; None where it has none."""
+    text = own(record, EXPIRES_AT)
+    if text is None:
+        return None
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    _warn(EXPIRES_AT, record.get("messageId", ""))
+    return None
 
 
 def encoded(values: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ import msgspec
 
 
 class Outcome(enum.Enum):
-    """The outcome of a message. One that `deletes_message` is final. A dead message needs its dead letter first."""
+    """The outcome of a message. One that `deletes_message` or `is_dead` is final; a dead one needs its letter first."""
 
     SUCCEEDED = "succeeded"
     SKIPPED = "skipped"
@@ -21,6 +21,7 @@ class Outcome(enum.Enum):
     def __init__(self, text: str) -> None:
         self.deletes_message = text in ("succeeded", "skipped")
         self.is_dead = text in ("failed", "rejected")
+        self.is_final = self.deletes_message or self.is_dead
         self.log_level = logging.ERROR if self.is_dead else logging.WARNING if text == "retrying" else logging.INFO
 
 
@@ -40,7 +41,7 @@ class Result(msgspec.Struct, frozen=True):
     ``repr`` shows neither.
 
     `visible_after_seconds` is when a message that stays is to be delivered again, or None for when its visibility
-    timeout ends. `reason` says why it was deferred.
+    timeout ends. `reason` says why it was deferred, or skipped.
     """
 
     outcome: Outcome

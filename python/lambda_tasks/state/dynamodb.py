@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lambda_tasks.aws.transport import Transport
+    from lambda_tasks.state.dynamodb_items import Value
     from lambda_tasks.state.protocol import Attempt, Queued, SingletonLease
     from lambda_tasks.state.record import Ending
-    from lambda_tasks.state.dynamodb_items import Value
     from lambda_tasks.state.table import Item
 
 _RECORDS_PER_READ = 25  # with the longest results and tracebacks still below what one answer may hold

@@ -107,7 +107,7 @@ class Items:
 
     def _insertion(self, item: Mapping[str, str | float]) -> dict[str, Any]:
         fields = ", ".join(f"'{name}': ?" for name in item)
-        statement = f"INSERT INTO \"{self._table_name}\" VALUE {{{fields}}}"
+        statement = f'INSERT INTO "{self._table_name}" VALUE {{{fields}}}'
         return {"Statement": statement, "Parameters": [table.encode(value) for value in item.values()]}
 
     def get(self, key: str, deadline: float) -> Item:

@@ -48,7 +48,7 @@ def ended(earlier: Sequence[str], ending: Ending, ended_at: float, *, has_run: b
 
 
 def read(entries: Sequence[str]) -> tuple[PastAttempt, ...]:
-    """Return the last executions of a message, the oldest first, without entries that another release wrote otherwise."""
+    """Return the last executions of a message, the oldest first, without entries that cannot be read."""
     found = []
     for entry in entries[-MAX_ATTEMPTS:]:
         try:

@@ -140,7 +140,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
 
     @property
     def listed_at(self) -> float:
-        """The time by which records are listed, in epoch seconds: when the message was sent or received, as is known."""
+        """The time by which records are listed, in epoch seconds: that of sending where it is known, else receipt."""
         return self.first_received_at if self.queued_at is None else self.queued_at
 
 

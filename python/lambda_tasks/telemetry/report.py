@@ -32,7 +32,8 @@ logger = logging.getLogger("lambda_tasks")
 class Report(msgspec.Struct, frozen=True):
     """The report of one delivery of a message. `queue_latency_ms` is the time from its sending to its start.
 
-    A message that `is_unrun` failed because its queue delivers it no more, and was never run.
+    A message that `is_unrun` failed because its queue delivers it no more, and was never run. `reason` says why one was
+    deferred or skipped.
     """
 
     task: str | None
@@ -45,6 +46,7 @@ class Report(msgspec.Struct, frozen=True):
     queue_latency_ms: float | None = None
     error: BaseException | None = None
     is_unrun: bool = False
+    reason: str = ""
 
     def __repr__(self) -> str:
         return f"Report({self.task}: {self.outcome.value}, message {self.message_id}, attempt {self.attempt})"
@@ -64,6 +66,7 @@ def report_of(record: Record, result: Result, context: Context, *, started_at: f
         None if sent_ms is None else max(0.0, round(started_at * 1000 - sent_ms, 3)),
         result.error,
         is_unrun,
+        result.reason,
     )
 
 
@@ -204,6 +207,7 @@ def _log(report: Report, error: BaseException | None) -> None:
     related = "" if report.correlation_id == report.message_id else f", correlation {report.correlation_id}"
     queued = "" if report.queue_latency_ms is None else f", queued {report.queue_latency_ms:.0f} ms"
     shows_traceback = report.outcome is not Outcome.REJECTED and report.outcome is not Outcome.DEFERRED
+    why = report.reason if shows_traceback or error is None else text_of(error)
     logger.log(
         report.outcome.log_level,
         "%s %s in %.0f ms (message %s, attempt %d%s%s)%s",
@@ -214,7 +218,7 @@ def _log(report: Report, error: BaseException | None) -> None:
         report.attempt,
         related,
         queued,
-        "" if shows_traceback or error is None else f": {text_of(error)}",
+        f": {why}" if why else "",
         exc_info=error if shows_traceback else None,
         extra=details,
     )
