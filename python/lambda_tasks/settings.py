@@ -46,7 +46,6 @@ class Settings(Value):
     table: str | None = None
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
     record_kwargs: bool = False
-    record_enqueued: bool = True
     metrics_namespace: str | None = None
     memory_guard: bool = False
     mode: str = "sqs"
@@ -102,7 +101,6 @@ class Settings(Value):
             table=read("TABLE", _optional, None),
             record_ttl_seconds=read("RECORD_TTL_SECONDS", _record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
             record_kwargs=read("RECORD_KWARGS", _boolean, False),  # noqa: FBT003
-            record_enqueued=read("RECORD_ENQUEUED", _boolean, True),  # noqa: FBT003
             metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
             memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
             mode=read("MODE", _mode, "sqs"),
@@ -119,10 +117,8 @@ class Settings(Value):
         )
         soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
         if soft is not None and hard is not None and soft >= hard:
-            variable, remedy = "LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS", "make it shorter than the hard one"
-            errors.append(
-                InvalidSetting("the soft timeout is not below the hard one", variable=variable, remedy=remedy)
-            )
+            problem, variable = "the soft timeout is not below the hard one", "LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS"
+            errors.append(InvalidSetting(problem, variable=variable, remedy="make it shorter than the hard one"))
         return settings, errors
 
     @property

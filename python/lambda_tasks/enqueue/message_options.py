@@ -101,6 +101,8 @@ def _alias(name: str, value: object) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value or None
     raise InvalidTask(f"{name} is {value!r}", remedy="use the alias of a database of Django's, such as 'default'")
+
+
 def _expiry(name: str, value: object) -> float | datetime | None:
     if value is None or isinstance(value, datetime):
         return _moment(name, value)
