@@ -13,8 +13,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from catalogue import raising
+from events import message_body, sqs_record
 from lambda_tasks.messages.context import Context, activated, outgoing_attributes
+from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.telemetry import tracing
+from workers import Dispatched, worker
 
 TASK = "shop.tasks.send"
 CONTEXT = Context("m-1", TASK, 2, 3, "c-1")
@@ -79,6 +82,54 @@ def test_the_parent_is_the_producer_that_the_message_names(spans: InMemorySpanEx
     assert [link.context for link in produced.links] == [invocation.get_span_context()]
     assert plain.parent == invocation.get_span_context()
     assert list(plain.links) == []
+
+
+XRAY = "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1"
+
+
+def indexing(product_id: int, span_id: int | None = None, *, task: str = "index", **attributes: str) -> Record:
+    """Return the record of a message for a batch task, which was sent in a span."""
+    record = sqs_record(message_body(f"catalogue.tasks.{task}", product_id=product_id), **attributes)
+    if span_id is not None:
+        traceparent = f"00-{TRACE_ID:032x}-{span_id:016x}-01"
+        record["messageAttributes"] = {"traceparent": {"stringValue": traceparent, "dataType": "String"}}
+    return record
+
+
+@pytest.mark.parametrize("task", ["index", "index_async"])
+def test_the_span_of_a_batch_links_every_message(spans: InMemorySpanExporter, task: str) -> None:
+    """A batch's span has the number of its messages, and a link to the sender of each that names one, with its id."""
+    records = [indexing(1, 1, task=task), indexing(2, 2, task=task), indexing(3, AWSTraceHeader=XRAY, task=task)]
+    with trace.get_tracer("test").start_as_current_span("invocation") as invocation:
+        Dispatched(worker(), *records, indexing(4, task=task))
+    span = spans.get_finished_spans()[0]
+    attributes = span.attributes or {}
+    assert (attributes["messaging.batch.message_count"], span.kind) == (4, trace.SpanKind.CONSUMER)
+    assert span.parent == invocation.get_span_context()
+    linked = [(one.context.trace_id, one.context.span_id) for one in span.links]
+    assert linked == [(TRACE_ID, 1), (TRACE_ID, 2), (TRACE_ID, SPAN_ID)]
+    ids = [(one.attributes or {})["messaging.message.id"] for one in span.links]
+    assert ids == [one["messageId"] for one in records]
+    assert not {"messaging.message.id", "messaging.message.conversation_id", "lambda_tasks.attempt"} & set(attributes)
+
+
+def test_a_batch_of_one_is_a_batch(spans: InMemorySpanExporter) -> None:
+    """A batch task's span is that of a batch also where it has one message, and a failure among many is its outcome."""
+    Dispatched(worker(), indexing(5, 5))
+    span = only(spans)
+    assert (span.attributes or {})["messaging.batch.message_count"] == 1
+    assert [one.context.span_id for one in span.links] == [5]
+    spans.clear()
+    Dispatched(worker(), indexing(6, 6), indexing(13, 7))
+    assert (only(spans).attributes or {})["lambda_tasks.outcome"] == "failed"
+
+
+@pytest.mark.parametrize("header", ["", "Root=1-0-0", "Self=1", XRAY.replace("Parent", "P"), "Root=;Parent=x"])
+def test_a_strange_header_of_xray_is_no_link(spans: InMemorySpanExporter, header: str) -> None:
+    """A trace header without a whole trace id and span id is not linked."""
+    with tracing.process_span(CONTEXT, batch=[Context("m-1", aws_trace_header=header)]):
+        pass
+    assert list(only(spans).links) == []
 
 
 @pytest.mark.parametrize("outcome", ["failed", "retrying"])

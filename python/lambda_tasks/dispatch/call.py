@@ -115,13 +115,15 @@ class Call:
 
     @contextlib.contextmanager
     def observed(self) -> Iterator[None]:
-        """Set the messages' context and a span around the task. The span is told what became of the first message."""
+        """Set the messages' context and a span around the task, which is told what became of it: the first failure."""
         first, context = self._ready[0], self._bearer.context
         queue = str(first.record.get("eventSourceARN") or "").rpartition(":")[2]
-        with contexts.activated(context), tracing.process_span(context, queue) as span:
+        batch = [job.context for job in self._ready] if self._items else ()
+        with contexts.activated(context), tracing.process_span(context, queue, batch=batch) as span:
             self._announce_start()
             yield
-            result = first.result
+            results = [job.result for job in self._ready]
+            result = next((one for one in results if one is not None and not one.outcome.deletes_message), results[0])
             if result is not None:
                 span.conclude(result.outcome.value, result.error, failed=not result.outcome.deletes_message)
 
