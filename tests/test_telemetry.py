@@ -16,6 +16,7 @@ from events import message_body, sqs_record
 from lambda_tasks.errors import InvalidHook, MalformedMessage
 from lambda_tasks.messages.context import Context
 from lambda_tasks.messages.outcome import Outcome, Result
+from lambda_tasks.settings import Settings
 from lambda_tasks.telemetry import report as telemetry
 from lambda_tasks.telemetry.metrics import MAX_VALUES, Metrics
 from lambda_tasks.telemetry.report import Report, announce_outcome, announce_start, report_of
@@ -199,6 +200,38 @@ def test_metrics_are_one_document_a_task() -> None:
     assert "QueueLatency" not in second
 
 
+def metrics_of(output: str) -> list[dict[str, Any]]:
+    """Return the documents of metrics among the lines of an output, as Lambda finds them."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith('{"_aws"')]
+
+
+def test_a_name_is_a_dimension_once_its_task_is_found(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names that messages make up count as one unknown task, and are shown on one line, bounded; wrong kwargs do not."""
+    made = worker(Settings(metrics_namespace="Shop", modules=("catalogue.*",)))
+    names = ["catalogue.tasks.no_such", "os.system", "no path", "catalogue.none.add", "catalogue.tasks.__name__"]
+    names += ["catalogue.broken.anything", "x\n{}" + "y" * 2000]
+    bad = message_body("catalogue.tasks.add", number="x")
+    with caplog.at_level(logging.INFO, "lambda_tasks"):
+        Dispatched(made, *[sqs_record(one) for one in (*map(message_body, names), "{}", bad)])
+    counts = {one["Task"]: one.get("Rejected", 0) + one.get("Retrying", 0) for one in metrics_of(capsys.readouterr().out)}
+    assert counts == {"(unknown)": len(names) + 1, "catalogue.tasks.add": 1}
+    outcomes = [one for one in caplog.records if hasattr(one, "outcome")]
+    assert all("\n" not in one.getMessage() and len(one.getMessage()) < 1000 for one in outcomes)
+    assert [vars(one)["task"] for one in outcomes[:2]] == names[:2]
+    assert len(vars(outcomes[6])["task"]) < 300
+
+
+def test_metrics_start_on_a_line_of_their_own(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a task leaves on the last line, by whichever way, does not hide the metrics."""
+    made = worker(Settings(metrics_namespace="Shop"))
+    for way in ("print", "descriptor"):
+        Dispatched(made, sqs_record(message_body("catalogue.tasks.print_without_end", way=way)))
+    written = capfd.readouterr().out
+    assert [one["Succeeded"] for one in metrics_of(written)] == [1, 1]
+
+
 def test_metrics_keep_to_the_limits_of_their_format() -> None:
     """No array has more than 100 values and no dimension more than 1,024 characters; what is more is another document."""
     made = documents(*[reported(task="t" * 2000)] * (2 * MAX_VALUES + 1))
@@ -249,7 +282,7 @@ def runtime_output(**environ: str) -> str:
 def test_json_logs_have_the_keys_as_keys() -> None:
     """Under Lambda's JSON log format each line is one object, with our keys, and the metrics' own line among them."""
     output = runtime_output(AWS_LAMBDA_LOG_FORMAT="JSON", AWS_LAMBDA_LOG_LEVEL="INFO")
-    succeeded, metrics, failed, other = [json.loads(line) for line in output.splitlines()]
+    succeeded, metrics, failed, other = [json.loads(line) for line in output.splitlines() if line]
     expected = {"task": TASK, "message_id": "m-1", "outcome": "succeeded", "attempt": 2, "correlation_id": "c-1"}
     expected |= {"duration_ms": 12.5, "queue_latency_ms": 250.0, "level": "INFO", "requestId": "r-1"}
     assert {key: succeeded[key] for key in expected} == expected
@@ -266,7 +299,7 @@ def test_json_logs_at_debug_show_kwargs() -> None:
 
 def test_text_logs_say_the_same_in_words() -> None:
     """Under the text log format successes are shown too, though the level is the standard library's own."""
-    lines = runtime_output().splitlines()
+    lines = runtime_output().replace("\n\n", "\n").splitlines()
     words = f"{TASK} succeeded in 12 ms (message m-1, attempt 2, correlation c-1, queued 250 ms)"
     assert lines[0].startswith("[INFO]\t")
     assert lines[0].endswith(f"\tr-1\t{words}")
@@ -279,6 +312,6 @@ def test_text_logs_say_the_same_in_words() -> None:
 @pytest.mark.parametrize("level", ["WARN", "ERROR"])
 def test_a_level_that_was_set_is_kept(level: str) -> None:
     """A log level of warnings or errors shows no successes."""
-    lines = runtime_output(AWS_LAMBDA_LOG_LEVEL=level).splitlines()
+    lines = runtime_output(AWS_LAMBDA_LOG_LEVEL=level).strip().splitlines()
     assert lines[0].startswith('{"_aws"')
     assert lines[1].startswith("[ERROR]\t")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -49,6 +50,15 @@ def misannotated(*, order: Nowhere) -> None:  # type: ignore[name-defined]  # no
 @task
 def everything(*, number: int, text: str, day: date, price: Decimal, names: list[int]) -> None:
     """A task with kwargs of several kinds."""
+
+
+@task
+def print_without_end(*, way: str) -> None:
+    """Leave a line without its end, by `print`, or as programs and C code write."""
+    if way == "print":
+        print("37 % done", end="")
+    else:
+        os.write(sys.__stdout__.fileno(), b"74 % done")  # type: ignore[union-attr]
 
 
 @task

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lambda_tasks.settings import Settings
 
 
+_LONGEST_NAME_SHOWN = 256  # whoever sends a message chooses it
+
+
 class ModuleRaised(Exception):
     """The module of a task is there, and raised `error` while it was imported. `module` is what is not imported now."""
 
@@ -69,7 +72,7 @@ def find_task(name: str, settings: Settings) -> Definition:
 
 def _find(name: str, settings: Settings) -> Definition:
     module_name, _, attribute = name.rpartition(".")
-    source = f"task {ascii(name)[1:-1]}"
+    source = f"task {ascii(name[:_LONGEST_NAME_SHOWN])[1:-1]}"
     if not module_name or not all(part.isidentifier() for part in name.split(".")):
         raise UnknownTask("the name is not a dotted path", source=source, remedy="use package.module.task")
     _check_allowed(module_name, source, settings)

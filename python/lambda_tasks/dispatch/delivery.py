@@ -107,6 +107,7 @@ class _Preparation:
             job.expires_at = attributes.expires_at(job.sent)
         try:
             definition = self._lookup.known.get(name) or self._found(name)
+            job.is_found = True
             job.kwargs = definition.decode_kwargs(message.kwargs)
             if definition.options.batch:
                 singleton = repr(definition.singleton_values(job.kwargs))

@@ -29,11 +29,12 @@ class HeldLeases(NamedTuple):
 class Job:
     """A job is one message on its way to an outcome. It works out only what is asked for, since there are many.
 
-    `message_id` is SQS's; `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the
-    beginning where it cannot run, because there is no task for it or its kwargs do not fit. It `is_settled` when what
-    that asks for is being done, `is_concluded` when it was done, and `is_done_with` when SQS may delete it. Messages
-    that one call of a batch task takes have the same `batch_key`; any other message has None. A message with
-    `expires_at` (epoch seconds) does not start after that.
+    `task_name` is what the message says, which may be anything until the task `is_found`. `message_id` is SQS's;
+    `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the beginning where it cannot
+    run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for is being done,
+    `is_concluded` when it was done, and `is_done_with` when SQS may delete it. Messages that one call of a batch task
+    takes have the same `batch_key`; any other message has None. A message with `expires_at` (epoch seconds) does not
+    start after that.
 
     With a table, `attempts` counts the deliveries that started, this one included; without one, `known_deferrals` are
     those of this process. `is_elsewhere` tells that another delivery has the lease, `busy_seconds` how long another
@@ -42,6 +43,7 @@ class Job:
     """
 
     task_name: str | None = None
+    is_found = False
     definition: Definition | None = None
     kwargs: Any = None
     batch_key: object = None

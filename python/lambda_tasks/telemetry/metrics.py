@@ -2,7 +2,8 @@
 
 Each task of the invocation has one line, since a line has one value for each dimension. It has more only where a batch
 holds more than `MAX_VALUES` messages of it. awslambdaric leaves lines of standard output as they are under both log
-formats.
+formats. What a task, or a program that it runs, has printed last may lack its line break, which nobody can tell here: so
+one comes first.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lambda_tasks.telemetry.report import Report
 
 MAX_VALUES = 100  # of one metric in one line
+UNKNOWN = "(unknown)"  # every name that no task was found for: whoever sends messages must not make dimensions
 _MAX_DIMENSION_CHARACTERS = 1024
 
 logger = logging.getLogger("lambda_tasks")
@@ -32,7 +34,7 @@ class Metrics:
 
     Each outcome is a count (``Succeeded``, ``Failed``...), and so is ``UnrunDeadLetters``, of messages that failed
     without ever having run; ``Duration`` and ``QueueLatency`` are milliseconds. All of them are there for each task of
-    the function, and for the function as a whole.
+    the function, and for the function as a whole. Messages whose task was not found have `UNKNOWN` for one.
     """
 
     def __init__(self, namespace: str, function_name: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -43,8 +45,8 @@ class Metrics:
     def publish(self, reports: Iterable[Report], request_id: str) -> None:
         """Write the metrics of `reports` to standard output. An error is logged: no message depends on it."""
         try:
-            for line in self.lines(reports, request_id):
-                sys.stdout.write(line)  # in one piece: nothing that other threads print may get in between
+            # In one piece: nothing that other threads print may get in between.
+            sys.stdout.write("\n" + "".join(self.lines(reports, request_id)))
             sys.stdout.flush()
         except Exception:
             logger.exception("the metrics of the invocation could not be written")
@@ -53,7 +55,7 @@ class Metrics:
         """Return the lines with the metrics of `reports`."""
         by_task: dict[str, list[Report]] = {}
         for report in reports:
-            by_task.setdefault(report.task or "(unknown)", []).append(report)
+            by_task.setdefault((report.is_found and report.task) or UNKNOWN, []).append(report)
         for task, of_task in by_task.items():
             for some in itertools.zip_longest(*[iter(of_task)] * MAX_VALUES):
                 values = _values([one for one in some if one is not None])

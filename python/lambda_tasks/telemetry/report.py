@@ -34,6 +34,7 @@ class Report(msgspec.Struct, frozen=True):
 
     A message that `is_unrun` failed because its queue delivers it no more, and was never run. `reason` says why one was
     deferred or skipped.
+    Unless the task `is_found`, `task` is any text that the message's sender chose.
     """
 
     task: str | None
@@ -47,12 +48,31 @@ class Report(msgspec.Struct, frozen=True):
     error: BaseException | None = None
     is_unrun: bool = False
     reason: str = ""
+    is_found: bool = True
 
     def __repr__(self) -> str:
-        return f"Report({self.task}: {self.outcome.value}, message {self.message_id}, attempt {self.attempt})"
+        return f"Report({shown_task(self)}: {self.outcome.value}, message {self.message_id}, attempt {self.attempt})"
 
 
-def report_of(record: Record, result: Result, context: Context, *, started_at: float, is_unrun: bool = False) -> Report:
+def shown_task(report: Report) -> str | None:
+    """Return the name of the task as it may be shown: of one that was not found on one line, and bounded."""
+    if report.is_found or report.task is None:
+        return report.task
+    return ascii(report.task[:_LONGEST_NAME_SHOWN])[1:-1]
+
+
+_LONGEST_NAME_SHOWN = 256
+
+
+def report_of(
+    record: Record,
+    result: Result,
+    context: Context,
+    *,
+    started_at: float,
+    is_unrun: bool = False,
+    is_found: bool = True,
+) -> Report:
     """Return the report of a message that the dispatcher turned to at `started_at` (epoch seconds)."""
     sent_ms = sent_at_ms(record)
     return Report(
@@ -67,6 +87,7 @@ def report_of(record: Record, result: Result, context: Context, *, started_at: f
         result.error,
         is_unrun,
         result.reason,
+        is_found,
     )
 
 
@@ -98,17 +119,13 @@ def announce_start(context: Context, kwargs: Mapping[str, Any]) -> None:
     _call(_start_hooks, context)
 
 
-def tell_outcome(
-    record: Record, result: Result, context: Context, *, started_at: float, is_unrun: bool = False
-) -> Report:
-    """Tell what became of a message, in its context, and return the report."""
-    report = report_of(record, result, context, started_at=started_at, is_unrun=is_unrun)
+def tell_outcome(report: Report, context: Context) -> None:
+    """Tell what became of a message, in its context."""
     token = bearer.set(context)
     try:
         announce_outcome(report)
     finally:
         bearer.reset(token)
-    return report
 
 
 def announce_outcome(report: Report) -> None:
@@ -197,8 +214,10 @@ class LogFailed(Exception):
 
 
 def _log(report: Report, error: BaseException | None) -> None:
+    task = shown_task(report)
     details = {
         **_ids(report),
+        "task": task,
         "outcome": report.outcome.value,
         "attempt": report.attempt,
         "duration_ms": report.duration_ms,
@@ -211,7 +230,7 @@ def _log(report: Report, error: BaseException | None) -> None:
     logger.log(
         report.outcome.log_level,
         "%s %s in %.0f ms (message %s, attempt %d%s%s)%s",
-        report.task or "message",
+        task or "message",
         report.outcome.value,
         report.duration_ms,
         report.message_id,
