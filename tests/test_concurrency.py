@@ -127,7 +127,7 @@ def test_a_batch_task_is_called_once_a_context() -> None:
     dispatched = Dispatched(worker(), *records, bad, unknown)
     assert tasks.seen == [[20, 22], [21, 23]]
     assert dispatched.outcomes == ["succeeded"] * 4 + ["rejected"] * 2
-    assert "unknown field `colour`" in str(dispatched.errors[5])
+    assert "unknown field, expected `product_id`" in str(dispatched.errors[5])
 
 
 def test_a_batch_task_takes_the_neighbours_of_a_fifo_group() -> None:

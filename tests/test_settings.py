@@ -32,6 +32,7 @@ def test_settings_are_read_from_their_variables() -> None:
         "LAMBDA_TASKS_RECORD_TTL_SECONDS": "86400",
         "LAMBDA_TASKS_METRICS_NAMESPACE": "Shop/Tasks",
         "LAMBDA_TASKS_MEMORY_GUARD": "1",
+        "LAMBDA_TASKS_LOG_ERRORS": "type",
         "LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL": "https://dead",
         "LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS": "10",
         "LAMBDA_TASKS_HARD_TIMEOUT_SECONDS": "20.5",
@@ -57,6 +58,7 @@ def test_settings_are_read_from_their_variables() -> None:
         hard_timeout_seconds=20.5,
         reporting_margin_seconds=1,
         concurrency=4,
+        log_errors="type",
     )
     assert (read.queue_url("default"), read.queue_url("mail-out")) == ("https://queue", "https://mail")
     assert read.modules_named_in_full == ("shop.tasks",)
@@ -67,6 +69,7 @@ def test_settings_are_read_from_their_variables() -> None:
     [
         ({"SOFT_TIMEOUT_SECONDS": "20", "HARD_TIMEOUT_SECONDS": "20"}, "the soft timeout is not below the hard one"),
         ({"CONCURRENCY": "0"}, "use a whole number of threads from 1 to 1000"),
+        ({"LOG_ERRORS": "none"}, "use full or type"),
         ({"CONCURRENCY": "many"}, "use a whole number of threads from 1 to 1000"),
         ({"REPORTING_MARGIN_SECONDS": "0"}, "use a number of seconds above 0 and at most 900"),
         ({"MAX_SECRET_AGE_SECONDS": "0"}, "use a number of seconds above 0 and at most 604800"),

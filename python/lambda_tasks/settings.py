@@ -59,6 +59,7 @@ class Settings(Value):
     log_context: tuple[str, ...] = ()
     django: bool = True
     atomic: str | None = None
+    log_errors: str = "full"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -114,6 +115,7 @@ class Settings(Value):
             log_context=read("LOG_CONTEXT", _names, ()),
             django=read("DJANGO", _boolean, True),  # noqa: FBT003
             atomic=read("ATOMIC", _database, None),
+            log_errors=read("LOG_ERRORS", _log_errors, "full"),
         )
         soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
         if soft is not None and hard is not None and soft >= hard:
@@ -259,6 +261,12 @@ def _metrics_namespace(value: str) -> str | None:
 def _mode(value: str) -> str:
     if value not in MODES:
         raise ValueError(f"use one of {', '.join(MODES)}")
+    return value
+
+
+def _log_errors(value: str) -> str:
+    if value not in ("full", "type"):
+        raise ValueError("use full or type")
     return value
 
 

@@ -57,6 +57,11 @@ class BatchKwargs(NamedTuple):
     decoder: msgspec.json.Decoder[Any]
     names: frozenset[str] | None
 
+    @property
+    def type(self) -> Any:  # noqa: ANN401 - whatever the annotation says
+        """The type that the kwargs become."""
+        return self.decoder.type
+
     def decode(self, kwargs: bytes | msgspec.Raw) -> object:
         """Validate the JSON object `kwargs` strictly, and convert it.
 

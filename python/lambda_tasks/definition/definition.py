@@ -94,11 +94,16 @@ class Definition:
         """
         decoder = self._decoder
         values: Any
+        problem = ""
         try:
             values = decoder.decode(kwargs)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            from lambda_tasks.definition.misfit import problem_of  # noqa: PLC0415 - for kwargs that do not fit
+
+            problem = problem_of(error, decoder.type)
+        if problem:  # not within `except`: that error tells values, and a traceback would show it
             remedy = "send what the task's annotations say"
-            raise InvalidKwargs(f"the kwargs do not fit: {error}", source=f"task {self.name}", remedy=remedy) from error
+            raise InvalidKwargs(f"the kwargs do not fit: {problem}", source=f"task {self.name}", remedy=remedy)
         if self.options.batch:
             return values
         given = msgspec.structs.asdict(values)

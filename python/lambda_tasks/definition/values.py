@@ -50,7 +50,10 @@ def plain(value: object) -> object:
     if is_model(type(value)):
         # As it can be validated: by its aliases, without computed fields.
         model: Any = value
-        return msgspec.Raw(model.model_dump_json(by_alias=True, round_trip=True).encode())
+        try:
+            return msgspec.Raw(model.model_dump_json(by_alias=True, round_trip=True).encode())
+        except ValueError as error:  # its text may tell the value
+            raise TypeError(f"{type(value).__name__} cannot be dumped ({type(error).__name__})") from None
     functional = sys.modules.get("django.utils.functional")
     if functional is not None and isinstance(value, functional.Promise):
         return str(value)  # a translation, in the language of the moment
@@ -100,34 +103,63 @@ def is_model(kind: object) -> bool:
     return isinstance(kind, type) and hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_validate_json")
 
 
+class Refused(ValueError):
+    """The error of a value that is not of the annotated type. It says what was expected, and not the value."""
+
+
 def converted(kind: Any, value: object) -> object:  # noqa: ANN401 - whatever an annotation may name
     """Return what JSON holds as one of `kind`, a type that msgspec does not know: a ``dec_hook``.
 
     Raises:
-        ValueError: a model does not take it. The error tells no value.
-        TypeError: `kind` is of no known kind, and `value` is not one already.
+        Refused: a model does not take it; or `kind` is of no known kind, and `value` is not one already.
 
     """
     if not is_model(kind):
         if isinstance(value, kind):
             return value
-        raise TypeError(f"Expected `{getattr(kind, '__name__', kind)}`, got `{type(value).__name__}`")
+        raise Refused(f"Expected `{getattr(kind, '__name__', kind)}`, got `{type(value).__name__}`")
     try:
         return kind.model_validate_json(msgspec.json.encode(value), strict=True)
     except ValueError as error:
-        raise ValueError(_problem(error)) from None
+        raise Refused(_problem(error, kind)) from None
 
 
-def _problem(error: Any) -> str:  # noqa: ANN401 - pydantic's own, which is not imported
-    """Return the first problem that pydantic found, and its place, without the value."""
+# Of pydantic's texts those that name what was expected; others, and those of validators, may tell the value.
+_TELLING_TYPES = ("Input should be", "Field required", "Extra inputs are not permitted")
+
+
+def _problem(error: Any, kind: Any) -> str:  # noqa: ANN401 - pydantic's own, which is not imported
+    """Return the first problem that pydantic found with a model of `kind`, and its place, without the value."""
     try:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     except (AttributeError, IndexError):
         return type(error).__name__
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    # The text of a validator of the application's own may tell the value.
-    own = first["type"] in ("value_error", "assertion_error")
-    return f"{first['type'] if own else first['msg']}" + (f" - at `{where}` of it" if where else "")
+    names = set(_names_of_model(kind, set()))
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" if part in names else "[...]" for part in first["loc"])
+    where = "".join(parts)
+    is_telling = first["msg"].startswith(_TELLING_TYPES) and first["type"] not in ("value_error", "assertion_error")
+    # After a comma it says what keeps a text from being parsed.
+    text = first["msg"].partition(",")[0] if first["type"].endswith("_parsing") else first["msg"]
+    return (text if is_telling else first["type"]) + (f" - at `{where}` of it" if where else "")
+
+
+def _names_of_model(kind: Any, known: set[int]) -> Iterator[str]:  # noqa: ANN401
+    """Yield the names of a model's fields, and of the models in them. Any other part of a place is the message's own."""
+    if id(kind) in known:
+        return
+    known.add(id(kind))
+    for inner in getattr(kind, "__args__", ()):
+        yield from _names_of_model(inner, known)
+    if not isinstance(kind, type):
+        return
+    if is_model(kind):
+        model: Any = kind
+        for name, field in model.model_fields.items():
+            yield name
+            yield from (alias for alias in (field.alias, field.validation_alias) if isinstance(alias, str))
+            yield from _names_of_model(field.annotation, known)
+    else:
+        yield from getattr(kind, "__annotations__", ())
 
 
 def _floats(value: object) -> Iterator[tuple[str, float]]:
@@ -140,7 +172,8 @@ def _floats(value: object) -> Iterator[tuple[str, float]]:
         elif isinstance(one, enum.Enum):
             waiting.append((path, one.value))
         elif isinstance(one, Mapping):
-            waiting += [(f"{path}.{key}", held) for key, held in one.items()]
+            # The keys of the kwargs are names of parameters; those within a value are part of it.
+            waiting += [(f"{path}.{key}" if one is value else f"{path}[...]", held) for key, held in one.items()]
             waiting += [(f"{path} (a key)", key) for key in one if not isinstance(key, str)]
         elif isinstance(one, (list, tuple, set, frozenset)):
             waiting += [(f"{path}[{number}]", held) for number, held in enumerate(one)]

@@ -15,9 +15,9 @@ from lambda_tasks.dispatch.delivery import deliver
 from lambda_tasks.dispatch.invocation import Invocation, can_answer, request_id_of
 from lambda_tasks.dispatch.plan import plan
 from lambda_tasks.dispatch.worker import Worker
-from lambda_tasks.errors import InvalidEvent, MessageDeferred, text_of
+from lambda_tasks.errors import InvalidEvent, MessageDeferred
 from lambda_tasks.messages.outcome import Outcome
-from lambda_tasks.telemetry import log_context
+from lambda_tasks.telemetry import log_context, told_errors
 
 if TYPE_CHECKING:
     from lambda_tasks.dispatch.job import Job
@@ -56,7 +56,8 @@ def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: W
     """Run the message that `event` is, and return the task's result as JSON types; None where it has no such form.
 
     Raises:
-        BaseException: what the task raised, so that the invoker sees a function error.
+        BaseException: what the task raised, so that the invoker sees a function error; without its text where
+            ``LAMBDA_TASKS_LOG_ERRORS`` is ``type``, since the runtime logs it.
         MessageDeferred: it is not to run now, or it is not certain that its outcome was recorded.
 
     """
@@ -85,6 +86,7 @@ def process_here(record: Record, settings: Settings) -> Result:
 
 def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:
     """Take the records of an invocation the whole way. Where the runtime has to be started anew, end this process."""
+    told_errors.choose(worker.settings.log_errors)
     invocation = Invocation(worker, records, context, rescue.rescue)
     for jobs in deliver(invocation):
         log_context.carry(worker.settings.log_context)  # after the modules of tasks, which may set up logging
@@ -135,7 +137,7 @@ def _result(job: Job) -> object:
         return _as_json(result.value, job.message_id)
     error = result.error if result is not None else None
     if error is not None and result is not None and result.outcome is not Outcome.DEFERRED:
-        raise error
+        raise told_errors.for_invoker(error)
     remedy = "invoke the function again: there was no time, or another invocation runs it, or the table did not answer"
     raise MessageDeferred(
         "the message did not run to its end", source=f"task {job.task_name}", remedy=remedy
@@ -154,7 +156,7 @@ def _as_json(value: object, message_id: str) -> object:
             return decoded
         problem = f"it is larger than {MAX_RESPONSE_BYTES} bytes"
     except Exception as error:  # noqa: BLE001 - the value's own code may raise anything
-        problem = text_of(error)
+        problem = told_errors.text(error)
     logger.warning("the result of message %s is answered as null: %s", message_id, problem)
     return None
 

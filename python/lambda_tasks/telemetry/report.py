@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from lambda_tasks.errors import InvalidHook, text_of
+from lambda_tasks.errors import InvalidHook
 from lambda_tasks.messages.context import bearer
 from lambda_tasks.messages.outcome import Outcome
 from lambda_tasks.messages.sqs_event import sent_at_ms
-from lambda_tasks.telemetry import tracing
+from lambda_tasks.telemetry import told_errors, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -134,7 +134,8 @@ def announce_outcome(report: Report) -> None:
         try:
             _log(report, report.error)
         except Exception as broken:  # noqa: BLE001 - an error's own code may keep its traceback from being shown
-            _log(report, LogFailed(f"{type(report.error).__name__}, which cannot be shown: {text_of(broken)}"))
+            problem = f"{type(report.error).__name__}, which cannot be shown: {told_errors.text(broken)}"
+            _log(report, LogFailed(problem))
     if _outcome_hooks:
         copy_context().run(_call, _outcome_hooks, report)  # what a hook sets is not seen by the next message
 
@@ -226,7 +227,7 @@ def _log(report: Report, error: BaseException | None) -> None:
     related = "" if report.correlation_id == report.message_id else f", correlation {report.correlation_id}"
     queued = "" if report.queue_latency_ms is None else f", queued {report.queue_latency_ms:.0f} ms"
     shows_traceback = report.outcome is not Outcome.REJECTED and report.outcome is not Outcome.DEFERRED
-    why = report.reason if shows_traceback or error is None else text_of(error)
+    why = report.reason if shows_traceback or error is None else told_errors.text(error)
     logger.log(
         report.outcome.log_level,
         "%s %s in %.0f ms (message %s, attempt %d%s%s)%s",

@@ -17,7 +17,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lambda_tasks.errors import text_of, traceback_of
+from lambda_tasks.telemetry import told_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -158,7 +158,7 @@ class ProcessSpan:
             self._span.add_event("exception", _exception(error))
         if failed:
             self._span.set_attribute("error.type", outcome if error is None else type(error).__qualname__)
-            text = "" if error is None else text_of(error)
+            text = "" if error is None else told_errors.text(error)
             self._span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, text))
 
 
@@ -166,8 +166,8 @@ def _exception(error: BaseException) -> dict[str, str]:
     """Return what the span's own `record_exception` gives, which an error whose ``__str__`` exits would end."""
     return {
         "exception.type": f"{type(error).__module__}.{type(error).__qualname__}",
-        "exception.message": text_of(error),
-        "exception.stacktrace": traceback_of(error),
+        "exception.message": told_errors.text(error),
+        "exception.stacktrace": told_errors.traceback(error),
         "exception.escaped": "False",
     }
 
