@@ -106,7 +106,10 @@ def send_on(*, kwargs: dict[str, Any]) -> None:
         ({"pairs": [[1, SECRET]]}, "Invalid enum value, expected `Colour` - at `$.pairs[0][1]`"),
         ({"size": 987654321}, "Invalid enum value, expected `Size`, `none` - at `$.size`"),
         ({"shape": {"type": SECRET}}, "Invalid value, expected `Circle`, `Square`, `none` - at `$.shape.type`"),
-        ({"shape": {"type": "circle", "radius": 1, SECRET: 1}}, "unknown field, expected `radius` - at `$.shape`"),
+        (
+            {"shape": {"type": "circle", "radius": 1, SECRET: 1}},
+            "unknown field, expected `radius`, `side` - at `$.shape`",
+        ),
         ({"shape": {"type": "square", "side": SECRET}}, "Invalid enum value, expected `Colour` - at `$.shape.side`"),
         ({"word": SECRET}, "Invalid enum value, expected `'a'`, `'b'`, `none` - at `$.word`"),
         ({"account": {"number": SECRET}}, "Invalid value (ValueError), expected `Account`, `none` - at `$.account`"),

@@ -69,7 +69,7 @@ def test_settings_are_read_from_their_variables() -> None:
     [
         ({"SOFT_TIMEOUT_SECONDS": "20", "HARD_TIMEOUT_SECONDS": "20"}, "the soft timeout is not below the hard one"),
         ({"CONCURRENCY": "0"}, "use a whole number of threads from 1 to 1000"),
-        ({"LOG_ERRORS": "none"}, "use full or type"),
+        ({"LOG_ERRORS": "none"}, "use one of full, type"),
         ({"CONCURRENCY": "many"}, "use a whole number of threads from 1 to 1000"),
         ({"REPORTING_MARGIN_SECONDS": "0"}, "use a number of seconds above 0 and at most 900"),
         ({"MAX_SECRET_AGE_SECONDS": "0"}, "use a number of seconds above 0 and at most 604800"),

@@ -103,7 +103,10 @@ def test_any_kwargs_survive_the_wire(kwargs: dict[str, int]) -> None:
         ({"order_id": "1"}, "the kwargs do not fit: Expected `int`, got `str` - at `$.order_id`"),
         ({"order_id": True}, "the kwargs do not fit: Expected `int`, got `bool` - at `$.order_id`"),
         ({}, "the kwargs do not fit: Object missing required field `order_id`"),
-        ({"order_id": 1, "x": 1}, "the kwargs do not fit: Object contains unknown field, expected `order_id`, `copies`"),
+        (
+            {"order_id": 1, "x": 1},
+            "the kwargs do not fit: Object contains unknown field, expected `order_id`, `copies`",
+        ),
         ({"order_id": None}, "the kwargs do not fit: Expected `int`, got `null` - at `$.order_id`"),
         ({"order_id": object()}, "the kwargs cannot be encoded: Encoding objects of type object is unsupported"),
     ],

@@ -215,7 +215,9 @@ def test_a_name_is_a_dimension_once_its_task_is_found(
     bad = message_body("catalogue.tasks.add", number="x")
     with caplog.at_level(logging.INFO, "lambda_tasks"):
         Dispatched(made, *[sqs_record(one) for one in (*map(message_body, names), "{}", bad)])
-    counts = {one["Task"]: one.get("Rejected", 0) + one.get("Retrying", 0) for one in metrics_of(capsys.readouterr().out)}
+    counts = {
+        one["Task"]: one.get("Rejected", 0) + one.get("Retrying", 0) for one in metrics_of(capsys.readouterr().out)
+    }
     assert counts == {"(unknown)": len(names) + 1, "catalogue.tasks.add": 1}
     outcomes = [one for one in caplog.records if hasattr(one, "outcome")]
     assert all("\n" not in one.getMessage() and len(one.getMessage()) < 1000 for one in outcomes)

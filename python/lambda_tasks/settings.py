@@ -104,7 +104,7 @@ class Settings(Value):
             record_kwargs=read("RECORD_KWARGS", _boolean, False),  # noqa: FBT003
             metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
             memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
-            mode=read("MODE", _mode, "sqs"),
+            mode=read("MODE", lambda value: _one_of(value, MODES), "sqs"),
             payload_buckets=read("PAYLOAD_BUCKET", _names, ()),
             scheduler_role_arn=read("SCHEDULER_ROLE_ARN", _optional, None),
             dead_letter_queue_url=read("DEAD_LETTER_QUEUE_URL", _optional, None),
@@ -115,7 +115,7 @@ class Settings(Value):
             log_context=read("LOG_CONTEXT", _names, ()),
             django=read("DJANGO", _boolean, True),  # noqa: FBT003
             atomic=read("ATOMIC", _database, None),
-            log_errors=read("LOG_ERRORS", _log_errors, "full"),
+            log_errors=read("LOG_ERRORS", lambda value: _one_of(value, ("full", "type")), "full"),
         )
         soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
         if soft is not None and hard is not None and soft >= hard:
@@ -238,15 +238,13 @@ def _positive_seconds(value: str) -> float:
 def _max_age_seconds(value: str) -> float | None:
     if not value:
         return None
-    seconds = _seconds(value)
-    if not 0 < seconds <= 7 * 86400:
+    if not 0 < (seconds := _seconds(value)) <= 7 * 86400:
         raise ValueError("use a number of seconds above 0 and at most 604800 (a week)")
     return seconds
 
 
 def _record_ttl_seconds(value: str) -> float:
-    seconds = _seconds(value)
-    if not 3600 <= seconds <= 10 * 366 * 86400:
+    if not 3600 <= (seconds := _seconds(value)) <= 10 * 366 * 86400:
         raise ValueError("use a number of seconds from an hour (3600) to ten years")
     return seconds
 
@@ -258,15 +256,9 @@ def _metrics_namespace(value: str) -> str | None:
     return value.strip() or None
 
 
-def _mode(value: str) -> str:
-    if value not in MODES:
-        raise ValueError(f"use one of {', '.join(MODES)}")
-    return value
-
-
-def _log_errors(value: str) -> str:
-    if value not in ("full", "type"):
-        raise ValueError("use full or type")
+def _one_of(value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"use one of {', '.join(known)}")
     return value
 
 

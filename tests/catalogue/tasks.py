@@ -54,9 +54,9 @@ def everything(*, number: int, text: str, day: date, price: Decimal, names: list
 
 @task
 def print_without_end(*, way: str) -> None:
-    """Leave a line without its end, by `print`, or as programs and C code write."""
+    """Leave a line without its end, by Python, or as programs and C code write."""
     if way == "print":
-        print("37 % done", end="")
+        sys.stdout.write("37 % done")
     else:
         os.write(sys.__stdout__.fileno(), b"74 % done")  # type: ignore[union-attr]
 

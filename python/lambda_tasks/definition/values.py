@@ -125,7 +125,7 @@ def converted(kind: Any, value: object) -> object:  # noqa: ANN401 - whatever an
 
 
 # Of pydantic's texts those that name what was expected; others, and those of validators, may tell the value.
-_TELLING_TYPES = ("Input should be", "Field required", "Extra inputs are not permitted")
+_TELL_A_TYPE = ("Input should be", "Field required", "Extra inputs are not permitted")
 
 
 def _problem(error: Any, kind: Any) -> str:  # noqa: ANN401 - pydantic's own, which is not imported
@@ -135,16 +135,25 @@ def _problem(error: Any, kind: Any) -> str:  # noqa: ANN401 - pydantic's own, wh
     except (AttributeError, IndexError):
         return type(error).__name__
     names = set(_names_of_model(kind, set()))
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" if part in names else "[...]" for part in first["loc"])
+    parts = (
+        f"[{part}]" if isinstance(part, int) else f".{part}" if part in names else "[...]" for part in first["loc"]
+    )
     where = "".join(parts)
-    is_telling = first["msg"].startswith(_TELLING_TYPES) and first["type"] not in ("value_error", "assertion_error")
-    # After a comma it says what keeps a text from being parsed.
-    text = first["msg"].partition(",")[0] if first["type"].endswith("_parsing") else first["msg"]
-    return (text if is_telling else first["type"]) + (f" - at `{where}` of it" if where else "")
+    text: str = first["type"]
+    if first["msg"].startswith(_TELL_A_TYPE) and text in _types_of_pydantic():
+        # After a comma it says what keeps a text from being parsed.
+        text = first["msg"].partition(",")[0] if text.endswith("_parsing") else first["msg"]
+    return text + (f" - at `{where}` of it" if where else "")
+
+
+def _types_of_pydantic() -> frozenset[str]:
+    """Return the types of the errors that pydantic itself raises: an application's own have others."""
+    schema: Any = sys.modules.get("pydantic_core.core_schema")
+    return frozenset(getattr(getattr(schema, "ErrorType", None), "__args__", ()))
 
 
 def _names_of_model(kind: Any, known: set[int]) -> Iterator[str]:  # noqa: ANN401
-    """Yield the names of a model's fields, and of the models in them. Any other part of a place is the message's own."""
+    """Yield the names of a model's fields, and of the models in it. Other parts of a place are the message's own."""
     if id(kind) in known:
         return
     known.add(id(kind))

@@ -31,10 +31,10 @@ class Job:
 
     `task_name` is what the message says, which may be anything until the task `is_found`. `message_id` is SQS's;
     `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the beginning where it cannot
-    run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for is being done,
-    `is_concluded` when it was done, and `is_done_with` when SQS may delete it. Messages that one call of a batch task
-    takes have the same `batch_key`; any other message has None. A message with `expires_at` (epoch seconds) does not
-    start after that.
+    run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for is being
+    done, `is_concluded` when it was done, and `is_done_with` when SQS may delete it. Messages that one call of a batch
+    task takes have the same `batch_key`; any other message has None. A message with
+    `expires_at` (epoch seconds) does not start after that.
 
     With a table, `attempts` counts the deliveries that started, this one included; without one, `known_deferrals` are
     those of this process. `is_elsewhere` tells that another delivery has the lease, `busy_seconds` how long another

@@ -2,8 +2,8 @@
 
 Each task of the invocation has one line, since a line has one value for each dimension. It has more only where a batch
 holds more than `MAX_VALUES` messages of it. awslambdaric leaves lines of standard output as they are under both log
-formats. What a task, or a program that it runs, has printed last may lack its line break, which nobody can tell here: so
-one comes first.
+formats. What a task, or a program that it runs, has printed last may lack its line break, which nobody can tell here:
+so one comes first.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """

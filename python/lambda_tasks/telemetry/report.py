@@ -33,8 +33,7 @@ class Report(msgspec.Struct, frozen=True):
     """The report of one delivery of a message. `queue_latency_ms` is the time from its sending to its start.
 
     A message that `is_unrun` failed because its queue delivers it no more, and was never run. `reason` says why one was
-    deferred or skipped.
-    Unless the task `is_found`, `task` is any text that the message's sender chose.
+    deferred or skipped. Unless the task `is_found`, `task` is any text that the message's sender chose.
     """
 
     task: str | None

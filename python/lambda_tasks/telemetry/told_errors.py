@@ -1,4 +1,4 @@
-"""What log records and spans tell of errors: as they are, or, with ``LAMBDA_TASKS_LOG_ERRORS=type``, without their texts.
+"""What log records and spans tell of errors: all, or no texts with ``LAMBDA_TASKS_LOG_ERRORS=type``.
 
 An application's error says what the application put into it, which may be an argument. Its traceback ends with the same
 text. Errors of this package tell no value.

@@ -191,6 +191,4 @@ def _sender_of_xray(trace: Any, header: str) -> Any:  # noqa: ANN401
     if root is None or parent is None:
         return None
     flags = trace.TraceFlags(1 if "Sampled=1" in header else 0)
-    return trace.SpanContext(
-        int(root[1] + root[2], 16), int(parent[1], 16), is_remote=True, trace_flags=flags
-    )
+    return trace.SpanContext(int(root[1] + root[2], 16), int(parent[1], 16), is_remote=True, trace_flags=flags)
