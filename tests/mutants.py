@@ -3,9 +3,12 @@
 Cosmic Ray makes them: comparisons turned, conditions negated, ``and`` for ``or``, loops that end at once; and calls
 dropped, by an operator of this file. What stands for type checkers alone is left out, and so are log lines.
 
+The tests of `tests/mutants.yaml` run once under coverage. A mutant then meets those that ran its line, the quick ones
+first; all of them where its line ran before any test did.
+
 ``make mutants`` runs this in an environment of its own. These variables narrow it:
 
-- ``MUTANTS_MODULES``: rooms or modules, such as ``messages state/record``; without it all of `tests/mutants.yaml`;
+- ``MUTANTS_MODULES``: rooms or modules, such as ``messages state/record``; without it the rooms of `tests/mutants.yaml`;
 - ``MUTANTS_SAMPLE``: how many mutants at most, chosen by ``MUTANTS_SEED``; without it all of them;
 - ``MUTANTS_JOBS``: how many at a time, each in a copy of the project of its own.
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
 import queue
 import random
@@ -24,11 +28,11 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+from xml.etree import ElementTree
 
 import cosmic_ray.plugins
 import yaml
@@ -40,7 +44,17 @@ from parso.python.tree import Keyword, Name
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("python") / "lambda_tasks"
 COPIES = ROOT / "build" / "mutants"
+PYTHON = str(ROOT / ".venv" / "bin" / "python")
 WANTED_PART = 0.9
+MOST_SECONDS = 60.0
+COVERAGE = """\
+[run]
+parallel = true
+source_pkgs = lambda_tasks
+dynamic_context = test_function
+patch = subprocess
+disable_warnings = module-not-imported, no-data-collected
+"""
 
 _COMPARISONS = (
     *(("Lt", "LtE"), ("Lt", "GtE"), ("LtE", "Lt"), ("LtE", "Gt"), ("Gt", "GtE"), ("Gt", "LtE"), ("GtE", "Gt")),
@@ -165,6 +179,31 @@ def _is_for_type_checkers(node: Any) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """The lines of each module with the tests that ran them, and how long each test took, in seconds."""
+
+    lines: Mapping[str, Mapping[int, frozenset[str]]]
+    seconds: Mapping[str, float]
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """Return the tests that may notice a mutant, quick ones first, as far as they take no more than a minute."""
+        covered = self.lines.get(mutant.module, {})
+        # Coverage notes a statement of several lines at its first.
+        line = max((line for line in covered if line <= mutant.line), default=0)
+        found = (covered.get(line) or frozenset()) & self.seconds.keys()
+        left, chosen = MOST_SECONDS, []
+        for test in sorted(found or self.seconds, key=self.seconds.__getitem__):
+            if self.seconds[test] <= left:
+                left -= self.seconds[test]
+                chosen.append(test)
+        return chosen
+
+    def timeout_seconds(self, tests: Sequence[str]) -> float:
+        """Return when tests count as hanging."""
+        return 4 * sum(self.seconds[test] for test in tests) + 30
+
+
 class Copy:
     """A copy of the project, in which one mutant after the other lives."""
 
@@ -177,22 +216,46 @@ class Copy:
                 (self._root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self._root / name)
 
-    def passes(self, tests: Sequence[str], timeout_seconds: float | None = None) -> bool:
-        """Run tests in the copy, up to the first that fails; one that does not end fails."""
-        environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MUTANTS_")},
-            "PYTHONPATH": str(self._root / "python"),
-            "PYTHONDONTWRITEBYTECODE": "1",  # a mutant may have the size and the second of the one before it
+    def covered(self, tests: Sequence[str], jobs: int) -> Coverage:
+        """Run tests in the copy, and return what each of them ran."""
+        (self._root / "coverage.ini").write_text(COVERAGE)
+        run = [
+            "coverage",
+            "run",
+            "--rcfile=coverage.ini",
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            str(jobs),
+            "--junitxml=tests.xml",
+        ]
+        for command in (
+            [*run, *tests],
+            ["coverage", "combine", "--rcfile=coverage.ini", "--quiet"],
+            ["coverage", "json", "--rcfile=coverage.ini", "--quiet", "--show-contexts", "-o", "coverage.json"],
+        ):
+            if self._process([PYTHON, "-m", *command], stdout=None).wait():
+                raise SystemExit(f"failed without any mutant: {' '.join(command)}")
+        seconds: dict[str, float] = {}
+        for case in ElementTree.parse(self._root / "tests.xml").iter("testcase"):  # noqa: S314 - pytest wrote it
+            name = f"{case.attrib['classname'].rpartition('.')[2]}.{case.attrib['name'].partition('[')[0]}"
+            seconds[name] = seconds.get(name, 0.0) + float(case.attrib["time"])
+        files = json.loads((self._root / "coverage.json").read_text())["files"]
+        lines = {
+            str(Path(name).relative_to(PACKAGE).with_suffix("")): {
+                int(line): frozenset(contexts) for line, contexts in file["contexts"].items()
+            }
+            for name, file in files.items()
+            if Path(name).is_relative_to(PACKAGE)
         }
-        command = [str(ROOT / ".venv" / "bin" / "python"), "-m", "pytest", "-x", "-q", "--no-header", *tests]
-        with subprocess.Popen(
-            [*command, "-p", "no:cacheprovider"],
-            cwd=self._root,
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
+        return Coverage(lines, seconds)
+
+    def passes(self, tests: Sequence[str], timeout_seconds: float) -> bool:
+        """Run tests in the copy, up to the first that fails; one that does not end fails."""
+        ids = ["tests/{}.py::{}".format(*test.split(".", 1)) for test in tests]
+        command = [PYTHON, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *ids]
+        with self._process(command, stdout=subprocess.DEVNULL) as process:
             try:
                 return process.wait(timeout_seconds) == 0
             except subprocess.TimeoutExpired:
@@ -200,7 +263,17 @@ class Copy:
                     os.killpg(process.pid, 9)
                 return False
 
-    def tried(self, mutant: Mutant, tests: Sequence[str], timeout_seconds: float) -> Result | None:
+    def _process(self, command: Sequence[str], stdout: int | None) -> subprocess.Popen[bytes]:
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MUTANTS_")},
+            "PYTHONPATH": str(self._root / "python"),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a mutant may have the size and the second of the one before it
+        }
+        return subprocess.Popen(
+            command, cwd=self._root, env=environ, stdout=stdout, stderr=stdout, start_new_session=True
+        )
+
+    def tried(self, mutant: Mutant, coverage: Coverage) -> Result | None:
         """Let a mutant live while the tests run. One that is not Python is none: any test would notice."""
         path = self._root / PACKAGE / f"{mutant.module}.py"
         operator = cosmic_ray.plugins.get_operator(mutant.operator)()
@@ -209,7 +282,8 @@ class Copy:
             if not _is_python(mutated):
                 return None
             change = Change(mutant.module, *_changed(original, mutated))
-            return Result(mutant, change, not self.passes(tests, timeout_seconds))
+            tests = coverage.tests(mutant)
+            return Result(mutant, change, not self.passes(tests, coverage.timeout_seconds(tests)))
 
 
 def _is_python(code: str) -> bool:
@@ -228,12 +302,12 @@ def _changed(original: str, mutated: str) -> tuple[str, str]:
 def main() -> int:
     """Try the mutants that the variables ask for, and say which of them nobody noticed."""
     configuration = yaml.safe_load((ROOT / "tests" / "mutants.yaml").read_text())
-    chosen = _chosen(_modules(configuration["tests"]))
+    chosen = _chosen(_modules(configuration["rooms"]))
     equivalent = {
         Change(one["module"], one["before"], one["after"]): one["reason"] for one in configuration["equivalent"]
     }
     copies = [Copy(number) for number in range(int(os.environ.get("MUTANTS_JOBS") or os.cpu_count() or 1))]
-    seconds = {tests: _baseline(copies[0], tests) for tests in {_tests(one.module, configuration) for one in chosen}}
+    coverage = copies[0].covered([f"tests/{name}.py" for name in configuration["tests"]], len(copies))
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in chosen:
         waiting.put(mutant)
@@ -244,8 +318,7 @@ def main() -> int:
         with contextlib.suppress(queue.Empty):
             while True:
                 mutant = waiting.get_nowait()
-                tests = _tests(mutant.module, configuration)
-                result = copy.tried(mutant, tests, 4 * seconds[tests] + 20)
+                result = copy.tried(mutant, coverage)
                 if result is None:
                     invalid.append(mutant)
                     continue
@@ -261,11 +334,10 @@ def main() -> int:
     return _judged(results, equivalent, len(chosen) - len(invalid))
 
 
-def _modules(tests: dict[str, list[str]]) -> list[str]:
+def _modules(rooms: Sequence[str]) -> list[str]:
     """Return the modules that are asked for."""
-    asked = os.environ.get("MUTANTS_MODULES", "").split() or [name for name in tests if "/" not in name]
     found: list[str] = []
-    for name in asked:
+    for name in os.environ.get("MUTANTS_MODULES", "").split() or rooms:
         folder = ROOT / PACKAGE / name
         if folder.is_dir():
             found += sorted(f"{name}/{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__")
@@ -274,25 +346,12 @@ def _modules(tests: dict[str, list[str]]) -> list[str]:
     return found
 
 
-def _tests(module: str, configuration: dict[str, Any]) -> tuple[str, ...]:
-    """Return the files of tests for a module: its own, else those of its room."""
-    tests = configuration["tests"]
-    return tuple(f"tests/{name}.py" for name in tests.get(module) or tests[module.partition("/")[0]])
-
-
 def _chosen(modules: Sequence[str]) -> list[Mutant]:
     every = [mutant for module in modules for mutant in mutants_of(module)]
     sample, seed = int(os.environ.get("MUTANTS_SAMPLE") or len(every)), os.environ.get("MUTANTS_SEED", "0")
     chosen = random.Random(seed).sample(every, min(sample, len(every)))  # noqa: S311 - to be repeatable, not secret
     _say(f"{len(chosen)} of {len(every)} mutants in {len(modules)} modules, seed {seed}")
     return chosen
-
-
-def _baseline(copy: Copy, tests: Sequence[str]) -> float:
-    started = time.monotonic()
-    if not copy.passes(tests):
-        raise SystemExit(f"the tests fail without any mutant: {' '.join(tests)}")
-    return time.monotonic() - started
 
 
 def _judged(results: Sequence[Result], equivalent: dict[Change, str], wanted: int) -> int:
