@@ -18,6 +18,7 @@ with the reason; and where one of those was noticed after all.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import difflib
 import json
@@ -187,13 +188,21 @@ class Coverage:
     seconds: Mapping[str, float]
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Return the tests that may notice a mutant, quick ones first, as far as they take no more than a minute."""
-        covered = self.lines.get(mutant.module, {})
+        """Return the tests that may notice a mutant, quick ones first, as far as they take no more than a minute.
+
+        They are those that ran its line. Where none did in its own process, those come first that are named after the
+        module: they start it.
+        """
+        source = ast.parse((ROOT / PACKAGE / f"{mutant.module}.py").read_text())
+        statements = (node for node in ast.walk(source) if isinstance(node, ast.stmt) and node.lineno <= mutant.line)
         # Coverage notes a statement of several lines at its first.
-        line = max((line for line in covered if line <= mutant.line), default=0)
-        found = (covered.get(line) or frozenset()) & self.seconds.keys()
+        line = max(node.lineno for node in statements if mutant.line <= (node.end_lineno or 0))
+        found = self.lines.get(mutant.module, {}).get(line, frozenset()) & self.seconds.keys()
+        stem = mutant.module.rpartition("/")[2]
         left, chosen = MOST_SECONDS, []
-        for test in sorted(found or self.seconds, key=self.seconds.__getitem__):
+        for test in sorted(
+            found or self.seconds, key=lambda test: (stem not in test or bool(found), self.seconds[test])
+        ):
             if self.seconds[test] <= left:
                 left -= self.seconds[test]
                 chosen.append(test)
