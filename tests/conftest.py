@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,11 +52,27 @@ def _workers_are_closed() -> Iterator[None]:
     close_workers()
 
 
+@pytest.fixture(scope="module")
+def uncovered() -> Iterator[None]:
+    """Let the programs that a test starts run as themselves: coverage doubles their time, and they are not of the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+            patch.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def layer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The layer as it lies in /opt."""
-    folder = tmp_path_factory.mktemp("opt")
-    build.main(["--into", str(folder)], os.environ)
+    """The layer as it lies in /opt: one for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "opt"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = folder.with_suffix(".tmp")
+            unfinished.mkdir(exist_ok=True)
+            build.main(["--into", str(unfinished)], os.environ)
+            unfinished.rename(folder)
     return folder
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import cold_start, cold_start_report, resolver
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 SAMPLES = {"(a) bare": [100.0, 110.0, 90.0], "(b) ours": [140.0, 150.0, 150.0], "(c) usual": [300.0, 310.0, 290.0]}
 
 

@@ -13,6 +13,8 @@ import pytest
 import demo
 from shop.image import Image
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 UNRESOLVING_WRAPPER = '#!/bin/sh\nexport LAMBDA_TASKS_RESOLVED=\nexec "$@"\n'
 
 

@@ -18,6 +18,8 @@ from copies import ROOT
 from layer import sbom
 from layer.archive import Files
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -32,7 +32,10 @@ template = yaml_parse(sys.stdin.read())
 print(json.dumps(template["Resources"]["WorkerFunction"]["Properties"]["Environment"]["Variables"]))
 """
 
-pytestmark = pytest.mark.skipif(not SAM.exists(), reason="aws-sam-cli is not installed: make setup-sam")
+pytestmark = [
+    pytest.mark.skipif(not SAM.exists(), reason="aws-sam-cli is not installed: make setup-sam"),
+    pytest.mark.usefixtures("uncovered"),
+]
 
 
 @pytest.fixture(scope="module")

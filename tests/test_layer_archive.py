@@ -22,6 +22,8 @@ from copies import ROOT
 from layer.archive import File, write_tree, zipped
 from layer.compile import compiled
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 SOURCE = '''"""What the module is for."""
 from __future__ import annotations
 from dataclasses import dataclass, fields

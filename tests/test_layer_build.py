@@ -16,6 +16,8 @@ from layer import build, wheels
 from layer.archive import File
 from layer.interpreters import VERSIONS, installed
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 INSTALLED = installed(os.environ)
 THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 

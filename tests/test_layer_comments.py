@@ -15,6 +15,8 @@ from copies import ROOT
 from layer.comments import without_comments
 from layer.interpreters import VERSIONS
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 SOURCES = sorted((ROOT / "python").rglob("*.py"))
 
 # Prints sources without comments, and ends with an error where they are another program.

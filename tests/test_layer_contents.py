@@ -18,6 +18,8 @@ from layer import build, sbom, wheels
 from layer.comments import without_comments
 from layer.interpreters import VERSIONS
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 # Imports every module of an unpacked layer; prints which of its sources were compiled, or ours and read, and what was
 # imported.
 IMPORT_ALL = """

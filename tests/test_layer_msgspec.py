@@ -20,6 +20,8 @@ from copies import ROOT
 from layer import wheels
 from wrapper import base_environ
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 CACHE = ROOT / "layer" / "cache"
 LOCKS = {
     "oldest": ROOT / "tests" / "requirements-msgspec-oldest.txt",

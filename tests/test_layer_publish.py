@@ -12,6 +12,8 @@ import fault_server
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from publication import ARCHIVE, CODE_SHA256, KEYS, run
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 
 @pytest.fixture
 def name() -> str:

@@ -10,6 +10,8 @@ import pytest
 from conftest import INTERPRETERS
 from layer import rehearsal
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 # This interpreter, or any other that the layer supports and that is here.
 PYTHON = next(path for path in reversed(INTERPRETERS.values()) if path)
 TAG = next(version.replace(".", "") for version, path in INTERPRETERS.items() if path == PYTHON)

@@ -15,6 +15,8 @@ from copies import ROOT
 from layer import contents, verify
 from layer.archive import File, Files, zipped
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 # This interpreter, or any other that the layer supports and that is here.
 PYTHON = next(path for path in reversed(INTERPRETERS.values()) if path)
 TAG = next(version.replace(".", "") for version, path in INTERPRETERS.items() if path == PYTHON)

@@ -17,7 +17,10 @@ from test_template import CHECKOV, READ_TEMPLATE, SAM_FOLDER
 
 TEMPLATE = ROOT / "layer" / "publishing-role.yaml"
 
-pytestmark = pytest.mark.skipif(not SAM_FOLDER.exists(), reason="aws-sam-cli is not installed: make setup-sam")
+pytestmark = [
+    pytest.mark.skipif(not SAM_FOLDER.exists(), reason="aws-sam-cli is not installed: make setup-sam"),
+    pytest.mark.usefixtures("uncovered"),
+]
 
 
 @pytest.fixture(scope="module")

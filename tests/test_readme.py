@@ -22,6 +22,8 @@ from copies import ROOT
 from documents import DOCUMENTS, Block, blocks
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 README_LINES = 150
 LANGUAGES = {"", "console", "dockerfile", "hcl", "json", "python", "sh", "text", "yaml"}
 TOOLS = Path(sys.executable).parent

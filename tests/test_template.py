@@ -24,7 +24,10 @@ from samcli.yamlhelper import yaml_parse
 print(json.dumps(yaml_parse(sys.stdin.read())))
 """
 
-pytestmark = pytest.mark.skipif(not SAM_FOLDER.exists(), reason="aws-sam-cli is not installed: make setup-sam")
+pytestmark = [
+    pytest.mark.skipif(not SAM_FOLDER.exists(), reason="aws-sam-cli is not installed: make setup-sam"),
+    pytest.mark.usefixtures("uncovered"),
+]
 
 
 @pytest.fixture(scope="module")
