@@ -1,4 +1,4 @@
-"""A local SQS that only takes messages, as fast as it can: moto's time for one grows with the queue's length."""
+"""A local SQS and DynamoDB that only take, as fast as they can: moto's time for a message grows with the queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers SendMessage and SendMessageBatch with new message ids."""
+    """Answers SendMessage and SendMessageBatch with new message ids, and BatchExecuteStatement."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -23,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
         if "Entries" in request:
             successful = [{"Id": entry["Id"], "MessageId": str(uuid.uuid4())} for entry in request["Entries"]]
             answer = {"Successful": successful, "Failed": []}
+        if "Statements" in request:
+            answer = {"Responses": [{"TableName": "tasks"} for _ in request["Statements"]]}
         body = json.dumps(answer).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
         self.wfile.write(head.encode() + body)

@@ -18,6 +18,7 @@ import fake_aws
 from catalogue import tasks
 from lambda_tasks.enqueue import many
 from lambda_tasks.enqueue.many import Numbered, in_batches_of_sqs
+from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.outgoing import Outgoing
 from lambda_tasks.enqueue.results import Enqueued, Entry
 from lambda_tasks.errors import EnqueueFailed, InvalidKwargs, InvalidTask, LambdaTasksError, MessageTooLarge
@@ -285,7 +286,7 @@ def test_a_result_is_a_sequence() -> None:
     for index in range(10):
         enqueued.record(index, f"id-{index}")
     assert [entry.message_id for entry in enqueued] == [f"id-{index}" for index in range(10)]
-    assert enqueued[-1] == Entry("id-9")
+    assert enqueued[-1] == Entry(MessageId("id-9"))
     assert repr(enqueued) == "<Enqueued: 10 sent, 0 failed>"
     with pytest.raises(IndexError):
         _ = enqueued[10]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         SoftTimeLimitExceeded,
     )
     from lambda_tasks.messages.context import context
-    from lambda_tasks.records import TaskRecord
+    from lambda_tasks.records import TaskFailed, TaskRecord
     from lambda_tasks.tasks.task import Task, task
     from lambda_tasks.telemetry.report import on_outcome, on_start
 
@@ -33,6 +33,7 @@ __all__ = [
     "Retry",
     "SoftTimeLimitExceeded",
     "Task",
+    "TaskFailed",
     "TaskRecord",
     "context",
     "on_outcome",
@@ -50,6 +51,7 @@ _MODULES = {
     "Retry": "lambda_tasks.errors",
     "SoftTimeLimitExceeded": "lambda_tasks.errors",
     "Task": "lambda_tasks.tasks.task",
+    "TaskFailed": "lambda_tasks.records",
     "TaskRecord": "lambda_tasks.records",
     "context": "lambda_tasks.messages.context",
     "on_outcome": "lambda_tasks.telemetry.report",

@@ -46,6 +46,7 @@ class Settings(Value):
     table: str | None = None
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
     record_kwargs: bool = False
+    record_enqueued: bool = True
     metrics_namespace: str | None = None
     memory_guard: bool = False
     mode: str = "sqs"
@@ -98,10 +99,11 @@ class Settings(Value):
             exports=read("EXPORTS", _name_patterns, None),
             max_secret_age_seconds=read("MAX_SECRET_AGE_SECONDS", _max_age_seconds, None),
             modules=read("MODULES", _modules, None),
-            queue_urls=_queue_urls(environ),
+            queue_urls={name: value for name, value in environ.items() if name.startswith(_QUEUE_URL) and value},
             table=read("TABLE", _optional, None),
             record_ttl_seconds=read("RECORD_TTL_SECONDS", _record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
             record_kwargs=read("RECORD_KWARGS", _boolean, False),  # noqa: FBT003
+            record_enqueued=read("RECORD_ENQUEUED", _boolean, True),  # noqa: FBT003
             metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
             memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
             mode=read("MODE", lambda value: _one_of(value, MODES), "sqs"),
@@ -203,10 +205,6 @@ def current() -> Settings:
 def queue_url_variable(queue: str) -> str:
     """Return the name of the variable that holds the URL of `queue`."""
     return _QUEUE_URL if queue == "default" else f"{_QUEUE_URL}_{queue.upper().replace('-', '_')}"
-
-
-def _queue_urls(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name.startswith(_QUEUE_URL) and value}
 
 
 def _boolean(value: str) -> bool:

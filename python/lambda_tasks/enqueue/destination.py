@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lambda_tasks import settings
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed
-from lambda_tasks.enqueue import offloading, outgoing
+from lambda_tasks.enqueue import offloading, outgoing, queued
+from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.outgoing import Outgoing
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting
 from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
@@ -31,7 +32,7 @@ logger = logging.getLogger("lambda_tasks")
 _diversions: list[Destination] = []
 
 
-def enqueue(definition: Definition, options: MessageOptions, kwargs: Mapping[str, Any]) -> str:
+def enqueue(definition: Definition, options: MessageOptions, kwargs: Mapping[str, Any]) -> MessageId:
     """Send one message that runs a task with `kwargs`, and return its message id (of a schedule: its ARN).
 
     Raises:
@@ -65,9 +66,9 @@ def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: I
     return many.in_batches(definition, common, many_kwargs, queue, current)
 
 
-def send(message: Outgoing) -> str:
+def send(message: Outgoing) -> MessageId:
     """Send one message to the destination of this process, and return its message id."""
-    return _destination(settings.current())(message)
+    return MessageId(_destination(settings.current())(message))
 
 
 @contextlib.contextmanager
@@ -123,7 +124,10 @@ def _send_to_sqs(message: Outgoing, current: Settings) -> str:
         answer = calls.calls().sqs("SendMessage", queue, due.request(queue))
     except CallFailed as error:
         raise EnqueueFailed(error.problem, source=f"queue {queue.url}", remedy=_remedy(queue)) from error
-    return str(answer["MessageId"])
+    message_id = str(answer["MessageId"])
+    if queued.are_recorded(current):
+        queued.record([message_id], message.task_name, queue)
+    return message_id
 
 
 def _remedy(queue: QueueAddress) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed, backoff
-from lambda_tasks.enqueue import offloading, outgoing
+from lambda_tasks.enqueue import offloading, outgoing, queued
 from lambda_tasks.enqueue.outgoing import Outgoing
 from lambda_tasks.enqueue.results import Enqueued
 from lambda_tasks.errors import EnqueueFailed, InvalidKwargs, InvalidTask, LambdaTasksError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lambda_tasks.aws.queue_address import QueueAddress
     from lambda_tasks.definition.definition import Definition
     from lambda_tasks.enqueue.message_options import MessageOptions
+    from lambda_tasks.enqueue.queued import Recording
     from lambda_tasks.settings import Settings
 
     Results = list[tuple[int, str | LambdaTasksError]]
@@ -98,11 +99,16 @@ def in_batches(
                 enqueued.record(index, error)
 
     common.request(queue)  # an error of every message is raised, and not noted of each
-    _send_all(in_batches_of_sqs(messages()), sender, enqueued, threads=1 if queue.is_fifo else _THREADS)
+    threads = 1 if queue.is_fifo else _THREADS
+    if queued.are_recorded(current):
+        with queued.Recording(common.task_name, queue, current) as recording:
+            _send_all(in_batches_of_sqs(messages()), sender, _Noted(enqueued, recording), threads=threads)
+    else:
+        _send_all(in_batches_of_sqs(messages()), sender, enqueued, threads=threads)
     return _reported(definition, enqueued)
 
 
-def _send_all(found: Iterator[list[Numbered]], sender: _Sender, enqueued: Enqueued, *, threads: int) -> None:
+def _send_all(found: Iterator[list[Numbered]], sender: _Sender, enqueued: Enqueued | _Noted, *, threads: int) -> None:
     first = list(itertools.islice(found, 2))
     every = itertools.chain(first, found)
     if len(first) < 2 or threads == 1:  # order counts on a FIFO queue
@@ -176,6 +182,20 @@ class _Sender:
         return error
 
 
+class _Noted:
+    """The results of messages of which those that were sent are recorded."""
+
+    def __init__(self, enqueued: Enqueued, recording: Recording) -> None:
+        self._enqueued = enqueued
+        self._recording = recording
+
+    def record(self, index: int, result: str | LambdaTasksError) -> None:
+        """Note the message id, or the error, of the entry at `index`."""
+        self._enqueued.record(index, result)
+        if isinstance(result, str):
+            self._recording.add(result)
+
+
 def _checked(definition: Definition, kwargs: object) -> Mapping[str, Any]:
     if not isinstance(kwargs, Mapping):
         remedy = 'give one mapping for each message, such as {"order_id": 1}'
@@ -183,7 +203,7 @@ def _checked(definition: Definition, kwargs: object) -> Mapping[str, Any]:
     return kwargs
 
 
-def _record(enqueued: Enqueued, results: Results) -> None:
+def _record(enqueued: Enqueued | _Noted, results: Results) -> None:
     for index, result in results:
         enqueued.record(index, result)
 

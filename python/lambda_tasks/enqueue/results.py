@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
+from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.errors import EnqueueFailed
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _UNKNOWN, _UUID, _TEXT, _ERROR = range(4)
 class Entry(NamedTuple):
     """The result of one message: its message id, or the error that kept it from being enqueued."""
 
-    message_id: str | None
+    message_id: MessageId | None
     error: LambdaTasksError | None = None
 
 
@@ -110,9 +111,9 @@ class Enqueued(Sequence[Entry]):
     def _unpacked(self, record: bytes) -> Entry:
         kind, value = record[0], record[1:]
         if kind == _UUID:
-            return Entry(str(uuid.UUID(bytes=value)))
+            return Entry(MessageId(uuid.UUID(bytes=value)))
         if kind == _TEXT:
-            return Entry(self._texts[int.from_bytes(value, "big")])
+            return Entry(MessageId(self._texts[int.from_bytes(value, "big")]))
         if kind == _ERROR:
             return Entry(None, self._errors[int.from_bytes(value, "big")])
         return Entry(None, EnqueueFailed("the message was not sent"))

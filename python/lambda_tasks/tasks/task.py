@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from lambda_tasks.definition.options import OptionValues, OptionValuesOfAll
+    from lambda_tasks.enqueue.message_id import MessageId
     from lambda_tasks.enqueue.message_options import MessageOptionValues
     from lambda_tasks.enqueue.results import Enqueued
 
@@ -60,8 +61,10 @@ class Task(Generic[P, R]):
         """The function that the task runs."""
         return self.definition.function
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> MessageId:
         """Send one SQS message that runs the task with `kwargs`, and return its message id.
+
+        The id is a text. Its methods lead to the record of the message, and to the result.
 
         Raises:
             InvalidKwargs: they do not match the annotations, or are not given by keyword.
@@ -74,6 +77,17 @@ class Task(Generic[P, R]):
 
         self._check_keywords(args)
         return destination.enqueue(self.definition, self.message_options, kwargs)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> MessageId:
+        """Send as `enqueue` does, in a thread, so that the event loop goes on meanwhile.
+
+        Raises:
+            LambdaTasksError: as `enqueue`.
+
+        """
+        import asyncio  # noqa: PLC0415 - for producers that run an event loop
+
+        return await asyncio.to_thread(self.enqueue, *args, **kwargs)
 
     def enqueue_many(self, many_kwargs: Iterable[Mapping[str, Any]]) -> Enqueued:
         """Send one message for each of `many_kwargs`, and return the message id or the error of each.

@@ -1,0 +1,72 @@
+"""The id of a message that was enqueued, from which its producer gets to its record and its result."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lambda_tasks.definition.options import Seconds
+    from lambda_tasks.records import TaskRecord
+
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 2.0
+_GROWTH = 1.5
+
+
+class MessageId(str):
+    """A message id: a text, with the ways to what became of the message.
+
+    They read the table that ``LAMBDA_TASKS_TABLE`` names, and raise `InvalidSetting` where there is none and
+    `StateUnavailable` where it does not answer.
+    """
+
+    __slots__ = ()
+
+    def record(self) -> TaskRecord | None:
+        """Return the record of the message, or None where there is none yet."""
+        from lambda_tasks.records import TaskRecord  # noqa: PLC0415 - for producers that look at records
+
+        return TaskRecord.get(str(self))
+
+    def wait(self, timeout: Seconds | None = None) -> TaskRecord:
+        """Return the record of the message when it has ended: succeeded, failed, was rejected or skipped.
+
+        The record is read again and again, at longer and longer intervals of up to two seconds. `timeout` is in
+        seconds, or a `timedelta`; without it the wait has no end.
+
+        Raises:
+            NotEnded: a `TimeoutError`; it did not end in time.
+
+        """
+        from lambda_tasks.records import NotEnded  # noqa: PLC0415
+
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        ends_at = None if seconds is None else time.monotonic() + seconds
+        interval = _FIRST_WAIT_SECONDS
+        while True:
+            record = self.record()
+            if record is not None and record.has_ended:
+                return record
+            left = interval if ends_at is None else ends_at - time.monotonic()
+            if left <= 0:
+                status = "unknown" if record is None else record.status.value
+                remedy = "wait longer, and see that a worker runs and has the same table"
+                problem = f"the message has not ended within {seconds:g} s, it is {status}"
+                raise NotEnded(problem, source=f"message {self}", remedy=remedy)
+            time.sleep(min(interval, left))
+            interval = min(interval * _GROWTH, _LONGEST_WAIT_SECONDS)
+
+    def result(self, timeout: Seconds | None = None) -> Any:  # noqa: ANN401 - whatever the task returned
+        """Wait as `wait` does, and return what the task returned, as JSON has it.
+
+        It is None where the task returned that, where its result was too large to be kept or had no form in JSON, and
+        where the message was skipped.
+
+        Raises:
+            TaskFailed: the task failed, or the message was rejected.
+            NotEnded: as `wait`.
+
+        """
+        return self.wait(timeout).value()
