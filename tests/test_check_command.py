@@ -80,7 +80,7 @@ def test_the_policy_of_a_template() -> None:
         consume,
         ["sqs:SendMessage"],
         ["kms:Decrypt", "kms:GenerateDataKey"],
-        ["dynamodb:GetItem", "dynamodb:UpdateItem"],
+        ["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:PartiQLInsert"],
         ["scheduler:CreateSchedule"],
         ["iam:PassRole"],
         ["logs:CreateLogStream", "logs:PutLogEvents"],

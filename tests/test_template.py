@@ -387,6 +387,7 @@ def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
     """Action by action: the queue is received from, both queues are sent to, the table is written, nothing else."""
     assert allowed(template, "WorkerRole") == {
         "dynamodb:GetItem": {"StateTable"},
+        "dynamodb:PartiQLInsert": {"StateTable"},
         "dynamodb:UpdateItem": {"StateTable"},
         "iam:PassRole": {"SchedulerRole"},
         "kms:Decrypt": {"Key"},
@@ -411,6 +412,7 @@ def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
 def test_others_are_allowed_one_thing_each(template: dict[str, Any]) -> None:
     """Producers may enqueue, Scheduler may send, readers may read the records: none may do what the other does."""
     assert allowed(template, "ProducerPolicy") == {
+        "dynamodb:PartiQLInsert": {"StateTable"},
         "iam:PassRole": {"SchedulerRole"},
         "kms:Decrypt": {"Key"},
         "kms:GenerateDataKey": {"Key"},

@@ -63,7 +63,8 @@ def whole_policy(
         table = (
             settings.table if settings.table.startswith("arn:") else f"arn:aws:dynamodb:{place}:table/{settings.table}"
         )
-        statements.append(_allow(["dynamodb:GetItem", "dynamodb:UpdateItem"], [table]))
+        inserts = ["dynamodb:PartiQLInsert"] if sent and settings.record_enqueued else []
+        statements.append(_allow(["dynamodb:GetItem", "dynamodb:UpdateItem", *inserts], [table]))
     if settings.payload_buckets:
         statements.append(_allow(["s3:GetObject"], [f"arn:aws:s3:::{one}/*" for one in settings.payload_buckets]))
     if settings.payload_bucket and sent:
