@@ -1,10 +1,14 @@
-"""The settings of a function. No other module reads ``LAMBDA_TASKS_*`` variables other than references."""
+"""The settings of a function. No other module reads ``LAMBDA_TASKS_*`` variables other than references.
+
+The text below each setting is the reference of the documents: ``make docs`` makes the page of it.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
+from lambda_tasks import setting_values as values
 from lambda_tasks.errors import InvalidSetting, LambdaTasksError, combine
 from lambda_tasks.value import Value
 
@@ -20,47 +24,89 @@ DEFAULT_RECORD_TTL_SECONDS = 14 * 86400.0  # the longest that SQS keeps a messag
 # The references to secrets, which `lambda_tasks.environment.reference` reads.
 PREFIX = "LAMBDA_TASKS_"
 ENVIRONMENT_SECRET = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN"  # noqa: S105 - the name of a setting
+"""A secret that holds a flat JSON object of strings: each pair becomes a variable. `<arn>`,
+`<arn>:<version-stage>`, `<arn>:<version-id>` or `<arn>:<version-stage>:<version-id>`."""
 SSM_ENVIRONMENT = "LAMBDA_TASKS_SSM_ENVIRONMENT"
+"""The same from a parameter, by name or ARN; or a path ending in `/`, below which every parameter becomes a
+variable (`/app/prod/DB/HOST` below `/app/prod/` is `DB_HOST`). The environment secret overrides it."""
 VARIABLE_PREFIX = "LAMBDA_TASKS_SECRET_"
+"""The variable `<NAME>` alone: `<arn>` for a whole secret, `<arn>:<json-key>:<version-stage>:<version-id>` for one
+key of its JSON as in Amazon ECS (any of the three may be empty; a number or a boolean arrives as it is spelt
+there), or a parameter's ARN with an optional `:<version or label>`. Environment secrets may hold such references
+too."""
 REFERENCES = frozenset({ENVIRONMENT_SECRET, SSM_ENVIRONMENT})
 RESOLVED = "LAMBDA_TASKS_RESOLVED"
 NEXT_WRAPPER = "LAMBDA_TASKS_NEXT_WRAPPER"
 
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
-MODES = ("sqs", "eager", "local", "off")
-_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
-_BOOLEANS |= {"": False, "0": False, "false": False, "no": False, "off": False}
 
 
 class Settings(Value):
     """The function's configuration, checked."""
 
     strict_references: bool = False
+    """`1`: every reference must pin all that it can."""
     resolve_timeout_seconds: float = 8.0
+    """The time for resolving, in seconds, retries included. Lambda's init phase has 10."""
     next_wrapper: str | None = None
+    """Another exec wrapper to run next, such as `/opt/otel-instrument`: a function has only one
+    `AWS_LAMBDA_EXEC_WRAPPER`. It does not see this variable."""
     resolved: tuple[str, ...] | None = None
+    """The names that the exec wrapper exported, which sets it itself. They are not resolved again, so that wrapping
+    twice is wrapping once."""
     exports: tuple[str, ...] | None = None
+    """The variables that environment sources may set, by name or beginning: `DB_*,API_KEY`. Any other one in them
+    is an error that lists the names. Unset, all but reserved ones may be set."""
     max_secret_age_seconds: float | None = None
+    """The age that resolved values may reach, in seconds, before an invocation resolves them again. Unset, they
+    live as long as the execution environment."""
     modules: tuple[str, ...] | None = None
+    """The modules whose tasks may run: `shop.tasks,billing.*`. Those named in full are imported in the init phase.
+    Unset, any module may."""
     queue_urls: Mapping[str, str] = {}
+    """The queues that `enqueue` sends to: `LAMBDA_TASKS_QUEUE_URL` is the queue `default`, and
+    `LAMBDA_TASKS_QUEUE_URL_<NAME>` the queue of that name."""
     table: str | None = None
+    """The DynamoDB table, by name or ARN, that keeps leases and records. Unset, a duplicate of a message runs again."""
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
+    """The time for which a record is kept, in seconds: by default 14 days, the longest that SQS keeps a message."""
     record_kwargs: bool = False
+    """`1`: records hold the kwargs of every task that does not decide for itself."""
     record_enqueued: bool = True
+    """`0`: a producer that has the table does not record what it sends."""
     metrics_namespace: str | None = None
+    """The CloudWatch namespace of the metrics that are then written to standard output."""
     memory_guard: bool = False
+    """`1`: a task that wants more memory than the function has gets `MemoryError`."""
     mode: str = "sqs"
+    """The destination of `enqueue`: `sqs`; `eager` (the task runs now, and its error is raised); `local` (it runs
+    in a few processes of this machine); `off` (messages are dropped with a warning)."""
     payload_buckets: tuple[str, ...] = ()
+    """The S3 bucket for messages of more than 1 MiB; or several, separated by commas: `enqueue` puts into the
+    first, and messages may point into each."""
     scheduler_role_arn: str | None = None
+    """The role with which EventBridge Scheduler sends messages that are due in more than 15 minutes."""
     dead_letter_queue_url: str | None = None
+    """The queue for failed and rejected messages, with the reason. Unset, it is the one that the source queue's
+    redrive policy names."""
     soft_timeout_seconds: float | None = None
+    """The soft timeout of tasks without their own, in seconds."""
     hard_timeout_seconds: float | None = None
+    """The hard timeout of tasks without their own, in seconds. Unset, the invocation's end is the only limit."""
     reporting_margin_seconds: float = 2.0
+    """The last seconds of an invocation, in which no task runs and outcomes are reported. It is never more than a
+    fifth of the function's timeout."""
     concurrency: int = 1
+    """The number of ordinary tasks of a batch that run at a time, in threads. `1` runs one after the other, in the
+    main thread."""
     log_context: tuple[str, ...] = ()
+    """The names of context values that log records of a task carry beside its ids: `tenant,user`."""
     django: bool = True
+    """`0`: Django is not set up, though `DJANGO_SETTINGS_MODULE` is set."""
     atomic: str | None = None
+    """`1`, or the alias of a database: ordinary tasks run in a transaction of Django's."""
     log_errors: str = "full"
+    """`type`: log records and spans tell of a task's error its type and place, without its text and traceback."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -92,32 +138,32 @@ class Settings(Value):
                 return default
 
         settings = cls(
-            strict_references=read("STRICT_REFERENCES", _boolean, False),  # noqa: FBT003
-            resolve_timeout_seconds=read("RESOLVE_TIMEOUT_SECONDS", _positive_seconds, 8.0),
-            next_wrapper=read("NEXT_WRAPPER", _optional, None),
-            resolved=read("RESOLVED", _exact_names, None),
-            exports=read("EXPORTS", _name_patterns, None),
-            max_secret_age_seconds=read("MAX_SECRET_AGE_SECONDS", _max_age_seconds, None),
-            modules=read("MODULES", _modules, None),
-            queue_urls={name: value for name, value in environ.items() if name.startswith(_QUEUE_URL) and value},
-            table=read("TABLE", _optional, None),
-            record_ttl_seconds=read("RECORD_TTL_SECONDS", _record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
-            record_kwargs=read("RECORD_KWARGS", _boolean, False),  # noqa: FBT003
-            record_enqueued=read("RECORD_ENQUEUED", _boolean, True),  # noqa: FBT003
-            metrics_namespace=read("METRICS_NAMESPACE", _metrics_namespace, None),
-            memory_guard=read("MEMORY_GUARD", _boolean, False),  # noqa: FBT003
-            mode=read("MODE", lambda value: _one_of(value, MODES), "sqs"),
-            payload_buckets=read("PAYLOAD_BUCKET", _names, ()),
-            scheduler_role_arn=read("SCHEDULER_ROLE_ARN", _optional, None),
-            dead_letter_queue_url=read("DEAD_LETTER_QUEUE_URL", _optional, None),
-            soft_timeout_seconds=read("SOFT_TIMEOUT_SECONDS", _optional_seconds, None),
-            hard_timeout_seconds=read("HARD_TIMEOUT_SECONDS", _optional_seconds, None),
-            reporting_margin_seconds=read("REPORTING_MARGIN_SECONDS", _positive_seconds, 2.0),
-            concurrency=read("CONCURRENCY", _threads, 1),
-            log_context=read("LOG_CONTEXT", _names, ()),
-            django=read("DJANGO", _boolean, True),  # noqa: FBT003
-            atomic=read("ATOMIC", _database, None),
-            log_errors=read("LOG_ERRORS", lambda value: _one_of(value, ("full", "type")), "full"),
+            strict_references=read("STRICT_REFERENCES", values.boolean, False),  # noqa: FBT003
+            resolve_timeout_seconds=read("RESOLVE_TIMEOUT_SECONDS", values.positive_seconds, 8.0),
+            next_wrapper=read("NEXT_WRAPPER", values.optional, None),
+            resolved=read("RESOLVED", values.exact_names, None),
+            exports=read("EXPORTS", values.name_patterns, None),
+            max_secret_age_seconds=read("MAX_SECRET_AGE_SECONDS", values.max_age_seconds, None),
+            modules=read("MODULES", values.modules, None),
+            queue_urls=_queue_urls(environ),
+            table=read("TABLE", values.optional, None),
+            record_ttl_seconds=read("RECORD_TTL_SECONDS", values.record_ttl_seconds, DEFAULT_RECORD_TTL_SECONDS),
+            record_kwargs=read("RECORD_KWARGS", values.boolean, False),  # noqa: FBT003
+            record_enqueued=read("RECORD_ENQUEUED", values.boolean, True),  # noqa: FBT003
+            metrics_namespace=read("METRICS_NAMESPACE", values.metrics_namespace, None),
+            memory_guard=read("MEMORY_GUARD", values.boolean, False),  # noqa: FBT003
+            mode=read("MODE", values.mode, "sqs"),
+            payload_buckets=read("PAYLOAD_BUCKET", values.names, ()),
+            scheduler_role_arn=read("SCHEDULER_ROLE_ARN", values.optional, None),
+            dead_letter_queue_url=read("DEAD_LETTER_QUEUE_URL", values.optional, None),
+            soft_timeout_seconds=read("SOFT_TIMEOUT_SECONDS", values.optional_seconds, None),
+            hard_timeout_seconds=read("HARD_TIMEOUT_SECONDS", values.optional_seconds, None),
+            reporting_margin_seconds=read("REPORTING_MARGIN_SECONDS", values.positive_seconds, 2.0),
+            concurrency=read("CONCURRENCY", values.threads, 1),
+            log_context=read("LOG_CONTEXT", values.names, ()),
+            django=read("DJANGO", values.boolean, True),  # noqa: FBT003
+            atomic=read("ATOMIC", values.database, None),
+            log_errors=read("LOG_ERRORS", values.log_errors, "full"),
         )
         soft, hard = settings.soft_timeout_seconds, settings.hard_timeout_seconds
         if soft is not None and hard is not None and soft >= hard:
@@ -207,92 +253,5 @@ def queue_url_variable(queue: str) -> str:
     return _QUEUE_URL if queue == "default" else f"{_QUEUE_URL}_{queue.upper().replace('-', '_')}"
 
 
-def _boolean(value: str) -> bool:
-    known = _BOOLEANS.get(value.strip().lower())
-    if known is None:
-        raise ValueError("use 1 or 0")
-    return known
-
-
-def _database(value: str) -> str | None:
-    known = _BOOLEANS.get(value.strip().lower())
-    return value if known is None else "default" if known else None
-
-
-def _seconds(value: str) -> float:
-    """Return a number of seconds; none of the settings takes 0, which stands for what is no number."""
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0
-
-
-def _positive_seconds(value: str) -> float:
-    if not 0 < (seconds := _seconds(value)) <= 900:  # 15 minutes: the longest that a function can run
-        raise ValueError("use a number of seconds above 0 and at most 900")
-    return seconds
-
-
-def _max_age_seconds(value: str) -> float | None:
-    if not value:
-        return None
-    if not 0 < (seconds := _seconds(value)) <= 7 * 86400:
-        raise ValueError("use a number of seconds above 0 and at most 604800 (a week)")
-    return seconds
-
-
-def _record_ttl_seconds(value: str) -> float:
-    if not 3600 <= (seconds := _seconds(value)) <= 10 * 366 * 86400:
-        raise ValueError("use a number of seconds from an hour (3600) to ten years")
-    return seconds
-
-
-def _metrics_namespace(value: str) -> str | None:
-    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-    if len(value) > 255 or not (value.isascii() and value.replace(" ", "").isprintable()) or value.startswith("AWS/"):
-        raise ValueError("use at most 255 printable ASCII characters, not beginning with AWS/")
-    return value.strip() or None
-
-
-def _one_of(value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise ValueError(f"use one of {', '.join(known)}")
-    return value
-
-
-def _optional_seconds(value: str) -> float | None:
-    return _positive_seconds(value) if value else None
-
-
-def _threads(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1000):
-        raise ValueError("use a whole number of threads from 1 to 1000")
-    return int(value)
-
-
-def _optional(value: str) -> str | None:
-    return value or None
-
-
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name for name in (part.strip() for part in value.split(",")) if name)
-
-
-def _exact_names(value: str) -> tuple[str, ...]:
-    return tuple(filter(None, value.split(",")))  # as they were exported, where spaces are part of a name
-
-
-def _name_patterns(value: str) -> tuple[str, ...]:
-    names = _names(value)
-    for name in names:
-        if "*" in name[:-1]:
-            raise ValueError("use names such as API_KEY, or their beginnings such as DB_*, separated by commas")
-    return names
-
-
-def _modules(value: str) -> tuple[str, ...]:
-    names = _names(value)
-    for name in names:
-        if not all(part.isidentifier() for part in name.removesuffix(".*").split(".")):
-            raise ValueError(f"use module names such as shop.tasks or billing.*, separated by commas; not {name!r}")
-    return names
+def _queue_urls(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith(_QUEUE_URL) and value}
