@@ -10,6 +10,7 @@ VENV_SAM := .venv-sam
 VENV_POLICY := .venv-policy
 VENV_MUTANTS := .venv-mutants
 VENV_ACTIONLINT := .venv-actionlint
+VENV_DOCS := .venv-docs
 LAYER := layer/dist/lambda-tasks-layer.zip
 
 # Twice quiet: once for the progress, once for warnings about this machine's own pip settings. The locks are complete,
@@ -114,8 +115,9 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group mutants --output-file tests/requirements-mutants.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
+	$(LOCK) pyproject.toml --extra local --group docs --output-file docs/site/requirements.txt
 
-LOCKS = $(wildcard layer/requirements*.txt tests/requirements*.txt)
+LOCKS = $(wildcard docs/site/requirements.txt layer/requirements*.txt tests/requirements*.txt)
 
 .PHONY: audit
 audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned dependencies, in a public database
@@ -126,6 +128,11 @@ audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned depende
 			--requirement "$$lock" || failed=1; \
 	done; test -z "$$failed"
 
+.PHONY: docs
+docs: $(VENV_DOCS)/.installed ## Build the site of the documents into build/docs; a warning is an error
+	@PYTHONPATH=python:docs/site NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/python -m mkdocs build --strict --quiet --clean
+	@echo "build/docs/index.html"
+
 .PHONY: dist
 dist: $(VENV)/.installed ## Build the wheel and the source distribution into dist/
 	@rm -rf dist
@@ -133,7 +140,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source distribution into dis
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -157,6 +164,12 @@ $(VENV_ACTIONLINT)/.installed: tests/requirements-actionlint.txt
 	@echo "Installing actionlint into $(VENV_ACTIONLINT)"
 	@$(PYTHON) -m venv --clear $(VENV_ACTIONLINT)
 	@$(VENV_ACTIONLINT)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-actionlint.txt
+	@touch $@
+
+$(VENV_DOCS)/.installed: docs/site/requirements.txt
+	@echo "Installing MkDocs into $(VENV_DOCS) (about half a minute)"
+	@$(PYTHON) -m venv --clear $(VENV_DOCS)
+	@$(VENV_DOCS)/bin/python $(PIP_INSTALL) --require-hashes --requirement docs/site/requirements.txt
 	@touch $@
 
 $(VENV_POLICY)/.installed: tests/requirements-policy.txt

@@ -12,16 +12,17 @@ from copies import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 DOCUMENTS = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md"))]
 
-_BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r'^( *)```(\w*)(?: title="([^"\n]+)")?\n(.*?)^ *```$', re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A code block of a page, without its indentation."""
+    """A code block of a page, without its indentation. One with a title is the file of that name."""
 
     page: Path
     language: str
+    title: str
     text: str
 
     def __str__(self) -> str:
@@ -42,7 +43,13 @@ def blocks(language: str, holds: str = "", page: str = "") -> list[Block]:
 def blocks_of(page: Path) -> list[Block]:
     """Return all blocks of a page, in their order."""
     found = _BLOCK.findall(page.read_text())
-    return [Block(page, language, textwrap.dedent(text)) for _, language, text in found]
+    return [Block(page, language, title, textwrap.dedent(text)) for _, language, title, text in found]
+
+
+def commands_of(text: str) -> list[str]:
+    """Return the commands of a shell block, without their comments."""
+    lines = text.replace("\\\n", "").splitlines()
+    return [line for line in (re.sub(r"\s+# .*", "", line).strip() for line in lines) if line]
 
 
 def prose(page: Path) -> str:

@@ -250,7 +250,7 @@ def test_redriving_is_a_dry_run_first(run: Run, letters: tuple[Queue, Queue]) ->
     assert dead.depth() == 2
 
     assert run("dead-letters", "redrive", "--id", "m-0", "--yes").status == 1
-    assert "1 of 1 messages sent to" in run("dead-letters", "redrive", "--id", "m-2", "--to", queue.url, "--yes").stdout
+    assert "1 of 1 message sent to" in run("dead-letters", "redrive", "--id", "m-2", "--to", queue.url, "--yes").stdout
     assert len(dead.receive()) == 1
 
 

@@ -177,7 +177,7 @@ def test_the_ledger_keeps_the_error_of_an_init_phase() -> None:
 
 
 def test_changes_of_code_are_noticed(tmp_path: Path) -> None:
-    """A new, changed or removed file is a change; caches and hidden files are none."""
+    """A new, changed or removed file is a change; caches, hidden files and logs are none."""
     (tmp_path / "app.py").write_text("1")
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / ".git").mkdir()
@@ -185,7 +185,7 @@ def test_changes_of_code_are_noticed(tmp_path: Path) -> None:
 
     watch = CodeWatch([tmp_path], changes.put)
     try:
-        for left_out in ("__pycache__/app.pyc", ".hidden", ".git/index"):
+        for left_out in ("__pycache__/app.pyc", ".hidden", ".git/index", "local.log"):
             (tmp_path / left_out).write_text("1")
         (tmp_path / "other.py").write_text("1")
         assert changes.get(timeout=10) == [tmp_path / "other.py"]

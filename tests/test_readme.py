@@ -41,6 +41,24 @@ EXECUTED_HERE = {
 # Each is checked for its syntax, and as far as its reason says.
 NOT_HERE = {
     "make test": "it is what runs this test",
+    "pip install 'lambda-tasks[local]'": "the tests run where it is installed",
+    **dict.fromkeys(
+        (
+            "lambda-tasks dead-letters redrive --all",
+            "lambda-tasks dead-letters redrive --all --yes",
+            "lambda-tasks invoke shop.tasks.send_receipt order_id=42",
+            "lambda-tasks local --messages messages.txt --once",
+            "lambda-tasks send shop.tasks.charge order_id=1 drink=cocoa",
+        ),
+        "test_tutorial.py runs them, in the folder that the page makes",
+    ),
+    **dict.fromkeys(
+        (
+            'eval "$(lambda-tasks local --export)"',
+            'aws sqs send-message --queue-url "$LAMBDA_TASKS_QUEUE_URL" --message-body cat.png',
+        ),
+        "test_local_run_file.py reads what it exports; the other takes AWS's own command line",
+    ),
     **dict.fromkeys(
         (
             "lambda-tasks check --fetch",
@@ -74,9 +92,8 @@ needs_setup = pytest.mark.skipif(not (ROOT / ".venv" / ".installed").exists(), r
 
 
 def commands() -> list[str]:
-    """Return the lines of the shell blocks without their comments."""
-    lines = "".join(block.text for block in blocks("sh")).replace("\\\n", "").splitlines()
-    return [line for line in (re.sub(r"\s+# .*", "", line).strip() for line in lines) if line]
+    """Return the commands of the shell blocks."""
+    return [command for block in blocks("sh") for command in documents.commands_of(block.text)]
 
 
 def consoles() -> list[tuple[str, str]]:
@@ -263,7 +280,7 @@ def test_terraform_is_hcl() -> None:
 )
 def test_attaching_takes_layer_handler_wrapper_and_mapping(language: str, reports: str) -> None:
     """Each way to attach the layer has the four things that it takes."""
-    (block,) = blocks(language, "layer:lambda-tasks:1")
+    (block,) = blocks(language, "layer:lambda-tasks:1", "docs/how-to/deploying.md")
 
     for part in ("lambda_tasks.handler.handler", "/opt/bin/lambda-tasks-exec", "LAMBDA_TASKS_MODULES", reports):
         assert part in block.text

@@ -39,7 +39,7 @@ Reader.add_multi_constructor("!", lambda _, suffix, node: f"!{suffix} {node.valu
 
 
 def snippet(language: str, holds: str) -> str:
-    (block,) = documents.blocks(language, holds)
+    (block,) = documents.blocks(language, holds, "docs/how-to/deploying.md")
     return block.text
 
 

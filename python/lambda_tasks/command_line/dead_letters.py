@@ -12,7 +12,7 @@ import rich_click as click
 
 from lambda_tasks.command_line.arguments import BadInput, aws_options, client, json_option, queue_url
 from lambda_tasks.command_line.letters import DeadLetterQueue, Letter, Selection
-from lambda_tasks.command_line.output import Column, Output
+from lambda_tasks.command_line.output import Column, Output, counted
 from lambda_tasks.command_line.running_local import use_running
 from lambda_tasks.errors import LambdaTasksError
 
@@ -237,7 +237,7 @@ def _change(
         ids = [one.message_id for one in selected]
         output.json({"dry_run": not does_it, "selected": ids, "done": changed, "errors": errors})
     elif does_it:
-        output.line(f"{len(changed)} of {len(selected)} messages {done}.")
+        output.line(f"{len(changed)} of {counted(len(selected), 'message')} {done}.")
     else:
         _print_plan(output, selected, done)
     for problem in errors:
@@ -248,4 +248,4 @@ def _change(
 def _print_plan(output: Output, selected: Sequence[Letter], done: str) -> None:
     columns = [Column("message id"), Column("task"), Column("error"), Column("why", folds=True)]
     output.table(columns, [[one.message_id, one.task, one.reason, one.error_message] for one in selected])
-    output.line(f"{len(selected)} messages would be {done}. Add --yes to do it.")
+    output.line(f"{counted(len(selected), 'message')} would be {done}. Add --yes to do it.")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lambda_tasks.command_line.letters import Letter, dead_letter_of
-from lambda_tasks.command_line.output import Column, Output, outcome_text
+from lambda_tasks.command_line.output import Column, Output, counted, outcome_text
 from lambda_tasks.local.events import Event, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import GOOD, MessageReport
 from lambda_tasks.local.run_file import Journal
@@ -149,11 +149,6 @@ def print_exports(output: Output, variables: Mapping[str, str], indent: str = ""
         output.line(f"{indent}export {name}={shlex.quote(value)}", is_for_copying=True)
     if output.as_json:
         output.json(dict(variables))
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def failure_text(failure: FunctionFailure) -> str:

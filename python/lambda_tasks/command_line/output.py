@@ -111,6 +111,11 @@ def outcome_text(outcome: str) -> Text:
     return Text(outcome, style=OUTCOME_STYLES.get(outcome, ""))
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def complain(text: str) -> None:
     """Print an error as one line on standard error."""
     print("lambda-tasks: " + " ".join(text.split()), file=sys.stderr)  # noqa: T201

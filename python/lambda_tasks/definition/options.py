@@ -23,23 +23,36 @@ class OptionValuesOfAll(TypedDict, total=False):
     """The options that any task may have, as they are written. Times are seconds or a `timedelta`."""
 
     queue: str
+    """The queue that `enqueue` sends to."""
     delay: Seconds
+    """The time after which a message is delivered, up to 900 seconds."""
     retry_on: ExceptionType | tuple[ExceptionType, ...]
+    """The errors after which a message is tried again."""
     max_retries: int
+    """The number of retries."""
     retry_delay: Seconds
+    """The backoff: a random time from 0 to `retry_delay` · 2ⁿ seconds after n retries, at most 12 hours."""
     ignore_errors: ExceptionType | tuple[ExceptionType, ...]
+    """The errors that count as success."""
     soft_timeout: Seconds | None
+    """The time after which `SoftTimeLimitExceeded` is raised in the task. `None` is the setting's."""
     hard_timeout: Seconds | None
+    """The time after which `HardTimeLimitExceeded` is raised in the task. `None` is the setting's."""
     singleton: bool | tuple[str, ...]
+    """`True`: one message of the task runs at a time; names of kwargs: one for each value of those. Needs a table."""
     singleton_busy: Literal["defer", "skip"]
+    """The outcome of another message of a singleton meanwhile."""
     atomic: bool | str
+    """`True`, or the alias of a database: the task runs in a transaction of Django's. Unset, it is the setting's."""
     record_kwargs: bool | tuple[str, ...] | None
+    """The kwargs that records hold: `True` for all, or names. `None` is the setting's."""
 
 
 class OptionValues(OptionValuesOfAll, total=False):
     """The keywords of `@task` and of `Task.options`."""
 
     batch: bool
+    """`True`: the task is called once for all messages of an invocation."""
 
 
 class Options(msgspec.Struct, frozen=True):

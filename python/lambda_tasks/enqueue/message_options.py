@@ -20,23 +20,25 @@ _ID_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 class MessageOptionValues(TypedDict, total=False):
-    """The keywords of `Task.options`: what a producer decides of its messages.
-
-    `queue` and `delay` are options of the task too.
-    `group` is the message group ID (FIFO and fair queues), `deduplication_id` that of a FIFO queue; `context` is added
-    to what the message carries beside its kwargs; `at` is the time, with a time zone, before which it does not run;
-    `using` is the database of Django's whose transaction `Task.enqueue_on_commit` waits for.
-    A message that is delivered after `expires`, a time or the seconds from its sending, is skipped.
-    """
+    """The keywords of `Task.options`: what a producer decides of its messages."""
 
     queue: str
+    """The queue of this message, in place of the task's."""
     delay: Seconds
+    """The delay of this message, in place of the task's."""
     group: str | None
+    """The message group ID: the order of a FIFO queue, the tenant of a fair queue."""
     deduplication_id: str | None
+    """The deduplication ID of a FIFO queue."""
     context: Mapping[str, Any]
+    """The values that are added to the context that is bound."""
     at: datetime | None
+    """The time, with a time zone, before which the message does not run. Up to 15 minutes away it is a delay. Later,
+    and on a FIFO queue, it is a schedule of EventBridge Scheduler that deletes itself."""
     using: str | None
+    """The database of Django's whose transaction `enqueue_on_commit` waits for."""
     expires: Seconds | datetime | None
+    """The time, or the seconds from its sending, after which the message is skipped where it is delivered."""
 
 
 class MessageOptions(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,18 +13,32 @@ _WAKE_MS = 200
 
 
 class CodeFilter(DefaultFilter):
-    """The library's filter, which leaves out caches; hidden files and folders below `folders` are left out too."""
+    """The library's filter, which leaves out caches; hidden files and folders below `folders` are left out too.
+
+    So are logs: one that the session writes itself, by ``> out.txt`` or ``| tee local.log``, would change for ever.
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         super().__init__()
         self._folders = folders
+        self._own_output = {_identity(1), _identity(2)} - {None}
 
     def __call__(self, change: Change, path: str) -> bool:
         """Tell whether a change is one of the code."""
         below = [Path(path).relative_to(one) for one in self._folders if Path(path).is_relative_to(one)]
-        return super().__call__(change, path) and any(
-            not any(part.startswith(".") for part in one.parts) for one in below
-        )
+        is_hidden = all(any(part.startswith(".") for part in one.parts) for one in below)
+        return super().__call__(change, path) and not is_hidden and not self._is_log(path)
+
+    def _is_log(self, path: str) -> bool:
+        return path.endswith(".log") or _identity(path) in self._own_output
+
+
+def _identity(file: int | str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)  # noqa: PTH116 - of a descriptor too
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class CodeWatch:
