@@ -115,9 +115,9 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group mutants --output-file tests/requirements-mutants.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
-	$(LOCK) pyproject.toml --extra local --group docs --output-file docs/site/requirements.txt
+	$(LOCK) pyproject.toml --extra local --group docs --output-file tests/requirements-docs.txt
 
-LOCKS = $(wildcard docs/site/requirements.txt layer/requirements*.txt tests/requirements*.txt)
+LOCKS = $(wildcard layer/requirements*.txt tests/requirements*.txt)
 
 .PHONY: audit
 audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned dependencies, in a public database
@@ -166,10 +166,10 @@ $(VENV_ACTIONLINT)/.installed: tests/requirements-actionlint.txt
 	@$(VENV_ACTIONLINT)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-actionlint.txt
 	@touch $@
 
-$(VENV_DOCS)/.installed: docs/site/requirements.txt
+$(VENV_DOCS)/.installed: tests/requirements-docs.txt
 	@echo "Installing MkDocs into $(VENV_DOCS) (about half a minute)"
 	@$(PYTHON) -m venv --clear $(VENV_DOCS)
-	@$(VENV_DOCS)/bin/python $(PIP_INSTALL) --require-hashes --requirement docs/site/requirements.txt
+	@$(VENV_DOCS)/bin/python $(PIP_INSTALL) --require-hashes --requirement tests/requirements-docs.txt
 	@touch $@
 
 $(VENV_POLICY)/.installed: tests/requirements-policy.txt
