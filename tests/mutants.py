@@ -45,6 +45,7 @@ from parso.python.tree import Keyword, Name
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("python") / "lambda_tasks"
 COPIES = ROOT / "build" / "mutants"
+WHEELS = ROOT / "layer" / "cache"
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
 WANTED_PART = 0.9
 MOST_SECONDS = 60.0
@@ -224,6 +225,8 @@ class Copy:
             if name and (ROOT / name).is_file():
                 (self._root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self._root / name)
+        if WHEELS.is_dir():  # else each copy would fetch them
+            shutil.copytree(WHEELS, self._root / WHEELS.relative_to(ROOT))
 
     def covered(self, tests: Sequence[str], jobs: int) -> Coverage:
         """Run tests in the copy, and return what each of them ran."""
