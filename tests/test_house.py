@@ -16,7 +16,7 @@ FOLDERS = [PACKAGE, "layer", "benchmarks", "examples", "tests"]
 # The folders that modules are found below, as pyproject.toml gives them to mypy and pytest.
 IMPORT_PATH = ["python", "tests", "examples", "."]
 # These lie below every room, so that the picture does not name them.
-FOUNDATION = {"requirements", "settings", "settings_dictionary", "errors", "setting_values", "value"}
+FOUNDATION = {"requirements", "settings", "settings_dictionary", "errors", "setting_values", "value", "after_fork"}
 MAX_MODULES_OF_A_ROOM = 15
 MAX_LINES = 300
 

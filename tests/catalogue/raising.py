@@ -8,6 +8,7 @@ import dataclasses
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from typing import Any, NoReturn
 
@@ -129,6 +130,12 @@ def fail_each(items: list[Item]) -> None:  # type: ignore[type-arg]
 def note(*, number: int) -> int:
     seen.append(number)
     return number
+
+
+@task
+async def wake_up() -> None:
+    """Wait for a thread, which wakes the loop when it is done."""
+    await asyncio.to_thread(threading.get_ident)
 
 
 @task

@@ -12,6 +12,8 @@ import socket
 import threading
 import time
 
+from lambda_tasks import after_fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,8 +36,13 @@ class Addresses:
     def __init__(self, look_up: Callable[[str, int], list[Any]] | None = None) -> None:
         self._look_up = look_up or _look_up
         self._avoided: set[tuple[Any, ...]] = set()
-        self._lookups: dict[tuple[str, int, int], _Lookup] = {}
+        self._lookups: dict[tuple[str, int], _Lookup] = {}
         self._addresses: dict[int, tuple[Any, ...]] = {}  # by the file descriptor that is connected to it
+        after_fork.register(self)
+
+    def let_go_after_fork(self) -> None:
+        """Forget the lookups that are under way, since their threads are the parent's, and its connections."""
+        self._lookups, self._addresses = {}, {}
 
     def connect(self, host: str, port: int, remaining_seconds: Callable[[], float]) -> socket.socket:
         """Return a connection to the first address of `host` that accepts one, in blocking mode.
@@ -70,7 +77,7 @@ class Addresses:
             except OSError:
                 continue
             return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-        question = (host, port, os.getpid())  # a fork has none of its parent's threads
+        question = (host, port)
         lookup = self._lookups.get(question)
         if lookup is None or lookup.is_done:  # threads that ask at the same time share one answer
             lookup = self._lookups[question] = _Lookup(lambda: self._look_up(host, port))

@@ -6,7 +6,6 @@ A process has one signed transport for all of them, and for its table: one set o
 from __future__ import annotations
 
 import functools
-import threading
 import time
 
 from lambda_tasks import settings
@@ -14,6 +13,7 @@ from lambda_tasks.aws import endpoints
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.http import MAX_BODY_BYTES
 from lambda_tasks.aws.queue_address import QueueAddress
+from lambda_tasks.aws.retry import CALL_SECONDS, PAYLOAD_SECONDS
 from lambda_tasks.aws.transport import CallFailed, Transport
 from lambda_tasks.errors import EnqueueFailed
 
@@ -40,10 +40,6 @@ if TYPE_CHECKING:
             ...
 
 
-_CALL_TIMEOUT_SECONDS = 10.0
-_PAYLOAD_TIMEOUT_SECONDS = 60.0
-
-
 class SignedCalls:
     """Our own transport, with the credentials that Lambda gives every function."""
 
@@ -66,7 +62,7 @@ class SignedCalls:
             {"QueueUrl": queue.url, **request},
             region=queue.region,
             partition=queue.partition,
-            deadline=_within(_CALL_TIMEOUT_SECONDS, deadline),
+            deadline=_within(CALL_SECONDS, deadline),
         )
 
     def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
@@ -85,10 +81,13 @@ class SignedCalls:
             json.dumps(request).encode(),
             region=region,
             partition=endpoints.partition_of(region),
-            deadline=time.monotonic() + _CALL_TIMEOUT_SECONDS,
+            deadline=time.monotonic() + CALL_SECONDS,
             headers={"Content-Type": "application/json"},
         )
-        return str(json.loads(answer)["ScheduleArn"])
+        try:
+            return str(json.loads(answer)["ScheduleArn"])
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise CallFailed("Scheduler did not say whether it took the schedule") from error
 
     def put_object(self, bucket: str, key: str, body: bytes, *, deadline: float | None = None) -> None:
         """Put an object into S3, in the process's own region.
@@ -97,7 +96,7 @@ class SignedCalls:
             CallFailed: as `sqs`.
 
         """
-        self._s3("PUT", bucket, key, body, _within(_PAYLOAD_TIMEOUT_SECONDS, deadline), MAX_BODY_BYTES)
+        self._s3("PUT", bucket, key, body, _within(PAYLOAD_SECONDS, deadline), MAX_BODY_BYTES)
 
     def get_object(self, bucket: str, key: str, *, deadline: float, admit: Admit) -> bytes:
         """Return an object of S3, asked for until `deadline`. `admit` is told its size before it is read.
@@ -128,53 +127,6 @@ class SignedCalls:
         )
 
 
-class Boto3Calls:
-    """boto3, with whatever credentials, profile, region and endpoints it finds."""
-
-    def __init__(self) -> None:
-        import boto3  # noqa: PLC0415 - heavy, and not there inside the layer
-
-        self._session = boto3.Session()
-        self._clients: dict[tuple[str, str | None], Any] = {}
-        self._lock = threading.Lock()
-
-    def sqs(self, operation: str, queue: QueueAddress, request: Mapping[str, Any]) -> dict[str, Any]:
-        """See `ProducerCalls.sqs`."""
-        return dict(self._call("sqs", operation, {"QueueUrl": queue.url, **request}, queue.region))
-
-    def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
-        """See `ProducerCalls.create_schedule`."""
-        return str(self._call("scheduler", "CreateSchedule", {"Name": name, **request}, region)["ScheduleArn"])
-
-    def put_object(self, bucket: str, key: str, body: bytes) -> None:
-        """See `ProducerCalls.put_object`."""
-        region = endpoints.own_region(settings.environ())
-        self._call("s3", "PutObject", {"Bucket": bucket, "Key": key, "Body": body}, region)
-
-    def _call(self, service: str, operation: str, request: Mapping[str, Any], region: str | None) -> Any:  # noqa: ANN401
-        from botocore import xform_name  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        try:
-            return getattr(self._client(service, region), xform_name(operation))(**request)
-        except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-            code = error.response.get("Error", {}).get("QueryErrorCode", code) or code
-            raise CallFailed(f"{service} answered {status} {code}", code=code.rpartition("#")[2]) from error
-        except BotoCoreError as error:
-            raise CallFailed(str(error)) from error
-
-    def _client(self, service: str, region: str | None) -> Any:  # noqa: ANN401 - botocore makes its clients at run time
-        from botocore.config import Config  # noqa: PLC0415
-
-        with self._lock:  # making one is not safe in several threads; using one is
-            if (service, region) not in self._clients:
-                config = Config(connect_timeout=_CALL_TIMEOUT_SECONDS, read_timeout=_PAYLOAD_TIMEOUT_SECONDS)
-                self._clients[service, region] = self._session.client(service, region_name=region, config=config)
-        return self._clients[service, region]
-
-
 @functools.cache
 def calls() -> ProducerCalls:
     """Return this process's way to AWS, made when it is first needed.
@@ -186,6 +138,8 @@ def calls() -> ProducerCalls:
     environ = settings.environ()
     if is_lambda(environ):
         return SignedCalls(transport(), environ)
+    from lambda_tasks.aws.boto3_calls import Boto3Calls  # noqa: PLC0415 - not for functions
+
     try:
         return Boto3Calls()
     except ModuleNotFoundError as error:

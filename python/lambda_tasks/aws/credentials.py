@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+from lambda_tasks import after_fork
 from lambda_tasks.aws import retry
 from lambda_tasks.aws.connection import Connector
 from lambda_tasks.aws.http import Client, DeadlineExceeded, HttpError, NoAnswer
@@ -49,6 +50,11 @@ class CredentialChain:
         self._container: Credentials | None = None
         self._renew_at = 0.0
         self._boto3: Callable[[], Credentials] | None = None
+        after_fork.register(self)
+
+    def let_go_after_fork(self) -> None:
+        """Forget the search that a thread of the parent leads, and boto3's session, which has locks of its own."""
+        self._lock, self._search, self._boto3 = threading.Lock(), None, None
 
     def __call__(self) -> Credentials:
         """Return credentials that are valid now, as `before` does with eight seconds from now."""
@@ -74,8 +80,7 @@ class CredentialChain:
             if search is None:
                 return self._lead(own)
             if not search.done.wait(max(0.0, deadline - time.monotonic())):
-                problem = "no time left while waiting for AWS credentials"
-                raise CredentialsNotFound(problem, remedy="check what gives them")
+                raise CredentialsNotFound("no time left while waiting for AWS credentials", remedy="check their source")
             if search.credentials:
                 return search.credentials
             if search.error and search.deadline >= deadline:
@@ -125,7 +130,7 @@ class _Search:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether nobody searches any more: after a fork, or where a signal ended the thread that was to begin."""
+        """Whether nobody searches any more: where a signal ended the thread that was to begin."""
         return time.monotonic() > self.deadline + 1
 
 
@@ -139,8 +144,8 @@ def from_environ(environ: Mapping[str, str]) -> Credentials | None:
     access_key_id, secret_access_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     if not access_key_id or not secret_access_key:
         return None
-    credentials = Credentials(access_key_id, secret_access_key, environ.get("AWS_SESSION_TOKEN") or None)
-    return _checked(credentials, "the environment")
+    token = environ.get("AWS_SESSION_TOKEN") or None
+    return _checked(Credentials(access_key_id, secret_access_key, token), "the environment")
 
 
 def from_container(environ: Mapping[str, str], deadline: float, *, once: bool = False) -> Credentials | None:
@@ -164,8 +169,7 @@ def from_container(environ: Mapping[str, str], deadline: float, *, once: bool = 
     if url.scheme == "http" and url.host not in _CONTAINER_HOSTS and not is_loopback:
         raise _no_container("it would be asked over plain HTTP on another host", variable)
     headers = {"Host": url.authority, "Accept": "application/json"}
-    token = _authorization(environ)
-    if token:
+    if token := _authorization(environ):
         headers["Authorization"] = token
     # The endpoint is beside the function: no proxy is asked for it.
     client = Client(Connector({name: environ[name] for name in ("AWS_CA_BUNDLE",) if name in environ}))
@@ -285,16 +289,12 @@ def _import_boto3() -> Any:  # noqa: ANN401 - boto3 ships no types
 def _checked(credentials: Credentials, source: str) -> Credentials:
     for value in (credentials.access_key_id, credentials.session_token or "-"):
         if not (value.isascii() and value.isprintable()):
-            raise CredentialsNotFound(
-                f"the credentials of {source} hold characters that cannot be sent",
-                remedy="set AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN without line breaks and control characters",
-            )
+            remedy = "set AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN without line breaks and control characters"
+            raise CredentialsNotFound(f"the credentials of {source} hold characters that cannot be sent", remedy=remedy)
     return credentials
 
 
 def _no_container(problem: str, variable: str) -> CredentialsNotFound:
-    return CredentialsNotFound(
-        f"the container's endpoint gives no credentials: {problem}",
-        variable=variable,
-        remedy="correct the variable, or remove it and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    )
+    problem = f"the container's endpoint gives no credentials: {problem}"
+    remedy = "correct the variable, or remove it and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return CredentialsNotFound(problem, variable=variable, remedy=remedy)

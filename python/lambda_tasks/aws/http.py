@@ -7,10 +7,10 @@ read, not the whole answer, so that a server sending one byte a second is never 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 
+from lambda_tasks import after_fork
 from lambda_tasks.aws.retry import PROGRESS_BYTES, Patience
 from lambda_tasks.aws.url import is_number
 from lambda_tasks.value import Value
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
         def avoid(self, connection: socket.socket) -> None: ...
 
-    Admit: TypeAlias = Callable[
-        [int], object
-    ]  # is told a body's size before that is read, and raises if it is too large
+    Admit: TypeAlias = Callable[[int], object]  # is told a body's size before it is read, and raises if it is too large
 
 _INCOMPLETE = "the connection was closed before the answer was complete"
 _MAX_HEAD_BYTES = 64 * 1024
@@ -77,8 +75,8 @@ class Client:
         self._connect = connect
         self._clock = clock
         self._idle: dict[tuple[str, str, int], list[socket.socket]] = {}
-        self._process_id = os.getpid()
         self._keeps_connections = True
+        after_fork.register(self)
 
     def request(
         self,
@@ -142,9 +140,13 @@ class Client:
         for origin in list(self._idle):
             self._close_idle(origin)
 
+    def let_go_after_fork(self) -> None:
+        """Close the child's ends of the kept connections: those of the parent stay open."""
+        while self._idle:
+            for connection in self._idle.popitem()[1]:
+                connection.close()
+
     def _take_idle(self, url: Url) -> socket.socket | None:
-        if self._process_id != os.getpid():  # a fork must not write into its parent's connections
-            self._process_id, self._idle = os.getpid(), {}
         for connection in self._idle_ones(url.origin):
             if _is_quiet(connection):
                 return connection
@@ -239,10 +241,7 @@ class _Exchange:
         version, _, rest = status_line.partition(" ")
         if not version.startswith("HTTP/1.") or not is_number(rest[:3]):
             raise HttpError("the answer is not HTTP", retryable=False)
-        headers = {}
-        for line in lines:
-            name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return int(rest[:3]), headers
 
     def _read_exactly(self, connection: socket.socket, size: int) -> bytes:

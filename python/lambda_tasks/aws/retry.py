@@ -9,11 +9,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROGRESS_BYTES = 64 * 1024
+# What a producer's call may take with all its tries: of SQS and Scheduler, and of S3.
+CALL_SECONDS = 10.0
+PAYLOAD_SECONDS = 60.0
 
+# Codes of AWS's "try again later" answers that come with status 400: botocore's list.
+_THROTTLING_CODES = frozenset({
+    "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException",
+    "SlowDown", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException",
+    "TransactionInProgressException",
+})  # fmt: skip
 _BACKOFF_BASE_SECONDS = 0.05
 _BACKOFF_MAX_SECONDS = 2.0
 _LAST_TRY_SECONDS = 0.5
 _CLOCK_SECONDS = 0.005  # so much a wait may end too early
+
+
+def may_pass(status: int, code: str) -> bool:
+    """Tell by the status and the code of an error whether the same request may succeed later."""
+    return status >= 500 or status == 429 or code in _THROTTLING_CODES
 
 
 def backoff(attempt: int) -> float:

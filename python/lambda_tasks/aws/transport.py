@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Codes of AWS's "try again later" answers that come with status 400: botocore's list.
-_THROTTLING_CODES = frozenset({
-    "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
-    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException",
-    "SlowDown", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException",
-    "TransactionInProgressException",
-})  # fmt: skip
 _JSON_VERSIONS = {"secretsmanager": "1.1", "ssm": "1.1", "sqs": "1.0", "dynamodb": "1.0"}
 _TARGETS = {"ssm": "AmazonSSM", "sqs": "AmazonSQS", "dynamodb": "DynamoDB_20120810"}
 
@@ -55,8 +48,9 @@ class CallFailed(LambdaTasksError):
         retryable: bool = False,
         content: Mapping[str, Any] | None = None,
         variable: str | None = None,
+        remedy: str | None = None,
     ) -> None:
-        super().__init__(problem, variable=variable)
+        super().__init__(problem, variable=variable, remedy=remedy)
         self.code = code
         self.detail = detail
         self.retryable = retryable
@@ -267,7 +261,7 @@ def _refusal(response: Response, server: str) -> CallFailed:
         problem,
         code=code,
         detail=str(content.get("message") or content.get("Message") or ""),
-        retryable=response.status >= 500 or response.status == 429 or code in _THROTTLING_CODES,
+        retryable=retry.may_pass(response.status, code),
         content=content,
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 
+from lambda_tasks import after_fork
 from lambda_tasks.errors import InvalidSetting
 
 TYPE_CHECKING = False
@@ -35,6 +36,11 @@ class TrustStore:
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
         self._can_widen = False
+        after_fork.register(self)
+
+    def let_go_after_fork(self) -> None:
+        """Have a lock that no thread of the parent holds."""
+        self._lock = threading.Lock()
 
     def context(self) -> ssl.SSLContext:
         """Return the context to connect with.

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from typing import TYPE_CHECKING, Any
 
-from lambda_tasks import errors
+from lambda_tasks import after_fork, errors
 from lambda_tasks.definition.error_groups import gravest
 from lambda_tasks.dispatch import leases, source_queue
 from lambda_tasks.dispatch.call import Call
@@ -103,6 +103,7 @@ def _loop_of(worker: Worker) -> asyncio.AbstractEventLoop:
     if worker.loop is None or worker.loop.is_closed():
         loop = worker.loop = asyncio.new_event_loop()
         worker.at_close(lambda: enclosed_loop.close(loop))
+        after_fork.register(worker)
     return worker.loop
 
 

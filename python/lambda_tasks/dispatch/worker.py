@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,14 @@ class Worker:
         show_outcomes(environ)
         tracing.prepare(environ)
         return worker
+
+    def let_go_after_fork(self) -> None:
+        """Leave the event loop to the parent: both would wait in one, and closing it would close the parent's too."""
+        loop, self.loop = self.loop, None
+        self._closers.clear()
+        if loop is not None and not loop.is_running():
+            with contextlib.suppress(AttributeError):  # of a loop of another make
+                loop._closed = True  # type: ignore[attr-defined] # or else it closes itself when it is forgotten
 
     def note_deferral(self, message_id: str) -> None:
         """Note that a message was deferred here: without a table, nothing else tells it from an attempt."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lambda_tasks import after_fork
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed, backoff
 from lambda_tasks.enqueue import offloading, outgoing, queued
@@ -115,7 +116,7 @@ def _send_all(found: Iterator[list[Numbered]], sender: _Sender, enqueued: Enqueu
         for batch in every:
             _record(enqueued, sender.send(batch))
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="lambda-tasks-enqueue") as pool:
+    with ThreadPoolExecutor(threads, "lambda-tasks-enqueue", after_fork.note_thread) as pool:
         pending: set[Future[Results]] = set()
         for batch in every:
             if len(pending) >= _WAITING_BATCHES:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
+
+from lambda_tasks import after_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +47,13 @@ class Timer:
         self._changed = threading.Condition()
         self._alarms: list[Alarm] = []
         self._wakes_at = 0.0
-        self._process_id = 0
         self._is_started = False
+        after_fork.register(self)
+
+    def let_go_after_fork(self) -> None:
+        """Forget the alarms and the thread, which are the parent's."""
+        self._changed, self._alarms = threading.Condition(), []
+        self._wakes_at, self._is_started = 0.0, False
 
     def at(self, due: float, callback: Callable[[], None]) -> Alarm:
         """Call `callback` in the timer's thread when it is `due`."""
@@ -64,9 +70,6 @@ class Timer:
 
     def start(self) -> bool:
         """Start the timer's thread unless there is one, and tell whether there is."""
-        if self._process_id != os.getpid():  # the first use, or a fork, which has no threads of its parent
-            self._process_id, self._is_started = os.getpid(), False
-            self._changed, self._alarms, self._wakes_at = threading.Condition(), [], 0.0
         if not self._is_started:
             try:
                 threading.Thread(target=self._run, name="lambda-tasks-timer", daemon=True).start()
