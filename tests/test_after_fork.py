@@ -31,6 +31,7 @@ from wrapper import ROOT, base_environ
 def answer_by_number(connection: Any, _: bytes, body: bytes) -> None:
     """Answer as SQS does, with message ids that say which number they are of."""
     request = json.loads(body)
+    content: dict[str, Any]
     if "Entries" in request:
         sent = [{"Id": one["Id"], "MessageId": _id_of(one), "MD5OfMessageBody": ""} for one in request["Entries"]]
         content = {"Successful": sent, "Failed": []}
@@ -90,7 +91,7 @@ def test_no_lock_of_the_parent_is_waited_for() -> None:
     boto3_calls._calling.add(1)
 
     def use() -> None:
-        assert chain._search is chain._boto3 is None
+        assert (chain._search, chain._boto3) == (None, None)
         for holder in (chain, trust, boto3_calls):
             assert holder._lock.acquire(timeout=10)
         rung = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import logging
@@ -11,16 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fake_aws
-from catalogue import tasks
+from catalogue import raising, tasks
+from fault_server import answer, serve
+from lambda_tasks.aws.queue_address import QueueAddress
 from lambda_tasks.enqueue import many
-from lambda_tasks.enqueue.many import Numbered, in_batches_of_sqs
+from lambda_tasks.enqueue.many import in_batches_of_sqs
 from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.outgoing import Outgoing
 from lambda_tasks.enqueue.results import Enqueued, Entry
+from lambda_tasks.enqueue.sender import Numbered, Sender
 from lambda_tasks.errors import EnqueueFailed, InvalidKwargs, InvalidTask, LambdaTasksError, MessageTooLarge
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
@@ -35,15 +39,24 @@ class Sqs:
         self.accepted: list[int] = []
         self.calls = 0
         self.lock = threading.Lock()
+        self.entries: list[dict[str, Any]] = []
+        self.fail: Callable[[int], fake_aws.Answer | None] = lambda _: None
         self.refuse: Callable[[int, int], dict[str, Any] | None] = lambda *_: None
 
     def __call__(self, request: fake_aws.Request) -> fake_aws.Answer:
         with self.lock:
             self.calls += 1
+            call = self.calls
+        failure = self.fail(call)
+        if failure is not None:
+            return failure
+        with self.lock:
             good, bad = [], []
+            self.entries += request.body["Entries"]
             for entry in request.body["Entries"]:
-                number = json.loads(entry["MessageBody"])["kwargs"]["number"]
-                refusal = self.refuse(number, self.calls)
+                kwargs = json.loads(entry["MessageBody"])["kwargs"]
+                number = int(kwargs["number"] if "number" in kwargs else kwargs["text"])
+                refusal = self.refuse(number, call)
                 if refusal:
                     bad.append({"Id": entry["Id"], "Code": "InternalError", **refusal})
                 else:
@@ -218,9 +231,11 @@ def test_memory_does_not_grow_with_the_iterable(sqs: Sqs) -> None:
     tasks.add.enqueue_many(numbers(300))
     for count in (300, 3000):
         sqs.accepted.clear()
+        sqs.entries.clear()
         tracemalloc.start()
         enqueued = tasks.add.enqueue_many(numbers(count))
         sqs.accepted.clear()
+        sqs.entries.clear()
         gc.collect()
         held[count] = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
@@ -242,6 +257,221 @@ def test_options_that_suit_no_message_are_raised_before_any_is_sent(monkeypatch:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(InvalidTask, match="a FIFO queue needs a group"):
         tasks.add.enqueue_many(numbers(1))
+
+
+FIFO_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/q.fifo"
+
+
+@pytest.fixture
+def fifo(sqs: Sqs, monkeypatch: pytest.MonkeyPatch) -> Sqs:
+    """The server, where the queue is FIFO."""
+    monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL", FIFO_URL)
+    return sqs
+
+
+def test_nothing_overtakes_a_refused_message_of_its_group(fifo: Sqs) -> None:
+    """A message that SQS cannot take for the moment is sent again, under the same id, before those that follow it."""
+    fifo.refuse = lambda number, call: {"SenderFault": False} if number == 3 and call < 6 else None
+
+    enqueued = tasks.add.options(group="a").enqueue_many(numbers(11))
+
+    assert fifo.accepted == list(range(11))
+    assert (enqueued.sent, enqueued.failed) == (11, 0)
+    ids = [(json.loads(one["MessageBody"])["kwargs"]["number"], one["MessageDeduplicationId"]) for one in fifo.entries]
+    assert len(ids) > 11
+    assert len(set(ids)) == len({one for _, one in ids}) == 11
+
+
+def test_equal_messages_to_a_fifo_queue_are_as_many_as_are_reported(fifo: Sqs) -> None:
+    """Messages of one content have different deduplication IDs: a queue keeps each that counts as sent."""
+    enqueued = tasks.add.options(group="a").enqueue_many([{"number": 1}] * 3)
+    assert enqueued.sent == len({one["MessageDeduplicationId"] for one in fifo.entries}) == 3
+
+
+REFUSED = 400, {"__type": "AccessDenied"}
+
+
+@pytest.mark.parametrize("refusal", [{"SenderFault": True}, {"SenderFault": False}, None])
+def test_a_group_stops_at_what_is_not_sent(fifo: Sqs, refusal: dict[str, Any] | None) -> None:
+    """Behind a message that SQS does not take, none of the group is sent, and each of them says so."""
+    fifo.refuse = lambda number, _: refusal if number == 3 else None
+    fifo.fail = lambda call: REFUSED if call == 4 and refusal is None else None
+
+    enqueued = tasks.add.options(group="a").enqueue_many([*numbers(8), {"number": "no"}])
+
+    assert fifo.accepted == [0, 1, 2]
+    assert (enqueued.sent, enqueued.failed) == (3, 6)
+    assert all("not sent, since entry 3 was not: " in str(enqueued[index].error) for index in range(4, 8))
+    assert isinstance(enqueued[8].error, InvalidKwargs)
+
+
+def test_a_group_stops_at_a_payload_that_is_not_uploaded(fifo: Sqs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a message whose payload S3 did not take is not sent. What can never be a message stops nothing."""
+    texts = ["0", "1" + " " * MAX_MESSAGE_BYTES, "2"]
+    enqueued = tasks.note.options(group="a").enqueue_many([{"text": text} for text in texts])
+    assert fifo.accepted == [0, 2]
+    assert isinstance(enqueued[1].error, MessageTooLarge)
+
+    monkeypatch.setenv("LAMBDA_TASKS_PAYLOAD_BUCKET", "payloads")
+    with serve(answer(b"<Code>AccessDenied</Code>", status="403 Forbidden")) as s3:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+        enqueued = tasks.note.options(group="a").enqueue_many([{"text": text} for text in texts])
+    assert fifo.accepted == [0, 2, 0]
+    assert [entry.message_id is None for entry in enqueued] == [False, True, True]
+
+
+def test_uploads_are_given_up_as_calls_are(sqs: Sqs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where S3 takes no payload any more the rest of the large messages is not tried; the others are sent."""
+    monkeypatch.setenv("LAMBDA_TASKS_PAYLOAD_BUCKET", "payloads")
+    padding = " " * MAX_MESSAGE_BYTES
+    texts = [f"{number}{padding if number % 2 else ''}" for number in range(14)]
+    with serve(answer(b"<Code>AccessDenied</Code>", status="403 Forbidden")) as s3:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+        enqueued = tasks.note.enqueue_many([{"text": text} for text in texts])
+    assert len(s3.heads) == 3
+    assert sorted(sqs.accepted) == list(range(0, 14, 2))
+    assert (enqueued.sent, enqueued.failed) == (7, 7)
+    assert "not sent, after 3 uploads in a row had failed, the last one with: " in str(enqueued[13].error)
+
+
+def test_calls_that_fail_together_count_as_one(sqs: Sqs) -> None:
+    """A blip that meets all calls that are under way is no reason to give up the rest."""
+    together = threading.Barrier(4)
+
+    def fail(call: int) -> fake_aws.Answer | None:
+        if call > 4:
+            return None
+        together.wait(30)
+        return REFUSED
+
+    sqs.fail = fail
+    enqueued = tasks.add.enqueue_many(numbers(100))
+    assert (enqueued.sent, enqueued.failed) == (60, 40)
+
+
+ANSWERS: st.SearchStrategy[Any] = st.none() | st.lists(
+    st.none()
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "Id": st.sampled_from(["0", "1", "7", "-1", "x", 0, None]),
+            "MessageId": st.sampled_from(["id", "", None, 5]),
+            "Code": st.just("InvalidMessageContents"),
+            "SenderFault": st.just(value=True),
+        },
+    ),
+    max_size=4,
+)
+
+
+@given(st.lists(st.tuples(ANSWERS, ANSWERS), min_size=1, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_every_answer_gives_a_whole_account(answers: list[tuple[Any, Any]]) -> None:
+    """Whatever SQS answers, each message is either sent, with the id of an answer, or failed."""
+    enqueued = Enqueued()
+    queue = QueueAddress.of_url(FIFO_URL.removesuffix(".fifo"), {})
+    for number, (good, bad) in enumerate(answers):
+        batch = [Numbered(2 * number + one, Outgoing("t", "q", "{}")) for one in range(2)]
+        sender = Sender(queue, enqueued, attempts=1, sqs=lambda *_, said={"Successful": good, "Failed": bad}: said)
+        sender.send(batch)
+    assert enqueued.sent + enqueued.failed == len(enqueued) == 2 * len(answers)
+    assert {entry.message_id for entry in enqueued if entry.error is None} <= {"id"}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"Successful": [{"Id": "0", "MessageId": "a"}], "Failed": []}, ["a", None]),
+        ({"Successful": None, "Failed": None}, [None, None]),
+        ({"Successful": [{"Id": "1", "MessageId": "b"}, {"Id": "9", "MessageId": "c"}]}, [None, "b"]),
+        ({"Successful": [{"Id": "0", "MessageId": "a"}], "Failed": [{"Id": "0"}]}, [None, None]),
+    ],
+)
+def test_what_an_answer_leaves_out_has_failed(sqs: Sqs, said: dict[str, Any], expected: list[str | None]) -> None:
+    """An entry that is in neither list, or in both, counts as not sent; ids that were not asked about are nobody's."""
+    sqs.fail = lambda _: (200, said)
+    enqueued = tasks.add.enqueue_many(numbers(2))
+    assert [entry.message_id for entry in enqueued] == expected
+    assert enqueued.failed == expected.count(None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sealed(Exception):
+    """An error that lets no attribute be set."""
+
+    reason: str
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), Sealed("broken")])
+@pytest.mark.parametrize("url", ["https://sqs.eu-west-1.amazonaws.com/1/q", FIFO_URL])
+def test_an_iterable_that_raises_gets_its_account(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch, error: Exception, url: str
+) -> None:
+    """All that came before is sent, and the error carries the message ids."""
+    monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL", url)
+
+    def breaking() -> Iterator[dict[str, int]]:
+        yield from numbers(25)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        tasks.add.options(group="a").enqueue_many(breaking())
+    assert sorted(sqs.accepted) == list(range(25))
+    enqueued = vars(caught.value)["enqueued"]
+    assert (enqueued.sent, enqueued.failed) == (25, 0)
+    assert enqueued[24].message_id == "00000000-0000-4000-8000-000000000024"
+
+
+def test_what_interrupts_the_call_carries_the_account(sqs: Sqs) -> None:
+    """Where Ctrl-C comes, no more is sent than what is under way, and ``error.enqueued`` counts exactly that."""
+
+    def interrupted() -> Iterator[dict[str, int]]:
+        yield from numbers(45)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        tasks.add.enqueue_many(interrupted())
+    enqueued = vars(caught.value)["enqueued"]
+    sent = [index for index, entry in enumerate(enqueued) if entry.error is None]
+    assert sent == sorted(sqs.accepted)
+    assert (enqueued.sent, enqueued.failed, len(enqueued)) == (len(sent), 45 - len(sent), 45)
+    assert {str(enqueued[index].error) for index in range(40, 45)} == {
+        "the call ended before SQS said that it took the message"
+    }
+
+
+def test_modes_without_sqs_give_the_account_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where messages run at once, the error of one of them carries what was done before it."""
+    monkeypatch.setenv("LAMBDA_TASKS_MODE", "eager")
+    with pytest.raises(RuntimeError) as caught:
+        raising.raise_at.enqueue_many([{"number": 1}, {"number": 2}, {"number": 3}])
+    enqueued = vars(caught.value)["enqueued"]
+    assert (enqueued.sent, enqueued.failed) == (1, 1)
+
+
+def test_errors_are_kept_as_short_texts() -> None:
+    """Different errors cost little more than their texts; neither tracebacks nor causes are kept."""
+    enqueued = Enqueued()
+
+    def failed(number: int) -> EnqueueFailed:
+        error = EnqueueFailed(f"{number} " + "x" * 2000, source="queue q", remedy="check it")
+        try:
+            raise error from OSError()
+        except EnqueueFailed:
+            return error
+
+    tracemalloc.start()
+    for number in range(3000):
+        enqueued.record(number, failed(number))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 3000 * 600  # whole, they would be seven times as much
+    error = enqueued[2999].error
+    assert isinstance(error, EnqueueFailed)
+    assert str(error).startswith("2999 xxx")
+    assert str(error).endswith("x… (queue q): check it")
+    assert (error.__cause__, error.__traceback__) == (None, None)
+    assert enqueued[2999].error is error
 
 
 SIZES = st.lists(st.integers(1, 400) | st.integers(MAX_MESSAGE_BYTES // 3, MAX_MESSAGE_BYTES), max_size=60)

@@ -41,7 +41,7 @@ def note_thread() -> None:
     Where Python has done with a thread, OpenSSL still holds a lock of all threads for a moment.
     """
     if len(_threads) >= _MOST_THREADS:
-        _threads.intersection_update(filter(_is_there, list(_threads)))
+        _threads.intersection_update([one for one in list(_threads) if _is_there(one)])
     _threads.add(threading.get_native_id())
 
 

@@ -133,6 +133,12 @@ def note(*, number: int) -> int:
 
 
 @task
+def raise_at(*, number: int) -> None:
+    if number == 2:
+        raise RuntimeError("the second one")
+
+
+@task
 async def wake_up() -> None:
     """Wait for a thread, which wakes the loop when it is done."""
     await asyncio.to_thread(threading.get_ident)

@@ -62,7 +62,7 @@ def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: I
         return many.one_by_one(definition, common, many_kwargs, _destination(current))
     queue = calls.queue_at(current.queue_url(common.queue))
     if common.due(queue) is None:
-        return many.one_by_one(definition, common, many_kwargs, _destination(current))
+        return many.one_by_one(definition, common, many_kwargs, _destination(current), queue=queue)
     return many.in_batches(definition, common, many_kwargs, queue, current)
 
 

@@ -7,9 +7,11 @@ take is missing there, and no more. After a failure the table is left alone for 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING
 
+from lambda_tasks import after_fork
 from lambda_tasks.errors import LambdaTasksError
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def record(message_ids: Sequence[str], task: str, queue: QueueAddress) -> None:
 
 
 class Recording:
-    """The recording of many messages of one task, in batches, beside their sending. Not for several threads."""
+    """The recording of many messages of one task, in batches, beside their sending. Usable from several threads."""
 
     def __init__(self, task: str, queue: QueueAddress, settings: Settings) -> None:
         self._task = task
@@ -63,20 +65,23 @@ class Recording:
         self._waiting: list[str] = []
         self._pending: set[Future[None]] = set()
         self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._flush()
+        with self._lock:
+            self._flush()
         if self._pool is not None:
             self._pool.shutdown()
 
     def add(self, message_id: str) -> None:
         """Take a message that was sent. It is recorded before the end of the ``with`` block."""
-        self._waiting.append(message_id)
-        if len(self._waiting) == _PER_CALL:
-            self._flush()
+        with self._lock:
+            self._waiting.append(message_id)
+            if len(self._waiting) == _PER_CALL:
+                self._flush()
 
     def _flush(self) -> None:
         message_ids, self._waiting = self._waiting, []
@@ -85,7 +90,7 @@ class Recording:
         from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # noqa: PLC0415 - of many messages
 
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lambda-tasks-queued")
+            self._pool = ThreadPoolExecutor(_THREADS, "lambda-tasks-queued", after_fork.note_thread)
         if len(self._pending) >= _WAITING_CALLS:
             _, self._pending = wait(self._pending, return_when=FIRST_COMPLETED)
         self._pending.add(self._pool.submit(record, message_ids, self._task, self._queue))

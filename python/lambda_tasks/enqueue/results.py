@@ -1,19 +1,27 @@
-"""The results of one ``enqueue_many``: a message id or an error for each message, in 17 bytes."""
+"""The results of one ``enqueue_many``: a message id or an error for each message, in 17 bytes, and its text."""
 
 from __future__ import annotations
 
+import itertools
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from lambda_tasks.enqueue.message_id import MessageId
-from lambda_tasks.errors import EnqueueFailed
+from lambda_tasks.errors import EnqueueFailed, LambdaTasksError
 
 if TYPE_CHECKING:
-    from lambda_tasks.errors import LambdaTasksError
+    from typing import TypeAlias
 
-_RECORD_BYTES = 17  # a kind, and the 16 bytes of a UUID or the number of a text or an error
+    # An error's class and its parts but the problem: few are different.
+    Kind: TypeAlias = tuple[type[LambdaTasksError], str | None, str | None, str | None]
+
+_RECORD_BYTES = 17  # a kind, and the 16 bytes of a UUID, or of the place of a text
 _UNKNOWN, _UUID, _TEXT, _ERROR = range(4)
+_PLACE_BYTES = (4, 4, 8)  # number of the error's kind, size and start of the text
+_MOST_CHARACTERS = 200
+_MOST_REMEMBERED = 256
 
 
 class Entry(NamedTuple):
@@ -24,27 +32,39 @@ class Entry(NamedTuple):
 
 
 class Enqueued(Sequence[Entry]):
-    """The results of one ``enqueue_many``, an `Entry` for each of the kwargs, in order.
+    """The results of one ``enqueue_many``, an `Entry` for each of the kwargs that were taken, in order.
 
-    `sent` and `failed` count them.
+    `sent` and `failed` count them. Errors are kept as their texts, without tracebacks and causes.
     """
 
     def __init__(self) -> None:
         self.sent = 0
-        self.failed = 0
-        self._errors: list[LambdaTasksError] = []
-        self._error_numbers: dict[tuple[type, str], int] = {}
-        self._texts: list[str] = []
+        self._lock = threading.Lock()
         self._records = bytearray()
+        self._texts = bytearray()
+        self._kinds: dict[Kind, int] = {}
+        self._places: dict[tuple[int, bytes], bytes] = {}  # of texts that may come again
+        self._shown: dict[bytes, LambdaTasksError] = {}
+
+    @property
+    def failed(self) -> int:
+        """The number of messages that were not enqueued, or not for certain."""
+        return len(self) - self.sent
+
+    def expect(self, index: int) -> None:
+        """Note that there is a message at `index`. It counts as failed until its result is recorded."""
+        with self._lock:
+            self._records.extend(bytes(max(0, (index + 1) * _RECORD_BYTES - len(self._records))))
 
     def record(self, index: int, result: str | LambdaTasksError) -> None:
-        """Note the message id, or the error, of the entry at `index`."""
-        if isinstance(result, str):
-            self.sent += 1
-            self._write(index, *self._packed_id(result))
-        else:
-            self.failed += 1
-            self._write(index, _ERROR, self._number(result))
+        """Note the message id, or the error, of the entry at `index`. Usable from several threads."""
+        self.expect(index)
+        start = index * _RECORD_BYTES
+        with self._lock:
+            self.sent -= self._records[start] in (_UUID, _TEXT)
+            kind, value = self._packed_id(result) if isinstance(result, str) else (_ERROR, self._packed_error(result))
+            self.sent += kind != _ERROR
+            self._records[start : start + _RECORD_BYTES] = bytes([kind]) + value
 
     def raise_for_errors(self) -> Enqueued:
         """Return this object, where every message was enqueued.
@@ -86,11 +106,6 @@ class Enqueued(Sequence[Entry]):
     def __repr__(self) -> str:
         return f"<Enqueued: {self.sent} sent, {self.failed} failed>"
 
-    def _write(self, index: int, kind: int, value: bytes) -> None:
-        start = index * _RECORD_BYTES
-        self._records.extend(bytes(max(0, start + _RECORD_BYTES - len(self._records))))
-        self._records[start : start + _RECORD_BYTES] = bytes([kind]) + value
-
     def _packed_id(self, message_id: str) -> tuple[int, bytes]:
         try:
             value = uuid.UUID(message_id)
@@ -98,22 +113,51 @@ class Enqueued(Sequence[Entry]):
             value = None
         if value is not None and str(value) == message_id:
             return _UUID, value.bytes
-        self._texts.append(message_id)
-        return _TEXT, (len(self._texts) - 1).to_bytes(16, "big")
+        return _TEXT, self._kept(0, message_id.encode("utf-8", "surrogatepass"))
 
-    def _number(self, error: LambdaTasksError) -> bytes:
-        key = type(error), str(error)
-        if key not in self._error_numbers:  # the same number for equal errors
-            self._error_numbers[key] = len(self._errors)
-            self._errors.append(error)
-        return self._error_numbers[key].to_bytes(16, "big")
+    def _packed_error(self, error: LambdaTasksError) -> bytes:
+        kind: Kind = type(error), error.variable, error.source, error.remedy and _short(error.remedy)
+        number = self._kinds.setdefault(kind, len(self._kinds))
+        text = _short(error.problem).encode("utf-8", "replace")
+        if (number, text) not in self._places:
+            if len(self._places) >= _MOST_REMEMBERED:
+                self._places.clear()
+            self._places[number, text] = self._kept(number, text)
+        return self._places[number, text]
+
+    def _kept(self, number: int, text: bytes) -> bytes:
+        place = number, len(text), len(self._texts)
+        self._texts += text
+        return b"".join(value.to_bytes(size, "big") for value, size in zip(place, _PLACE_BYTES, strict=True))
 
     def _unpacked(self, record: bytes) -> Entry:
         kind, value = record[0], record[1:]
         if kind == _UUID:
             return Entry(MessageId(uuid.UUID(bytes=value)))
         if kind == _TEXT:
-            return Entry(MessageId(self._texts[int.from_bytes(value, "big")]))
-        if kind == _ERROR:
-            return Entry(None, self._errors[int.from_bytes(value, "big")])
-        return Entry(None, EnqueueFailed("the message was not sent"))
+            return Entry(MessageId(self._text_at(value).decode("utf-8", "surrogatepass")))
+        if record not in self._shown:  # the same object for equal errors
+            if len(self._shown) >= _MOST_REMEMBERED:
+                self._shown.clear()
+            self._shown[record] = self._error_at(value) if kind == _ERROR else _unknown()
+        return Entry(None, self._shown[record])
+
+    def _text_at(self, place: bytes) -> bytes:
+        size, start = int.from_bytes(place[4:8], "big"), int.from_bytes(place[8:], "big")
+        return bytes(self._texts[start : start + size])
+
+    def _error_at(self, place: bytes) -> LambdaTasksError:
+        number = int.from_bytes(place[:4], "big")
+        error_type, variable, source, remedy = next(itertools.islice(self._kinds, number, None))
+        error = error_type.__new__(error_type)
+        problem = self._text_at(place).decode()
+        LambdaTasksError.__init__(error, problem, variable=variable, source=source, remedy=remedy)
+        return error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…"
+
+
+def _unknown() -> EnqueueFailed:
+    return EnqueueFailed("the call ended before SQS said that it took the message")
