@@ -17,7 +17,7 @@ MESSAGES = 25
 
 def wrong_ids(numbers: Iterable[int]) -> list[str]:
     """Enqueue `numbers`, and return the message ids that are another number's."""
-    found = [(number, tasks.add.enqueue(number=number)) for number in numbers]
+    found = [(number, str(tasks.add.enqueue(number=number))) for number in numbers]
     many = list(numbers)
     enqueued = tasks.add.enqueue_many({"number": number} for number in many)
     found += [(number, str(entry.message_id)) for number, entry in zip(many, enqueued, strict=True)]
