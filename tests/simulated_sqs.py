@@ -296,7 +296,7 @@ class SimulatedTransport(Transport):
         self._faults = faults
         self._sqs = sqs
 
-    def call(self, service: str, operation: str, request: Mapping[str, Any], **where: Any) -> dict[str, Any]:
+    def call(self, service: str, operation: str, request: Any, **where: Any) -> dict[str, Any]:
         """See `Transport.call`."""
         assert service == "sqs", f"{service} is not simulated"
         called: dict[str, Any] = self._faults.around(

@@ -291,6 +291,7 @@ class Simulation:
             state=self._store,
             transport=self._transport,
             jitter=self.chance.random,
+            most_side_threads=0,
         )
         environment = _Environment(next(self._environments), worker)
 

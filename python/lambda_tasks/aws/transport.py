@@ -17,13 +17,14 @@ from lambda_tasks.value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, TypeVar
+    from typing import Any, TypeAlias, TypeVar
 
     from lambda_tasks.aws.credentials import Credentials
     from lambda_tasks.aws.http import Admit, Response
     from lambda_tasks.aws.url import Url
 
     T = TypeVar("T")
+    Content: TypeAlias = Mapping[str, Any] | bytes
 
 _JSON_VERSIONS = {"secretsmanager": "1.1", "ssm": "1.1", "sqs": "1.0", "dynamodb": "1.0"}
 _TARGETS = {"ssm": "AmazonSSM", "sqs": "AmazonSQS", "dynamodb": "DynamoDB_20120810"}
@@ -100,15 +101,18 @@ class Transport:
         self._credentials: Callable[[float], Credentials]
         self._credentials = getattr(credentials, "before", None) or (lambda _: credentials())
         self._environ = environ
+        self._endpoints = endpoints.Endpoints(environ)
         self._wall_clock = wall_clock
         self._sleep = sleep
         self._clock_offsets: dict[str, float] = {}  # seconds, by the server's authority
         self._client = Client(connect or Connector(environ))
 
     def call(
-        self, service: str, operation: str, request: Mapping[str, Any], *, region: str, partition: str, deadline: float
+        self, service: str, operation: str, request: Content, *, region: str, partition: str, deadline: float
     ) -> dict[str, Any]:
         """Return the JSON object that `operation` answers `request` with, trying again until `deadline`.
+
+        The request is a JSON object, or is one already in JSON.
 
         Throttling, 5xx and broken connections are tried again, after a backoff with full jitter
         (https://docs.aws.amazon.com/general/latest/gr/api-retries.html). A try that stays without an answer ends after
@@ -119,13 +123,14 @@ class Transport:
             CallFailed: AWS refused the call, or could not be reached until the deadline.
 
         """
-        url = endpoints.resolve(service, region, partition, self._environ)
+        url = self._endpoints(service, region, partition)
         headers = {
             "Host": url.authority,
             "Content-Type": f"application/x-amz-json-{_JSON_VERSIONS[service]}",
             "X-Amz-Target": f"{_TARGETS.get(service, service)}.{operation}",
         }
-        signable = _Request("POST", url, headers, json.dumps(request).encode(), service, region)
+        body = request if isinstance(request, bytes) else json.dumps(request).encode()
+        signable = _Request("POST", url, headers, body, service, region)
         return self._retried(lambda patience: _answer(self._send_once(signable, deadline, patience), url), deadline)
 
     def send(
@@ -150,7 +155,7 @@ class Transport:
             CallFailed: as `call`.
 
         """
-        url = endpoints.resolve(service, region, partition, self._environ)
+        url = self._endpoints(service, region, partition)
         content = {"Host": url.authority, "X-Amz-Content-Sha256": signing.digest(body), **(headers or {})}
         url = url.replace(path=url.path.rstrip("/") + path)
         request = _Request(method, url, content, body, service, region, max_answer_bytes)

@@ -1,23 +1,62 @@
-"""Admission: which messages of a call may run now, by the time that is left, their order, and their leases."""
+"""Admission: which messages of a call may run now, by the time that is left, their order, and their leases.
+
+The leases of messages that wait for no other one of the batch are taken together, before the first task runs.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.limits import timeouts
-from lambda_tasks.messages.outcome import NO_STATE, NO_TIME, OUT_OF_ORDER, Outcome, Result
+from lambda_tasks.messages.outcome import ELSEWHERE, NO_STATE, NO_TIME, OUT_OF_ORDER, Outcome, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lambda_tasks.definition.definition import Definition
     from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.dispatch.plan import Lane
 
 _LONGEST_FUNCTION_SECONDS = 900.0
+
+
+def take_early(lanes: Sequence[Lane], invocation: Invocation) -> None:
+    """Begin to take the leases of the messages that come first in their lanes, all at the same time.
+
+    Of a FIFO group that is one message, also where several of them share a call.
+    """
+    if invocation.worker.state is None:
+        return
+    first = [job for lane in lanes for job in (lane[0] if lane[0][0].group is None else lane[0][:1])]
+    early = [job for job in first if _needs_lease(job)]
+    if len(early) > 1:
+        for job in early:
+            take = functools.partial(_take_lease, job, invocation, _details(job, invocation))
+            job.early = invocation.worker.side_calls.begin(take)
+
+
+def await_early(invocation: Invocation) -> None:
+    """Wait until the leases of `take_early` are taken, or refused."""
+    for job in invocation.jobs:
+        if job.early is not None:
+            job.early.result()
+
+
+def waits(jobs: Sequence[Job], invocation: Invocation) -> bool:
+    """Tell whether the admission of a call has to wait for an answer of the table."""
+    if invocation.worker.state is None:
+        return False
+    for job in jobs:
+        if job.early is None or not job.early.is_over or job.is_elsewhere:
+            return True
+    return bool(jobs[0].definition is not None and jobs[0].definition.options.singleton)
 
 
 def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation) -> list[Job]:
@@ -75,10 +114,14 @@ class _Admission:
                 job.result = deferred(job, NO_TIME)
         if job.result is None and job.expires_at is not None and time.time() >= job.expires_at:
             job.result = Result(Outcome.SKIPPED, job.task_name, reason=_expired(job.expires_at))
-        if self._worker.state is not None and (job.result is None or job.result.outcome.is_final):
+        if self._worker.state is not None and _needs_lease(job):
             job.result = self._without_lease(job) or job.result
             if job.result is None and invocation.has_started and not self._has_time():
                 job.result = deferred(job, NO_TIME)  # the lease took what there was
+        elif job.early is not None:
+            known = job.early.result()
+            if known is not None and known.outcome is not Outcome.DEFERRED:
+                job.result = known  # there is nothing to run, so it needs no time
         result = job.result
         self._is_blocked |= result is not None and not result.outcome.deletes_message and not result.outcome.is_dead
 
@@ -88,36 +131,16 @@ class _Admission:
     def _without_lease(self, job: Job) -> Result | None:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
 
-        breaker = self._invocation.leases
-        if breaker.is_open:
-            return _without_state(job, breaker.last)
-        try:
-            result = self._take_lease(job)
-            due_seconds = result.visible_after_seconds if result is not None and job.is_elsewhere else None
-            if due_seconds is not None and due_seconds <= leases.SOON_SECONDS and self._has_time(due_seconds):
+        take = functools.partial(_take_lease, job, self._invocation)
+        result = take(_details(job, self._invocation)) if job.early is None else job.early.result()
+        if job.is_elsewhere:
+            due_seconds = _seconds_until(job.due_at)
+            if due_seconds <= leases.SOON_SECONDS and self._has_time(due_seconds):
                 time.sleep(due_seconds)  # a crash left it: to wait a little costs no delivery
-                result = self._take_lease(job)
-        except LambdaTasksError as error:
-            breaker.failed(error)
-            return _without_state(job, error)
-        breaker.succeeded()
+                result = take(_details(job, self._invocation))
+        if result is not None and result.reason == ELSEWHERE:
+            return structs.replace(result, visible_after_seconds=_seconds_until(job.due_at))
         return result
-
-    def _take_lease(self, job: Job) -> Result | None:
-        from lambda_tasks.definition import recorded  # noqa: PLC0415
-        from lambda_tasks.dispatch import leases  # noqa: PLC0415
-
-        assert self._worker.state is not None  # noqa: S101 - for mypy
-        clock, now = self._invocation.time, time.monotonic()
-        seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
-        details = recorded.details(
-            job,
-            self._worker.environ,
-            self._invocation.request_id,
-            records_kwargs=self._worker.settings.record_kwargs,
-        )
-        deadline = clock.settle_deadline(now)
-        return leases.take(job, self._worker.state, lease_seconds=seconds, details=details, deadline=deadline)
 
     def take_singleton(self, ready: list[Job]) -> list[Job]:
         """Take the singleton's lease, once for all messages of the call, and return those that may run."""
@@ -139,6 +162,41 @@ class _Admission:
 
 def _expired(at: float) -> str:
     return "it expired at " + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def _needs_lease(job: Job) -> bool:
+    """Tell whether a message is to run, or never can: that is recorded too."""
+    return job.result is None or job.result.outcome.is_final
+
+
+def _details(job: Job, invocation: Invocation) -> Mapping[str, str]:
+    """Return what a record says of this attempt. A hook of the application's may be called for it."""
+    from lambda_tasks.definition import recorded  # noqa: PLC0415 - for functions with a table
+
+    settings, environ = invocation.worker.settings, invocation.worker.environ
+    return recorded.details(job, environ, invocation.request_id, records_kwargs=settings.record_kwargs)
+
+
+def _take_lease(job: Job, invocation: Invocation, details: Mapping[str, str]) -> Result | None:
+    from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
+
+    state, breaker = invocation.worker.state, invocation.leases
+    assert state is not None  # noqa: S101 - for mypy
+    if breaker.is_open:
+        return _without_state(job, breaker.last)
+    clock, now = invocation.time, time.monotonic()
+    seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
+    try:
+        result = leases.take(job, state, lease_seconds=seconds, details=details, deadline=clock.settle_deadline(now))
+    except LambdaTasksError as error:
+        breaker.failed(error)
+        return _without_state(job, error)
+    breaker.succeeded()
+    return result
+
+
+def _seconds_until(epoch_seconds: float) -> float:
+    return max(0.1, epoch_seconds - time.time())
 
 
 def _without_state(job: Job, error: Exception | None) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import time
 from contextvars import copy_context
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.definition import retry
 from lambda_tasks.definition.error_groups import all_match, is_a
+from lambda_tasks.definition.tracebacks import forget_frames
 from lambda_tasks.dispatch.admission import admitted, deferred
 from lambda_tasks.errors import HardTimeLimitExceeded, InvalidSetting, SoftTimeLimitExceeded
 from lambda_tasks.limits import forks, timeouts
@@ -30,14 +32,23 @@ if TYPE_CHECKING:
     from lambda_tasks.messages.context import Bearer
 
 
-def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter) -> bool:
+logger = logging.getLogger("lambda_tasks")
+
+_OUR_PACKAGES = (__package__, timeouts.__package__)
+_UNTOUCHED = contextlib.nullcontext()
+
+
+def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, *, is_beside: bool = False) -> bool:
     """Run a call of an ordinary task, and tell whether all its messages are done with.
 
-    Everything around a task is here, in order. `lambda_tasks.dispatch.event_loop` has the same for async tasks.
+    What `is_beside` is settled beside the calls that follow, and counts as unfinished here. Everything around a task is
+    here, in order. `lambda_tasks.dispatch.event_loop` has the same for async tasks.
     """
     call, watchdog = Call(jobs, invocation), invocation.watchdog
+    invocation.settlement.tell()
     if watchdog is not None:
         watchdog.enter(call)  # from here on the process does not end under the call
+    is_left = False
     try:
         if call.prepare():  # the time that is left, leases, limits, memory
             if watchdog is not None:
@@ -45,9 +56,13 @@ def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter) -
             copy_context().run(call.perform, interrupter)  # context, span and hooks; the task within its limits
         if watchdog is not None:
             watchdog.returned(call)
+        if is_beside and call.writes:
+            is_left = True
+            invocation.beside(call.settle_beside)
+            return False
         return call.settle()  # record, dead letter, visibility, report
     finally:
-        if watchdog is not None:
+        if watchdog is not None and not is_left:
             watchdog.leave(call)
 
 
@@ -156,11 +171,17 @@ class Call:
                 guard.relieve(error)
         duration_ms = (time.perf_counter() - self._started) * 1000
         with contextlib.suppress(Exception):
-            _forget_our_frames(error)
+            forget_frames(error, _OUR_PACKAGES)
         for job in self._ready:
             own = self._items[job].error if self._items else None
             job.result = self._raised(job, error if own is None else own, duration_ms)
         self.is_over = True
+
+    @property
+    def writes(self) -> bool:
+        """Whether the table is to be written to, for messages that do not wait for each other."""
+        jobs = self.jobs
+        return any(job.leases is not None for job in jobs) and (len(jobs) == 1 or jobs[0].group is None)
 
     def defer(self) -> None:
         """Put off the messages of a call whose task was not called after all."""
@@ -168,16 +189,30 @@ class Call:
             job.result = deferred(job, STUCK)
         self.is_over = True
 
-    def settle(self) -> bool:
+    def settle(self, *, is_beside: bool = False) -> bool:
         """Settle the messages of the call, which is over; tell whether all of them are done with.
 
-        An unfinished message of a FIFO group holds back all behind it, also where they ran with it.
+        In a thread beside that of the task (`is_beside`) no hook is called. An unfinished message of a FIFO group holds
+        back all behind it, also where they ran with it.
         """
         settle, done = self._invocation.settlement.settle, True
         for job in self.jobs:
             held_back = not done and job.group is not None
-            done = job.result is not None and settle(job, job.result, is_held_back=held_back) and done
+            if job.result is None:
+                done = False
+            else:
+                done = settle(job, job.result, is_held_back=held_back, is_beside=is_beside) and done
         return done
+
+    def settle_beside(self, *, tells: bool = False) -> None:
+        """Settle the call's messages beside the tasks, and call hooks where it `tells`; the watchdog waits for that."""
+        try:
+            self.settle(is_beside=not tells)
+        except BaseException:
+            logger.exception("a message could not be settled, and stays in the queue")
+        finally:
+            if self._invocation.watchdog is not None:
+                self._invocation.watchdog.leave(self)
 
     def abandon(self) -> None:
         """Settle the messages of a call that does not end, unless it just has."""
@@ -259,23 +294,6 @@ class Call:
         return timeouts.was_cut_short(*((given.hard, fresh.hard) if is_hard else (given.soft, fresh.soft)))
 
 
-def _forget_our_frames(error: BaseException) -> None:
-    """Let the traceback begin in the task: how it was called says nothing about what went wrong.
-
-    By the methods of `BaseException` itself: an error may have others of these names, or refuse to be changed.
-    """
-    traceback = _TRACEBACK.__get__(error)
-    while traceback is not None and traceback.tb_frame.f_globals.get("__package__") in _OUR_PACKAGES:
-        traceback = traceback.tb_next
-    if traceback is not None:
-        BaseException.with_traceback(error, traceback)
-
-
 def _no_application() -> Application:
     remedy = "set DJANGO_SETTINGS_MODULE, and bundle Django with the function"
     raise InvalidSetting("the task is atomic, and Django is not set up", remedy=remedy)
-
-
-_UNTOUCHED = contextlib.nullcontext()
-_TRACEBACK: Any = BaseException.__dict__["__traceback__"]
-_OUR_PACKAGES = (__package__, timeouts.__package__)

@@ -109,6 +109,8 @@ class _Preparation:
             definition = self._lookup.known.get(name) or self._found(name)
             job.is_found = True
             job.kwargs = definition.decode_kwargs(message.kwargs)
+            if definition.options.singleton:
+                job.singleton_key = definition.singleton_key(job.kwargs)
             if definition.options.batch:
                 singleton = repr(definition.singleton_values(job.kwargs))
                 job.batch_key = definition.name, job.context.group_key, singleton

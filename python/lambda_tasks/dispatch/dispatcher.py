@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from lambda_tasks.dispatch import lanes, rescue
+from lambda_tasks.dispatch.admission import await_early, take_early
 from lambda_tasks.dispatch.delivery import deliver
 from lambda_tasks.dispatch.invocation import Invocation, can_answer, request_id_of
 from lambda_tasks.dispatch.plan import plan
@@ -100,6 +101,9 @@ def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -
 
 def _run_in_order(order: Plan, invocation: Invocation) -> None:
     """Run what the plan says: the async tasks together, and the ordinary ones, whichever kind comes first."""
+    take_early(order.together, invocation)
+    take_early(order.ordinary, invocation)
+    await_early(invocation)
     if order.async_first:
         _run_together(order, invocation)
     concurrency = invocation.worker.settings.concurrency
@@ -111,13 +115,14 @@ def _run_in_order(order: Plan, invocation: Invocation) -> None:
         lanes.run_all(order.ordinary, invocation)
     if not order.async_first:
         _run_together(order, invocation)
+    invocation.await_settled()
 
 
 def _run_together(order: Plan, invocation: Invocation) -> None:
     if order.together:
         from lambda_tasks.dispatch import event_loop  # noqa: PLC0415 - asyncio, for functions with async tasks
 
-        event_loop.run_lanes(order.together, invocation)
+        event_loop.run_lanes(order.together, invocation, goes_on=True)
 
 
 def _restart_where_needed(invocation: Invocation) -> None:

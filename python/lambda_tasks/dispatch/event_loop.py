@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_tasks import after_fork, errors
 from lambda_tasks.definition.error_groups import gravest
-from lambda_tasks.dispatch import leases, source_queue
+from lambda_tasks.dispatch import admission, leases, source_queue
 from lambda_tasks.dispatch.call import Call
 from lambda_tasks.limits import enclosed_loop, forks, loop_interrupter
 from lambda_tasks.limits.loop_interrupter import HardCancellation, Limited, SoftCancellation
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.plan import Lane
     from lambda_tasks.dispatch.worker import Worker
+    from lambda_tasks.state.side_calls import SideCall
 
 # The executor's threads need these modules, and would import them at the same time.
 __all__ = ["dead_letter", "leases", "run_lanes", "source_queue"]
@@ -41,12 +42,15 @@ _WITHOUT_LIMITS_SECONDS = 10.0  # for what a task without limits leaves behind, 
 _GIVE_UP_SECONDS = 1.0
 
 
-def run_lanes(every: Sequence[Lane], invocation: Invocation) -> None:
-    """Run all lanes at the same time; return when each message has an outcome."""
+def run_lanes(every: Sequence[Lane], invocation: Invocation, *, goes_on: bool = False) -> None:
+    """Run all lanes at the same time; return when each message has an outcome.
+
+    Where the invocation `goes_on`, that of the last calls may be under way yet.
+    """
     context = loop_interrupter.context_without_limits()
 
     def run(loop: asyncio.AbstractEventLoop) -> bool:
-        return context.run(_run_to_the_end, every, invocation, loop)
+        return context.run(functools.partial(_run_to_the_end, every, invocation, loop, goes_on=goes_on))
 
     if _is_loop_running():  # a message that is run where it is enqueued, by async code
         _run_in_thread(run)
@@ -107,47 +111,56 @@ def _loop_of(worker: Worker) -> asyncio.AbstractEventLoop:
     return worker.loop
 
 
-def _run_to_the_end(every: Sequence[Lane], invocation: Invocation, loop: asyncio.AbstractEventLoop) -> bool:
+def _run_to_the_end(
+    every: Sequence[Lane], invocation: Invocation, loop: asyncio.AbstractEventLoop, *, goes_on: bool
+) -> bool:
     """Run all lanes in `loop`, and end what they leave in it. Tell whether all of that ended."""
+    run_lane = functools.partial(_run_lane, goes_on=goes_on)
     loop.set_task_factory(loop_interrupter.start_task)  # again each time: a task may have set another one
     try:
-        enclosed_loop.run_until_done(loop, [loop.create_task(_run_lane(lane, invocation)) for lane in every])
+        enclosed_loop.run_until_done(loop, [loop.create_task(run_lane(lane, invocation)) for lane in every])
     finally:
         is_clean = enclosed_loop.cancel_what_is_left(loop)
     return is_clean
 
 
-async def _run_lane(lane: Lane, invocation: Invocation) -> None:
+async def _run_lane(lane: Lane, invocation: Invocation, *, goes_on: bool) -> None:
     try:
         for number, jobs in enumerate(lane):
-            if not await _run_call(jobs, invocation):
-                await _aside(functools.partial(invocation.settlement.defer, lane[number + 1 :]))
+            is_beside = goes_on and jobs is lane[-1]
+            if not await _run_call(jobs, invocation, is_beside=is_beside) and jobs[0].group is not None:
+                await _aside(functools.partial(invocation.settlement.defer, lane[number + 1 :]), invocation)
                 return
     except BaseException:  # as in `lanes.run_lane`
         logger.exception("a message could not be dispatched, and stays in the queue")
 
 
-async def _run_call(jobs: Sequence[Job], invocation: Invocation) -> bool:
+async def _run_call(jobs: Sequence[Job], invocation: Invocation, *, is_beside: bool) -> bool:
     """Run a call of an async task, in the order of `lambda_tasks.dispatch.call.run`."""
     if invocation.is_exhausted:
         invocation.settlement.defer([list(jobs)])
         return False
     call = Call(jobs, invocation)
-    watchdog, waits_for_state = invocation.watchdog, invocation.worker.state is not None
+    watchdog, has_state = invocation.watchdog, invocation.worker.state is not None
+    is_left = False
     if watchdog is not None:
         watchdog.enter(call)
     try:
-        if await _aside(call.prepare) if waits_for_state else call.prepare():
+        if await _aside(call.prepare, invocation) if admission.waits(jobs, invocation) else call.prepare():
             if watchdog is not None:
                 watchdog.started(call, call.stuck_at)
             if not await _run_limited(call, invocation.time.grace_seconds):
                 invocation.has_stuck_calls = True
         if watchdog is not None:
             watchdog.returned(call)
-        waits = waits_for_state or any(job.result is not None and job.result.outcome.is_dead for job in jobs)
-        return await _aside(call.settle) if waits else call.settle()
+        if is_beside and call.writes:
+            is_left = True
+            invocation.beside(functools.partial(call.settle_beside, tells=True))
+            return False
+        waits = has_state or any(job.result is not None and job.result.outcome.is_dead for job in jobs)
+        return await _aside(call.settle, invocation) if waits else call.settle()
     finally:
-        if watchdog is not None:
+        if watchdog is not None and not is_left:
             watchdog.leave(call)
 
 
@@ -216,29 +229,36 @@ async def _end(awaited: Collection[asyncio.Future[Any]], at: float) -> bool:
     return not pending or all(one.done() for one in pending)
 
 
-async def _aside(function: Callable[[], bool | None]) -> bool:
+async def _aside(function: Callable[[], bool | None], invocation: Invocation) -> bool:
     """Call what may wait for AWS in a thread, so that the other tasks go on meanwhile; without one, here."""
-    work = _Work(function)
-    try:
-        asyncio.get_running_loop().run_in_executor(None, work.run)
-    except RuntimeError:  # no thread can be started, or a task has shut the executor down
-        work.run()
-    outcome = asyncio.wrap_future(work.outcome)
-    await _end([outcome], math.inf)
-    return bool(outcome.result())
+    call = invocation.worker.side_calls.begin(function)
+    await _over(call)
+    return bool(call.result())
+
+
+async def _over(call: SideCall[Any]) -> None:
+    """Wait until the call is over."""
+    if call.is_over:
+        return
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+
+    def wake() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    call.then(lambda: loop.call_soon_threadsafe(wake))
+    await _end([over], math.inf)
 
 
 class _Work:
-    """A call of a function, done once, by whoever comes first. An executor without a thread keeps it for later."""
+    """A call of a function in a thread of its own, and what came of it."""
 
     def __init__(self, function: Callable[[], object]) -> None:
         self.outcome: Future[object] = Future()
         self._function = function
-        self._claim = threading.Lock()
 
     def run(self) -> None:
-        if not self._claim.acquire(blocking=False):
-            return
         try:
             self.outcome.set_result(self._function())
         except BaseException as error:  # noqa: BLE001 - it is whose who waits for the outcome

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.worker import Worker
     from lambda_tasks.limits.signal_interrupter import Interrupter
     from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse, Record
+    from lambda_tasks.state.side_calls import SideCall
 
 
 class Invocation:
@@ -48,6 +49,7 @@ class Invocation:
         self.time = clock = worker.function_time.start(remaining_seconds, margin_seconds, time.monotonic())
         self.settlement = Settlement(worker, clock, self.request_id)
         self.jobs: list[Job] = []
+        self._settling: list[SideCall[None]] = []
         self.leases = CircuitBreaker()
         self.has_started = self.has_stuck_calls = False
         self.is_observed: bool | None = None
@@ -75,6 +77,17 @@ class Invocation:
             yield interrupter
         finally:
             interrupter.close()
+
+    def beside(self, settle: Callable[[], None]) -> None:
+        """Begin to settle messages beside the tasks."""
+        self.worker.prepare_for_threads()
+        self._settling.append(self.worker.side_calls.begin(settle))
+
+    def await_settled(self) -> None:
+        """Wait until everything is settled that is settled beside the tasks."""
+        while self._settling:
+            self._settling.pop().result()
+        self.settlement.tell()
 
     def response(self) -> PartialBatchResponse:
         """Return the answer to the event: every message that must not be deleted, whatever became of it."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lambda_tasks.messages.outcome import Result
     from lambda_tasks.messages.sqs_event import Record
     from lambda_tasks.state.protocol import Attempt, SingletonLease, Started
+    from lambda_tasks.state.side_calls import SideCall
 
 
 class HeldLeases(NamedTuple):
@@ -33,12 +34,13 @@ class Job:
     `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the beginning where it cannot
     run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for is being
     done, `is_concluded` when it was done, and `is_done_with` when SQS may delete it. Messages that one call of a batch
-    task takes have the same `batch_key`; any other message has None. A message with
-    `expires_at` (epoch seconds) does not start after that.
+    task takes have the same `batch_key`; any other message has None. Those of one `singleton_key` run one after the
+    other. A message with `expires_at` (epoch seconds) does not start after that.
 
     With a table, `attempts` counts the deliveries that started, this one included; without one, `known_deferrals` are
-    those of this process. `is_elsewhere` tells that another delivery has the lease, `busy_seconds` how long another
-    message may keep the singleton. A message that `ended_earlier` is completed, and does not run. One
+    those of this process. An `early` call takes its lease before its turn comes. `is_elsewhere` tells that another
+    delivery has the lease, until `due_at` (epoch seconds), `busy_seconds` how long another message may keep the
+    singleton. A message that `ended_earlier` is completed, and does not run. One
     that `is_unrun` fails without ever having run.
     """
 
@@ -47,12 +49,15 @@ class Job:
     definition: Definition | None = None
     kwargs: Any = None
     batch_key: object = None
+    singleton_key: str | None = None
     n_retries = 0
     expires_at: float | None = None
     attempts = 0
     known_deferrals = 0
     has_run = False
+    early: SideCall[Result | None] | None = None
     is_elsewhere = False
+    due_at = 0.0
     busy_seconds = 0.0
     ended_earlier: Attempt | None = None
     has_letter = is_unrun = False

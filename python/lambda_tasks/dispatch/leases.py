@@ -59,9 +59,8 @@ def take(job: Job, state: State, *, lease_seconds: float, details: Mapping[str, 
         return _ended_earlier(job, started, attempt)
     if isinstance(started, Busy):
         # Another delivery runs it, or ran it and died: its outcome is not for this one to decide.
-        job.is_elsewhere = True
-        due_seconds = started.until - time.time()
-        return Result(Outcome.DEFERRED, name, visible_after_seconds=max(0.1, due_seconds), reason=ELSEWHERE)
+        job.is_elsewhere, job.due_at = True, started.until
+        return Result(Outcome.DEFERRED, name, reason=ELSEWHERE)
     job.is_elsewhere = False
     job.leases = HeldLeases(attempt, started, held_since=asked_at)
     job.attempts = started.attempts
@@ -81,9 +80,9 @@ def take_singleton(job: Job, state: State, *, deadline: float) -> Result | None:
     assert definition is not None  # noqa: S101
     attempt, options = held.attempt, definition.options
     lease = SingletonLease(
-        definition.singleton_key(job.kwargs),
+        job.singleton_key or "",
         attempt.owner,
-        attempt.lease_seconds,
+        attempt.lease_seconds - (time.time() - held.held_since),
         job.message_id,
         spacing_seconds=max(1.0, options.retry_delay),
         held_since=held.held_since,

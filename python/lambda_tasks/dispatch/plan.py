@@ -1,7 +1,8 @@
 """The plan of an invocation: the order in which its messages run, and which of them run together.
 
-A lane is a sequence of calls, each of which starts when the one before it is over: the messages of one FIFO group, or a
-single message. A call has one message, or all messages of a batch task that share a context.
+A lane is a sequence of calls, each of which starts when the one before it is over: the messages of one FIFO group,
+those of one singleton, or a single message. A call has one message, or all messages of a batch task that share a
+context.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def plan(jobs: Sequence[Job]) -> Plan:
     """Return the plan for the messages of an invocation, which are in the order in which SQS gave them."""
     lanes: list[Lane] = []
     groups: dict[str, Lane] = {}
+    singletons: dict[str, Lane] = {}
     batches: dict[object, list[Job]] = {}
     for job in jobs:
         if job.group is not None:
@@ -35,13 +37,18 @@ def plan(jobs: Sequence[Job]) -> Plan:
                 groups[job.group] = []
                 lanes.append(groups[job.group])
             _append(groups[job.group], job)
-        elif (key := job.batch_key) is None:
-            lanes.append([[job]])
-        elif key in batches:
-            batches[key].append(job)
+        elif job.batch_key is not None and job.batch_key in batches:
+            batches[job.batch_key].append(job)
         else:
-            batches[key] = [job]
-            lanes.append([batches[key]])
+            call = [job]
+            if job.batch_key is not None:
+                batches[job.batch_key] = call
+            if job.singleton_key is not None and job.singleton_key in singletons:
+                singletons[job.singleton_key].append(call)
+                continue
+            lanes.append([call])
+            if job.singleton_key is not None:
+                singletons[job.singleton_key] = lanes[-1]
     together = [lane for lane in lanes if _is_async(lane)]
     ordinary = [lane for lane in lanes if not _is_async(lane)] if together else lanes
     return Plan(together, ordinary, async_first=bool(together) and lanes[0] is together[0])

@@ -11,6 +11,7 @@ import functools
 import logging
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,11 +46,13 @@ class Settlement:
         self._changes: dict[str, list[tuple[str, float]]] = {}
         self._reports: list[Report] = []
         self._awaited: dict[int, bool] = {}
+        self._untold: deque[tuple[Job, Result]] = deque()
 
-    def settle(self, job: Job, result: Result, *, is_held_back: bool = False) -> bool:
+    def settle(self, job: Job, result: Result, *, is_held_back: bool = False, is_beside: bool = False) -> bool:
         """Do what the outcome of a message asks for, and return whether the message is done with (deleted).
 
-        A message that `is_held_back` stays in the queue with its record, behind an unfinished one of its group.
+        A message that `is_held_back` stays in the queue with its record, behind an unfinished one of its group. Of one
+        that is settled beside the tasks (`is_beside`) hooks are told later, by `tell`: they may need the tasks' thread.
         """
         with self._lock:
             if job.is_settled:
@@ -64,7 +67,9 @@ class Settlement:
         level = result.outcome.log_level
         if level not in self._awaited:
             self._awaited[level] = self._worker.metrics is not None or report.is_awaited(level)
-        if self._awaited[level]:
+        if self._awaited[level] and is_beside and report.has_outcome_hooks():
+            self._untold.append((job, result))
+        elif self._awaited[level]:
             self._announce(job, result)
         job.is_concluded = True
         job.known_context = None  # it refers to the job: without a cycle both go at once
@@ -76,8 +81,17 @@ class Settlement:
             for job in jobs:
                 self.settle(job, Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason))
 
+    def tell(self) -> None:
+        """Tell of the messages that were settled beside the tasks."""
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            while self._untold:
+                job, result = self._untold.popleft()
+                self._announce(job, result)
+                job.known_context = None
+
     def finish(self) -> None:
         """Make the changes of visibility, and publish the metrics."""
+        self.tell()
         for arn, changes in self._changes.items():
             self._worker.queues.change_visibility(arn, changes, self._time)
         self._changes = {}
@@ -137,6 +151,8 @@ class Settlement:
 
     def _conclude(self, job: Job, result: Result, *, is_held_back: bool) -> Result:
         """Record the outcome and do what is final about it; return it, or another one where that cannot be."""
+        if job.early is not None:
+            job.early.result()  # it may be under way yet, for a message that does not run
         attempt = job.leases.attempt if job.leases is not None else job.ended_earlier
         first_failed_at = job.leases.started.first_failed_at if job.leases is not None else None
         try:

@@ -25,16 +25,19 @@ if TYPE_CHECKING:
     from lambda_tasks.limits.timer import Timer
     from lambda_tasks.settings import Settings
     from lambda_tasks.state.protocol import State
+    from lambda_tasks.state.side_calls import SideCalls
     from lambda_tasks.telemetry.metrics import Metrics
 
 
 _MOST_DEFERRALS = 10_000
+MOST_SIDE_THREADS = 10  # and with it connections: a batch has as many messages, if nothing else is said
 
 
 class Worker:
     """The parts that every invocation uses. `state` is None where there is no table; `jitter` gives 0 to 1.
 
-    `application` is None where there is no Django.
+    `application` is None where there is no Django. Up to `most_side_threads` threads make calls beside the tasks;
+    without any these are made one after the other.
 
     `transport` is the process's own where another one is not handed in. It lasts longer than a worker.
     """
@@ -46,6 +49,7 @@ class Worker:
     _timer: Timer | None = None
     _calls: SignedCalls | None = None
     _queues: SourceQueues | None = None
+    _side_calls: SideCalls | None = None
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Worker:
         state: State | None = None,
         transport: Transport | None = None,
         jitter: Callable[[], float] | None = None,
+        most_side_threads: int = MOST_SIDE_THREADS,
     ) -> None:
         self.settings = settings
         self.environ = environ
@@ -63,6 +68,7 @@ class Worker:
         self.function_time = FunctionTime()
         self.lookup = Lookup(settings)
         self._transport = transport
+        self._most_side_threads = most_side_threads
         self.deferrals: dict[str, int] = {}
         self._closers: list[Callable[[], None]] = []
         if settings.metrics_namespace:
@@ -131,7 +137,7 @@ class Worker:
 
     def prepare_for_threads(self) -> None:
         """Make what several threads would otherwise make at the same time."""
-        _ = self.timer, self.queues
+        _ = self.timer, self.queues, self.side_calls
 
     @property
     def timer(self) -> Timer:
@@ -141,6 +147,16 @@ class Worker:
 
             self._timer = Timer()
         return self._timer
+
+    @property
+    def side_calls(self) -> SideCalls:
+        """The calls that are made beside tasks."""
+        if self._side_calls is None:
+            from lambda_tasks.state.side_calls import SideCalls  # noqa: PLC0415 - for functions with a table
+
+            self._side_calls = SideCalls(self._most_side_threads)
+            self.at_close(self._side_calls.close)
+        return self._side_calls
 
     @property
     def transport(self) -> Transport:

@@ -6,10 +6,13 @@ read in a second call where an emulation leaves it out.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import time
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.errors import StateUnavailable
@@ -54,23 +57,15 @@ class Items:
         """Write where `condition` holds. Return whether it did, and the item as it is after that."""
         defaults, increments, removals = defaults or {}, increments or {}, removals or []
         appends = appends or {}
-        clauses = {
-            "SET": [f"#{name} = :{name}" for name in values]
-            + [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
-            + [f"#{name} = list_append(if_not_exists(#{name}, :nothing), :{name})" for name in appends],
-            "REMOVE": [f"#{name}" for name in removals],
-            "ADD": [f"#{name} :{name}" for name in increments],
-        }
-        expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+        names = tuple(map(tuple, (values, defaults, increments, appends, removals)))
+        expressions = _expressions(condition, *names)
         given: dict[str, Value] = {**operands, **values, **defaults, **increments, **appends}
         if appends:
             given["nothing"] = ()
         operands_of_all = {f":{name}": table.encode(value) for name, value in given.items()}
         request = {
             "Key": {table.KEY: table.encode(key)},
-            "ConditionExpression": condition,
-            "UpdateExpression": expression,
-            "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", condition + expression)},
+            **expressions,
             **({"ExpressionAttributeValues": operands_of_all} if operands_of_all else {}),
             "ReturnValues": "ALL_NEW",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
@@ -153,10 +148,42 @@ class Items:
     ) -> dict[str, Any]:
         request = {"TableName": self._table_name, **request} if of_table else request
         try:
-            return self._transport.call("dynamodb", operation, request, deadline=deadline, **self._where)
+            return self._transport.call("dynamodb", operation, _encoded(request), deadline=deadline, **self._where)
         except CallFailed as error:
             remedy = _REMEDIES.get(error.code, f"check the network, and that the role allows dynamodb:{operation}")
             raise StateUnavailable(error.problem, source=f"table {self._table_name}", remedy=remedy) from error
+
+
+def _encoded(request: Mapping[str, Any]) -> Mapping[str, Any] | bytes:
+    try:
+        return msgspec.json.encode(request)
+    except UnicodeEncodeError:  # half a character, as anybody may have sent: DynamoDB says what it thinks of it
+        return request
+
+
+@functools.lru_cache
+def _expressions(
+    condition: str,
+    values: tuple[str, ...],
+    defaults: tuple[str, ...],
+    increments: tuple[str, ...],
+    appends: tuple[str, ...],
+    removals: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return the expressions of an update that sets the attributes with these names. There are few different ones."""
+    clauses = {
+        "SET": [f"#{name} = :{name}" for name in values]
+        + [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
+        + [f"#{name} = list_append(if_not_exists(#{name}, :nothing), :{name})" for name in appends],
+        "REMOVE": [f"#{name}" for name in removals],
+        "ADD": [f"#{name} :{name}" for name in increments],
+    }
+    expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+    return {
+        "ConditionExpression": condition,
+        "UpdateExpression": expression,
+        "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", condition + expression)},
+    }
 
 
 _REMEDIES = {

@@ -95,6 +95,11 @@ def is_awaited(level: int) -> bool:
     return bool(_outcome_hooks) or _is_logged(level)
 
 
+def has_outcome_hooks() -> bool:
+    """Tell whether a hook takes the reports of messages."""
+    return bool(_outcome_hooks)
+
+
 def start_is_awaited() -> bool:
     """Tell whether a hook or a log handler takes the start of a task."""
     return bool(_start_hooks) or _is_logged(logging.DEBUG)
