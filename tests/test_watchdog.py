@@ -87,15 +87,18 @@ def test_the_watchdog_stands_back_while_the_stuck_are_left_behind() -> None:
     assert rescued.wait(10)
 
 
-def test_no_task_begins_once_the_watchdog_answers() -> None:
+def test_no_task_begins_once_the_watchdog_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that would begin a call, or settle one, waits for the end of the process instead."""
+    # A thread that stays would meet the clocks of other tests.
+    monkeypatch.setattr(sys.modules[Watchdog.__module__], "_wait_for_the_end", sys.exit)
     rescued, went_on = threading.Event(), threading.Event()
     watchdog: Watchdog[str] = Watchdog(Timer(), time.monotonic(), rescued.set)
     assert rescued.wait(10)
 
     def begin() -> None:
-        watchdog.enter("call")
-        went_on.set()
+        with contextlib.suppress(SystemExit):
+            watchdog.enter("call")
+            went_on.set()
 
     threading.Thread(target=begin, daemon=True).start()
     assert not went_on.wait(0.1)
