@@ -12,6 +12,7 @@ from lambda_tasks.definition.options import Options
 from lambda_tasks.enqueue.message_options import NAMES as MESSAGE_OPTIONS
 from lambda_tasks.enqueue.message_options import OF_TASKS_TOO, MessageOptions
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
+from lambda_tasks.limits import forks  # noqa: F401 - from now on it counts them, for the local workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,110 +1,248 @@
-"""The pool of processes that run messages on this machine.
+"""The pool of processes that run messages on this machine: one for an application, and for all that it leads to.
 
-Each worker is a fresh interpreter that reads one record a line, so that neither forks nor an unguarded main module of
-the application get in the way. What is still waiting when the application ends is run before it does.
+The application's process keeps the messages. What its workers enqueue while they run a message, and what its forked
+copies enqueue, is handed over to it (`handover`), so that there are never more processes than the pool has places. What
+is still waiting when the application ends is run before it does; what cannot be run any more is told.
 """
 
 from __future__ import annotations
 
 import atexit
-import functools
-import json
+import contextlib
+import itertools
 import logging
 import os
-import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
 from typing import TYPE_CHECKING
+
+from lambda_tasks.errors import EnqueueFailed
+from lambda_tasks.limits import forks
+from lambda_tasks.limits.timer import Timer
+from lambda_tasks.local.workers import handover
+from lambda_tasks.local.workers.worker import LocalMessage, LocalWorker
 
 if TYPE_CHECKING:
     from lambda_tasks.messages.sqs_event import Record
 
 logger = logging.getLogger("lambda_tasks")
 
+# Further tries are part of what is due when the application ends, as far as they do not keep it for long.
+_RETRIES_AT_THE_END_SECONDS = 10.0
+_DEFERRAL_SECONDS = 30.0  # in place of a queue's visibility timeout
+_MOST_STARTS = 3  # of a worker, for one message
+
 
 def submit(record: Record, delay_seconds: float) -> None:
-    """Let a process run the message in `record` after a delay."""
-    pool = _pool()
-    if delay_seconds:
-        pool.run_later(json.dumps(record), delay_seconds)
-    else:
-        pool.run(json.dumps(record))
+    """Have the message in `record` run after a delay, by the pool of this process or of the one that it belongs to.
+
+    Raises:
+        EnqueueFailed: there is no such pool any more, or none can be started.
+
+    """
+    if _is_over:
+        raise EnqueueFailed("the application has ended", source="local mode", remedy="enqueue before it does")
+    pool = _current
+    if pool is None or not pool.is_of_this_process:
+        address = pool.address if pool is not None else handover.address()
+        if address and handover.hand_over(address, record, delay_seconds):
+            return
+        if handover.is_worker:
+            remedy = "it takes what its workers enqueue: keep it running"
+            raise EnqueueFailed("the application of this local worker has ended", source="local mode", remedy=remedy)
+        pool = _started()
+    message = LocalMessage(record)
+    pool.add(message, delay_seconds)
+    if forks.number and not delay_seconds:
+        message.was_taken.wait()  # a copy may end without what is to be done at the end of a process
 
 
 def wait() -> None:
     """Wait until everything that is due has run, and end the workers; the next message starts new ones."""
-    if _pool.cache_info().currsize:
-        _pool().close()
-        _pool.cache_clear()
+    global _current
+    pool = _current
+    if pool is not None and pool.is_of_this_process:
+        pool.close()
+        _current = None
+
+
+_current: Pool | None = None
+_is_over = False
+_starting = threading.Lock()
+
+
+def _started() -> Pool:
+    global _current
+    with _starting:
+        if _current is None or not _current.is_of_this_process:
+            _current = Pool(max(2, os.cpu_count() or 1))
+            atexit.unregister(_end)
+            atexit.register(_end)
+            _end_with_multiprocessing()
+        return _current
+
+
+def _end() -> None:
+    """Wait at the end of this process, and take no more: nothing that is started now would be waited for."""
+    global _is_over
+    wait()
+    _is_over = True
+
+
+def _end_with_multiprocessing() -> None:
+    """Wait at the end of a process of `multiprocessing` too, which does nothing of `atexit`."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        from multiprocessing.util import Finalize  # noqa: PLC0415
+
+        Finalize(None, _end, exitpriority=0)
+
+
+def _leave_to_the_original() -> None:
+    """Let go, in a copy of this process, of what keeps the workers of the original waiting for more."""
+    global _starting
+    _starting = threading.Lock()
+    if _current is not None:
+        _current.forget()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_original)
 
 
 class Pool:
-    """A few threads, each of which owns a process from its first message on."""
+    """A pool is a few threads, each with a process from its first message on, and the messages that wait for them."""
 
     def __init__(self, count: int) -> None:
-        self._local = threading.local()
-        self._processes: list[subprocess.Popen[str]] = []
-        self._timers: set[threading.Timer] = set()
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="lambda-tasks-local")
+        self._process_id = os.getpid()
+        self._changed = threading.Condition()
+        self._due: deque[LocalMessage | None] = deque()
+        self._later: dict[int, LocalMessage] = {}
+        self._numbers = itertools.count()
+        self._unfinished = 0  # due, or running
+        self._ends_at: float | None = None  # a reading of ``time.monotonic``
+        self._listener = handover.Listener(lambda record, delay: self.add(LocalMessage(record), delay))
+        self._workers = [LocalWorker(self._listener.address) for _ in range(count)]
+        self._is_closed = False
+        # All threads now: at the end of an interpreter none can be started.
+        self._timer = Timer()
+        self._timer.start()
+        self._listener.start()
+        for worker in self._workers:
+            threading.Thread(target=self._run, args=[worker], name="lambda-tasks-local", daemon=True).start()
 
-    def run(self, line: str) -> None:
-        """Give one record to the next process that is free."""
-        self._threads.submit(self._run, line)
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether this process has made the pool, and is no copy of the one that did."""
+        return self._process_id == os.getpid()
 
-    def run_later(self, line: str, delay_seconds: float) -> None:
-        """Give one record to a process after a delay, which ends early with the application."""
-        timer = threading.Timer(delay_seconds, self.run, [line])
-        timer.daemon = True
-        self._timers.add(timer)
-        timer.start()
+    @property
+    def address(self) -> str:
+        """The address at which the pool takes messages of other processes."""
+        return self._listener.address
+
+    def add(self, message: LocalMessage, delay_seconds: float) -> None:
+        """Have `message` run after a delay, unless the application ends before.
+
+        Raises:
+            EnqueueFailed: the pool is closed.
+
+        """
+        with self._changed:
+            if self._is_closed:
+                raise EnqueueFailed("the local workers have ended", source=str(message), remedy="enqueue it again")
+            if delay_seconds <= 0:
+                self._due.append(message)
+                self._unfinished += 1
+            elif self._is_too_late(message, delay_seconds):
+                _tell_dropped([message])
+            else:
+                number = next(self._numbers)
+                self._later[number] = message
+                self._timer.at(time.monotonic() + delay_seconds, lambda: self._become_due(number))
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Wait for what is due, and end the processes."""
-        waiting = sum(timer.is_alive() for timer in self._timers)
-        for timer in self._timers:
-            timer.cancel()
-        if waiting:
-            logger.warning("%d delayed messages are dropped: the application ends before they are due", waiting)
-        self._threads.shutdown()
-        for process in self._processes:
-            with process:  # closes its input, by which it ends
-                pass
+        with self._changed:
+            self._ends_at = time.monotonic() + _RETRIES_AT_THE_END_SECONDS
+            self._drop([number for number, message in self._later.items() if not message.is_retry])
+            try:
+                while self._unfinished or (self._later and time.monotonic() < self._ends_at):
+                    self._changed.wait(None if self._unfinished else self._ends_at - time.monotonic())
+            finally:  # also where the waiting is interrupted
+                self._is_closed = True
+                self._drop(list(self._later))
+                _tell_dropped([message for message in self._due if message is not None])
+                self._due = deque([None] * len(self._workers))
+                self._changed.notify_all()
+        self._listener.close()
+        for worker in self._workers:
+            worker.has_ended.wait()
 
-    def _run(self, line: str) -> None:
-        process = self._process()
-        assert process.stdin is not None  # noqa: S101 - for mypy: both are pipes
-        assert process.stdout is not None  # noqa: S101
-        try:
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except OSError:
-            answer = ""
-        if not answer:
-            logger.error("a local worker ended while it ran a message; the next message starts another one")
-            del self._local.process
+    def forget(self) -> None:
+        """Close this copy's ends of what leads to the workers of the original, and let nothing wait for them here."""
+        self._listener.forget()
+        for worker in self._workers:
+            worker.forget()
 
-    def _process(self) -> subprocess.Popen[str]:
-        if not hasattr(self._local, "process"):
-            environ = {
-                **os.environ,
-                "LAMBDA_TASKS_MODE": "local",
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            }
-            self._local.process = subprocess.Popen(
-                [sys.executable, "-m", "lambda_tasks.local.workers.process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=environ,
-            )
-            self._processes.append(self._local.process)
-        process: subprocess.Popen[str] = self._local.process
-        return process
+    def _become_due(self, number: int) -> None:
+        with self._changed:
+            message = self._later.pop(number, None)
+            if message is not None:
+                self._due.append(message)
+                self._unfinished += 1
+            self._changed.notify_all()
+
+    def _is_too_late(self, message: LocalMessage, delay_seconds: float) -> bool:
+        if self._ends_at is None:
+            return False
+        return not message.is_retry or time.monotonic() + delay_seconds > self._ends_at
+
+    def _drop(self, numbers: list[int]) -> None:
+        _tell_dropped([self._later.pop(number) for number in numbers])
+
+    def _run(self, worker: LocalWorker) -> None:
+        """Run messages one after the other in the worker's process."""
+        while True:
+            with self._changed:
+                while not self._due:
+                    self._changed.wait()
+                message = self._due.popleft()
+            if message is None:
+                break
+            try:
+                self._run_one(worker, message)
+            except Exception:
+                logger.exception("%s is dropped: its local worker cannot be used", message)
+            with self._changed:
+                self._unfinished -= 1
+                self._changed.notify_all()
+        worker.end()
+
+    def _run_one(self, worker: LocalWorker, message: LocalMessage) -> None:
+        for _ in range(_MOST_STARTS):
+            answer = worker.run(message)
+            if answer is not None:
+                break
+            if message.was_taken.is_set():
+                logger.error("a local worker ended while it ran a message, which is dropped: %s", message)
+                return
+        else:
+            logger.error("%s is dropped: %d local workers ended before they took it", message, _MOST_STARTS)
+            message.was_taken.set()
+            return
+        if answer["outcome"] in ("retrying", "deferred"):
+            seconds = answer["seconds"]
+            self.add(message.again(), _DEFERRAL_SECONDS if seconds is None else seconds)
 
 
-@functools.cache
-def _pool() -> Pool:
-    atexit.register(wait)
-    return Pool(max(2, os.cpu_count() or 1))
+def _tell_dropped(messages: list[LocalMessage]) -> None:
+    delayed = [message for message in messages if not message.is_retry]
+    retries = [message for message in messages if message.is_retry]
+    with contextlib.suppress(ValueError):  # of a log that is closed by now
+        if delayed:
+            logger.warning("%d delayed messages are dropped: the application ends before they are due", len(delayed))
+        for message in retries:
+            logger.warning("%s is dropped: the application ends before its next try", message)
