@@ -204,7 +204,7 @@ def test_a_local_worker_that_crashes_is_replaced(tmp_path: Path) -> None:
         write.enqueue(name="file-2")
         appear("file-1", "file-2")
         from lambda_tasks.local.workers import pool
-        for worker in pool._current._workers:
+        for worker in pool._own.pool._workers:
             if worker._process is not None:
                 os.kill(worker._process.pid, signal.SIGKILL)
         for n in range(3, 9):

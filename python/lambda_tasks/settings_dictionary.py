@@ -25,6 +25,7 @@ KEYS = frozenset(
         "DEAD_LETTER_QUEUE_URL",
         "HARD_TIMEOUT_SECONDS",
         "LOG_CONTEXT",
+        "LOG_ERRORS",
         "MEMORY_GUARD",
         "METRICS_NAMESPACE",
         "MODE",

@@ -46,6 +46,7 @@ class Timer:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._alarms: list[Alarm] = []
+        self._most = self._FEW
         self._wakes_at = 0.0
         self._is_started = False
         after_fork.register(self)
@@ -60,9 +61,10 @@ class Timer:
         alarm = Alarm(due, callback)
         self.start()
         with self._changed:
-            if len(self._alarms) >= self._FEW:
+            if len(self._alarms) >= self._most:
                 self._alarms = [one for one in self._alarms if one.callback is not None]
                 heapq.heapify(self._alarms)
+                self._most = max(self._FEW, 2 * len(self._alarms))
             heapq.heappush(self._alarms, alarm)
             if due < self._wakes_at:
                 self._changed.notify()

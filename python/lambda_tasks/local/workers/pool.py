@@ -18,6 +18,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from lambda_tasks import after_fork
 from lambda_tasks.errors import EnqueueFailed
 from lambda_tasks.limits import forks
 from lambda_tasks.limits.timer import Timer
@@ -25,6 +26,8 @@ from lambda_tasks.local.workers import handover
 from lambda_tasks.local.workers.worker import LocalMessage, LocalWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lambda_tasks.messages.sqs_event import Record
 
 logger = logging.getLogger("lambda_tasks")
@@ -42,9 +45,9 @@ def submit(record: Record, delay_seconds: float) -> None:
         EnqueueFailed: there is no such pool any more, or none can be started.
 
     """
-    if _is_over:
+    if _own.is_over:
         raise EnqueueFailed("the application has ended", source="local mode", remedy="enqueue before it does")
-    pool = _current
+    pool = _own.pool
     if pool is None or not pool.is_of_this_process:
         address = pool.address if pool is not None else handover.address()
         if address and handover.hand_over(address, record, delay_seconds):
@@ -52,7 +55,7 @@ def submit(record: Record, delay_seconds: float) -> None:
         if handover.is_worker:
             remedy = "it takes what its workers enqueue: keep it running"
             raise EnqueueFailed("the application of this local worker has ended", source="local mode", remedy=remedy)
-        pool = _started()
+        pool = _own.started()
     message = LocalMessage(record)
     pool.add(message, delay_seconds)
     if forks.number and not delay_seconds:
@@ -61,54 +64,54 @@ def submit(record: Record, delay_seconds: float) -> None:
 
 def wait() -> None:
     """Wait until everything that is due has run, and end the workers; the next message starts new ones."""
-    global _current
-    pool = _current
+    pool = _own.pool
     if pool is not None and pool.is_of_this_process:
         pool.close()
-        _current = None
+        _own.pool = None
 
 
-_current: Pool | None = None
-_is_over = False
-_starting = threading.Lock()
+class _Own:
+    """The pool of this process, from its first message on, or, in a copy of a process, that of the original."""
+
+    def __init__(self) -> None:
+        self.pool: Pool | None = None
+        self.is_over = False
+        self._starting = threading.Lock()
+        after_fork.register(self)
+
+    def started(self) -> Pool:
+        """Return the pool of this process, and wait for what it has at the end."""
+        with self._starting:
+            if self.pool is None or not self.pool.is_of_this_process:
+                self.pool = Pool(max(2, os.cpu_count() or 1))
+                atexit.unregister(self._end)
+                atexit.register(self._end)
+                _call_with_multiprocessing(self._end)
+            return self.pool
+
+    def let_go_after_fork(self) -> None:
+        """Let go of what keeps the original's workers waiting for more."""
+        self._starting = threading.Lock()
+        if self.pool is not None:
+            self.pool.forget()
+
+    def _end(self) -> None:
+        """Wait, and take no more: nothing that is started now would be waited for."""
+        wait()
+        self.is_over = True
 
 
-def _started() -> Pool:
-    global _current
-    with _starting:
-        if _current is None or not _current.is_of_this_process:
-            _current = Pool(max(2, os.cpu_count() or 1))
-            atexit.unregister(_end)
-            atexit.register(_end)
-            _end_with_multiprocessing()
-        return _current
+_own = _Own()
+_timer = Timer()
 
 
-def _end() -> None:
-    """Wait at the end of this process, and take no more: nothing that is started now would be waited for."""
-    global _is_over
-    wait()
-    _is_over = True
-
-
-def _end_with_multiprocessing() -> None:
-    """Wait at the end of a process of `multiprocessing` too, which does nothing of `atexit`."""
+def _call_with_multiprocessing(end: Callable[[], None]) -> None:
+    """Call `end` at the end of a process of `multiprocessing` too, which does nothing of `atexit`."""
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         from multiprocessing.util import Finalize  # noqa: PLC0415
 
-        Finalize(None, _end, exitpriority=0)
-
-
-def _leave_to_the_original() -> None:
-    """Let go, in a copy of this process, of what keeps the workers of the original waiting for more."""
-    global _starting
-    _starting = threading.Lock()
-    if _current is not None:
-        _current.forget()
-
-
-os.register_at_fork(after_in_child=_leave_to_the_original)
+        Finalize(None, end, exitpriority=0)
 
 
 class Pool:
@@ -126,8 +129,7 @@ class Pool:
         self._workers = [LocalWorker(self._listener.address) for _ in range(count)]
         self._is_closed = False
         # All threads now: at the end of an interpreter none can be started.
-        self._timer = Timer()
-        self._timer.start()
+        _timer.start()
         self._listener.start()
         for worker in self._workers:
             threading.Thread(target=self._run, args=[worker], name="lambda-tasks-local", daemon=True).start()
@@ -160,7 +162,7 @@ class Pool:
             else:
                 number = next(self._numbers)
                 self._later[number] = message
-                self._timer.at(time.monotonic() + delay_seconds, lambda: self._become_due(number))
+                _timer.at(time.monotonic() + delay_seconds, lambda: self._become_due(number))
             self._changed.notify_all()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from lambda_tasks import settings
+from lambda_tasks import after_fork, settings
 from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.errors import MessageDeferred
 from lambda_tasks.life_cycle import setup
@@ -54,17 +54,29 @@ def _write(answers: BinaryIO, line: bytes) -> None:
         answers.write(line + b"\n")
 
 
-def _own(descriptor: int, replaced_by: int) -> int:
-    """Return a descriptor for this process alone, and put another file in its place for tasks and what they start."""
-    own = os.dup(descriptor)
-    os.dup2(replaced_by, descriptor)
-    os.register_at_fork(after_in_child=lambda: os.close(own))
-    return own
+class _Pipes:
+    """The pipes to the owner, for this process alone: tasks, and what they start, have other files in their places.
+
+    A task must not read what is for the worker, nor must what it prints be taken for an answer.
+    """
+
+    def __init__(self) -> None:
+        self._received, self._answered = os.dup(sys.stdin.fileno()), os.dup(sys.stdout.fileno())
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), sys.stdin.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        after_fork.register(self)
+
+    def let_go_after_fork(self) -> None:
+        """Close them, so that the owner notices when this process ends."""
+        os.close(self._received)
+        os.close(self._answered)
+
+    def opened(self) -> tuple[BinaryIO, BinaryIO]:
+        """Return them as files."""
+        return os.fdopen(self._received, "rb"), os.fdopen(self._answered, "wb", buffering=0)
 
 
 if __name__ == "__main__":
-    # A task must not read what is for the worker, nor must what it prints be taken for an answer.
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-        received = _own(sys.stdin.fileno(), nothing.fileno())
-    answered = _own(sys.stdout.fileno(), sys.stderr.fileno())
-    main(os.fdopen(received, "rb"), os.fdopen(answered, "wb", buffering=0))
+    pipes = _Pipes()
+    main(*pipes.opened())
