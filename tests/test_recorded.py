@@ -100,7 +100,7 @@ def test_values_are_taken_out_by_a_hook(caplog: pytest.LogCaptureFixture) -> Non
 
     one = record_of("note", text="canary", attributes={"lambda_tasks_context": '{"user": "canary", "tenant": "acme"}'})
     kept = run(one)
-    assert (kept.kwargs, kept.kwargs_note) == ('{"text":"***"}', "redacted")
+    assert (kept.kwargs, kept.kwargs_note) == ('{"text":"***"}', "context redacted, redacted")
     assert kept.context == '{"user":"***","tenant":"acme"}'
     assert kept.result == '"canary"'
 
@@ -112,6 +112,19 @@ def test_values_are_taken_out_by_a_hook(caplog: pytest.LogCaptureFixture) -> Non
     assert (kept.kwargs, kept.kwargs_note, kept.context, kept.status) == (None, "redaction failed", None, "succeeded")
     assert "broken raised ValueError" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_a_hook_may_change_what_it_gets() -> None:
+    """What a hook takes out of the values themselves is noticed, and the task has it all the same."""
+
+    @lambda_tasks.redact_record
+    def without_text(task: str, values: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+        values.pop("text", None)
+        return values
+
+    kept = run(record_of("note", text="canary", attributes={"lambda_tasks_context": '{"tenant": "acme"}'}))
+    assert (kept.kwargs, kept.kwargs_note, kept.context) == ("{}", "redacted", '{"tenant":"acme"}')
+    assert kept.result == '"canary"'
 
 
 def test_kwargs_that_are_too_long_are_cut_with_a_mark() -> None:

@@ -65,26 +65,32 @@ def details(received: Received, environ: Mapping[str, str], request_id: str, *, 
         "function_version": environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
         "log_stream": environ.get("AWS_LAMBDA_LOG_STREAM_NAME", ""),
         "python": _PYTHON,
-        "context": _context(received),
         "replay_of": own(received.sent, REPLAY_OF) or "",
     }
+    texts["context"], *notes = _context(received)
     if received.definition is not None:
-        texts |= _kwargs(received.definition, received.kwargs, records_kwargs=records_kwargs)
+        texts |= _kwargs(received.definition, received.kwargs, notes, records_kwargs=records_kwargs)
     return {name: text for name, text in texts.items() if text}
 
 
-def _context(received: Received) -> str:
+def _context(received: Received) -> list[str]:
+    """Return the context's values as JSON, and a note where they are not all."""
     context = received.context
     values = dict(context.values)
     if context.correlation_id != context.message_id:
         values["correlation_id"] = context.correlation_id
-    if not values:
-        return ""
-    redacted = _redacted(received.task_name or "", values)
-    return "" if redacted is None else _as_json(redacted)
+    redacted = _redacted(received.task_name or "", values) if values else {}
+    text = _as_json(redacted) if redacted else ""
+    return [text] if redacted == values else [text, "context redacted"]
 
 
-def _kwargs(definition: Definition, kwargs: Any, *, records_kwargs: bool) -> dict[str, str]:  # noqa: ANN401
+def _kwargs(
+    definition: Definition,
+    kwargs: Any,  # noqa: ANN401
+    notes: list[str],
+    *,
+    records_kwargs: bool,
+) -> dict[str, str]:
     """Return the kwargs as JSON, and why they are not all that the task gets."""
     wanted = definition.options.record_kwargs
     wanted = records_kwargs if wanted is None else wanted
@@ -96,7 +102,6 @@ def _kwargs(definition: Definition, kwargs: Any, *, records_kwargs: bool) -> dic
         values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(kwargs, enc_hook=plain))
     except Exception as error:  # noqa: BLE001 - a value's own code may raise anything, and the message runs all the same
         return {"kwargs_note": f"without a form in JSON ({type(error).__name__})"}
-    notes = []
     if not isinstance(wanted, bool):
         chosen = {name: value for name, value in values.items() if name in wanted}
         notes += ["chosen"] if len(chosen) < len(values) else []
@@ -115,15 +120,16 @@ def _kwargs(definition: Definition, kwargs: Any, *, records_kwargs: bool) -> dic
 
 
 def _redacted(task: str, values: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever a hook makes of it
-    """Return what the hooks leave of `values`, or None where one of them failed."""
+    """Return what the hooks leave of `values`, or None where one of them failed. `values` stay as they are."""
+    encoded = msgspec.json.encode(values) if _redactors else b""
     for redact in _redactors:
         try:
-            values = msgspec.json.decode(msgspec.json.encode(redact(task, values)))
+            encoded = msgspec.json.encode(redact(task, msgspec.json.decode(encoded)))
         except Exception as error:  # noqa: BLE001 - of the application's own code
             name = getattr(redact, "__qualname__", type(redact).__qualname__)
             logger.error("the hook %s raised %s, so nothing is recorded of a message", name, type(error).__name__)  # noqa: TRY400 - the text may hold a value
             return None
-    return values
+    return msgspec.json.decode(encoded) if _redactors else values
 
 
 def _as_json(value: object) -> str:
