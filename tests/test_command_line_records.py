@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,12 @@ RETRY = Ending.of(Status.RETRYING, error=TimeoutError("too slow"))
 
 def test_a_record_is_shown_as_a_person_reads_it(run: Run, state: DynamoDbState) -> None:
     """Facts, kwargs, context and result over several lines, each attempt, and the last error with its traceback."""
-    details = {"queue": "mail", "function_version": "7", "log_stream": "2026/11/21/[7]abc", "python": "3.13.1"}
+    details: dict[str, Any] = {
+        "queue": "mail",
+        "function_version": "7",
+        "log_stream": "2026/11/21/[7]abc",
+        "python": "3.13.1",
+    }
     details |= {
         "kwargs": '{"order_id":42}',
         "kwargs_note": "chosen",
