@@ -152,7 +152,7 @@ def test_a_session_that_is_gone_is_not_found(tmp_path: Path, monkeypatch: pytest
     """The file of a process that ended, or whose number is another's by now, counts for nothing."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     template = tmp_path / "template.yaml"
-    with journal_of(template) as journal, announced(template, {"A": "1"}, {"Q": "url"}, journal):
+    with journal_of(template) as journal, announced(template, {"A": "1"}, {"Q": "url"}, journal, {}):
         found = running(template)
         assert found is not None
         assert (found.environ, found.queues, found.pid) == ({"A": "1"}, {"Q": "url"}, os.getpid())

@@ -73,6 +73,7 @@ NOT_HERE = {
         ),
         "test_check_command.py and test_command_line*.py run them, each against what it needs",
     ),
+    "lambda-tasks smoke --stack shop": "test_smoke.py runs it, against a local run and a stack that a server describes",
     "sam build": "test_template.py runs it in a copy of the project",
     "sam deploy --guided --capabilities CAPABILITY_IAM": "it takes an AWS account; its options are looked up below",
     "aws dynamodb update-time-to-live --table-name tasks   "

@@ -26,6 +26,7 @@ _COMMANDS = {
     "local": "Run a template's functions and queues on this machine.",
     "records": "See what ran, from the state table.",
     "send": "Send one message that runs a task.",
+    "smoke": "Check a deployed stack by a message that does nothing.",
 }
 
 

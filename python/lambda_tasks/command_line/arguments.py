@@ -133,7 +133,7 @@ def client(service: str, endpoint_url: str | None, region: str | None) -> Any:  
     try:
         return boto3.client(service, endpoint_url=endpoint_url, region_name=region, config=config)
     except (BotoCoreError, ValueError) as error:
-        raise BadInput(str(error), remedy="add --region or --endpoint-url, or set AWS_REGION") from error
+        raise BadInput(str(error).rstrip("."), remedy="add --region or --endpoint-url, or set AWS_REGION") from error
 
 
 def asked(call: Callable[..., Any], **request: Any) -> Any:  # noqa: ANN401

@@ -77,9 +77,9 @@ def command(
         session = started(plan, report, output, closing)
         session.ledger.on_report = report.reported
         found = exports_of(session)
-        report.ready(session, found)
         queues = {name: queue.url for name, queue in session.deployment.queues.items()}
-        closing.enter_context(announced(plan.template, found, queues, report.journal))
+        closing.enter_context(announced(plan.template, found, queues, report.journal, plan.parameters))
+        report.ready(session, found)  # from here on other commands find it
         for body in bodies:
             report.sent(send(next(iter(session.queues.values())), body))
         status = _drain(session, report, output, timeout) if once else _serve(session, report, output)

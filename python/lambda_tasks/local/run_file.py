@@ -22,7 +22,7 @@ _ABOVE_PROJECTS = {Path("/"), Path.home()}
 class Run:
     """A session that runs, started in `folder`. `environ` has the variables by which other programs reach it.
 
-    `queues` are URLs by logical id; `journal` has its events, as JSON lines.
+    `queues` are URLs by logical id; `journal` has its events, as JSON lines; `parameters` are the template's.
     """
 
     template: Path
@@ -31,6 +31,7 @@ class Run:
     environ: Mapping[str, str]
     queues: Mapping[str, str]
     journal: Path
+    parameters: Mapping[str, str]
 
 
 class Journal:
@@ -65,7 +66,11 @@ def journal_of(template: Path) -> Iterator[Journal]:
 
 @contextmanager
 def announced(
-    template: Path, environ: Mapping[str, str], queues: Mapping[str, str], journal: Journal
+    template: Path,
+    environ: Mapping[str, str],
+    queues: Mapping[str, str],
+    journal: Journal,
+    parameters: Mapping[str, str],
 ) -> Iterator[None]:
     """Let other commands find this process as the session of `template`, for the length of the ``with`` block."""
     path = _file(template)
@@ -76,6 +81,7 @@ def announced(
         "started": _started(os.getpid()),
     }
     content |= {"environ": dict(environ), "queues": dict(queues), "journal": str(journal.path)}
+    content["parameters"] = dict(parameters)
     new = path.with_suffix(f".{os.getpid()}")
     new.touch(mode=0o600)
     new.write_text(json.dumps(content), encoding="utf-8")
@@ -112,9 +118,9 @@ def _read(path: Path) -> Run | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["started"] != _started(content["pid"]):
             return None
-        names = ("template", "folder", "pid", "environ", "queues", "journal")
-        template, folder, pid, environ, queues, journal = (content[name] for name in names)
-        return Run(Path(template), Path(folder), pid, environ, queues, Path(journal))
+        names = ("template", "folder", "pid", "environ", "queues", "journal", "parameters")
+        template, folder, pid, environ, queues, journal, parameters = (content[name] for name in names)
+        return Run(Path(template), Path(folder), pid, environ, queues, Path(journal), parameters)
     return None
 
 
