@@ -182,6 +182,10 @@ def test_every_value_that_can_be_bound_arrives_as_it_was(values: dict[str, Any])
         ({"message_id": "m"}, "message_id cannot be bound: use another name"),
         ({"correlation_id": 1}, "correlation_id is not a text: use a text that is not empty"),
         ({"traceparent": "00"}, "traceparent is malformed: see https://www.w3.org/TR/trace-context/"),
+        ({"tracestate": "a=b\n"}, "tracestate is malformed: use at most 512 printable characters of ASCII"),
+        ({"tracestate": "a" * 513}, "tracestate is malformed: use at most 512 printable characters of ASCII"),
+        ({"user": "\ud800"}, "the context holds half a character: bind text that UTF-8 can hold"),
+        ({"correlation_id": "c" * (MAX_CONTEXT_BYTES + 1024)}, "the context has 17429 bytes of JSON"),
     ],
 )
 def test_what_cannot_travel_cannot_be_bound(values: dict[str, Any], error: str) -> None:
@@ -189,6 +193,32 @@ def test_what_cannot_travel_cannot_be_bound(values: dict[str, Any], error: str) 
     with pytest.raises(InvalidContext) as caught, context.bind(**values):
         pass
     assert str(caught.value).startswith(error)
+
+
+@pytest.mark.parametrize("bound", [{}, {"correlation_id": "c" * 100}, {"correlation_id": "é" * 100}])
+def test_the_largest_context_travels_as_far_as_messages_go(bound: dict[str, str]) -> None:
+    """What can be bound, and what can be received, can be sent on: a message's own id has room beside it."""
+    largest = {"text": "x" * (MAX_CONTEXT_BYTES - len('{"text":""}'))}
+    with context.bind(**largest, **bound):
+        sent, _ = outgoing_attributes()
+    for _ in range(3):
+        with activated(received(arrived(sent))):
+            assert dict(context) == largest
+            assert context.correlation_id == bound.get("correlation_id", "m-1")
+            sent, _ = outgoing_attributes()
+
+
+def test_any_name_can_be_bound() -> None:
+    """Names that Python's methods have for their own parameters are names of values too."""
+    with context.bind(self=1, values=2, context=3, name=4):
+        assert dict(context) == {"self": 1, "values": 2, "context": 3, "name": 4}
+
+
+def test_what_sqs_would_refuse_is_left_out() -> None:
+    """A header of the invocation's that SQS does not take keeps no message from being sent."""
+    with activated(Context(traceparent=TRACEPARENT, tracestate="a=b\x07", aws_trace_header="Root=1\n")):
+        sent, system = outgoing_attributes()
+    assert (sorted(sent), system) == (["traceparent"], {})
 
 
 def test_threads_and_coroutines_see_the_context_of_their_own_message() -> None:

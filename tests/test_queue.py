@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -11,11 +12,19 @@ import pytest
 
 import lambda_tasks
 from catalogue import tasks
-from fault_server import answer, serve
+from events import sqs_record
+from fault_server import answer, hang, serve
 from lambda_tasks.aws import calls as aws_calls
+from lambda_tasks.aws.boto3_calls import Boto3Calls
+from lambda_tasks.aws.queue_address import QueueAddress
+from lambda_tasks.aws.transport import CallFailed
+from lambda_tasks.enqueue import outgoing
+from lambda_tasks.enqueue.message_options import MessageOptions
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting, InvalidTask
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.messages.attributes import ATTRIBUTE
+from lambda_tasks.settings import Settings
+from workers import Dispatched, worker
 
 MakeQueue = Callable[..., Queue]
 
@@ -157,6 +166,122 @@ def test_a_message_that_sqs_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch,
 def test_a_function_is_told_from_a_container(environ: dict[str, str], *, expected: bool) -> None:
     """Only on Lambda are the credentials in the environment for certain."""
     assert aws_calls.is_lambda(environ) is expected
+
+
+def producing(monkeypatch: pytest.MonkeyPatch, endpoint: str, *, inside_lambda: bool, **variables: str) -> None:
+    """Make this process a producer of SQS at `endpoint`, by boto3 or by our own transport."""
+    environ = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "LAMBDA_TASKS_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/q",
+        **({"AWS_EXECUTION_ENV": "AWS_Lambda_python3.13"} if inside_lambda else {}),
+        **variables,
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("calls_of_its_own")
+@pytest.mark.parametrize("inside_lambda", [True, False])
+@pytest.mark.parametrize(
+    ("status", "content", "said"),
+    [
+        ("200 OK", {}, "SQS did not say whether it took the message"),
+        ("200 OK", {"MessageId": None}, "SQS did not say whether it took the message"),
+        (
+            "400 No",
+            {"__type": "com.amazonaws.sqs#AccessDenied"},
+            "kms:GenerateDataKey and kms:Decrypt on the key of an",
+        ),
+        (
+            "400 No",
+            {"__type": "com.amazonaws.sqs#KmsDisabled"},
+            "allow the role kms:GenerateDataKey and kms:Decrypt on",
+        ),
+    ],
+)
+def test_every_answer_without_an_id_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, status: str, content: dict[str, Any], said: str, *, inside_lambda: bool
+) -> None:
+    """A message counts as sent where SQS gave its id. A refusal that may be about a key says so."""
+    with serve(answer(json.dumps(content).encode(), status=status)) as server:
+        producing(monkeypatch, server.url, inside_lambda=inside_lambda)
+        with pytest.raises(EnqueueFailed, match=said):
+            tasks.add.enqueue(number=1)
+        aws_calls.transport().close()
+
+
+@pytest.mark.usefixtures("calls_of_its_own")
+@pytest.mark.parametrize("inside_lambda", [True, False])
+def test_an_endpoint_that_is_no_address_is_an_error(monkeypatch: pytest.MonkeyPatch, *, inside_lambda: bool) -> None:
+    """Both ways to AWS name the variable with the endpoint that cannot be used."""
+    producing(monkeypatch, "not an endpoint", inside_lambda=inside_lambda)
+    with pytest.raises(InvalidSetting, match=r"the endpoint is not usable \(variable AWS_ENDPOINT_URL\)"):
+        tasks.add.enqueue(number=1)
+
+
+@pytest.mark.usefixtures("calls_of_its_own")
+def test_a_profile_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What boto3 finds wrong with its configuration is an error of ours, with what to correct."""
+    producing(monkeypatch, "http://127.0.0.1:9", inside_lambda=False, AWS_PROFILE="nobody")
+    with pytest.raises(EnqueueFailed, match=r"\(nobody\) could not be found .*: correct AWS_PROFILE, AWS_REGION"):
+        tasks.add.enqueue(number=1)
+
+
+@pytest.mark.usefixtures("calls_of_its_own")
+def test_boto3_gives_up_as_our_own_calls_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer is given up within the time of one call; one that recovers is asked again."""
+    stop = threading.Event()
+    queue = QueueAddress.of_url("https://sqs.eu-central-1.amazonaws.com/123456789012/q", {})
+    good = answer(json.dumps({"MessageId": "id"}).encode())
+    with serve(hang(stop)) as silent, serve(answer(b"{}", status="503 Later"), good) as recovering:
+        producing(monkeypatch, silent.url, inside_lambda=False)
+        try:
+            with pytest.raises(CallFailed, match="Read timeout"):
+                Boto3Calls(call_seconds=0.9).sqs("SendMessage", queue, {"MessageBody": "{}"})
+        finally:
+            stop.set()
+        assert 1 <= len(silent.heads) <= 3
+        monkeypatch.setenv("AWS_ENDPOINT_URL", recovering.url)
+        calls = Boto3Calls()
+        assert calls.sqs("SendMessage", queue, {"MessageBody": "{}"})["MessageId"] == "id"
+    (client,) = calls._clients.values()
+    config = client.meta.config
+    assert (config.read_timeout, config.connect_timeout, config.retries["total_max_attempts"]) == (10 / 3, 10 / 3, 1)
+
+
+def test_no_delay_overrides_that_of_the_queue(default_queue: Queue) -> None:
+    """A delay of 0 is one, and a time that has come too; without any the queue's own counts."""
+    client = default_queue.client
+    client.set_queue_attributes(QueueUrl=default_queue.url, Attributes={"DelaySeconds": "600"})
+    tasks.add.enqueue(number=1)
+    assert delayed(default_queue) == ["0", "1"]
+    tasks.add.options(delay=0).enqueue(number=2)
+    assert delayed(default_queue) == ["1", "1"]
+    tasks.add.options(at=datetime.now(timezone.utc)).enqueue(number=3)
+    assert delayed(default_queue) == ["2", "1"]
+    assert tasks.add.options(delay=0).options(group="a").definition.has_delay
+    assert not tasks.add.options(queue="mail").definition.has_delay
+
+
+def test_a_fifo_queue_has_no_delay_to_override() -> None:
+    """A FIFO queue refuses every delay of a single message, so that none is sent to it."""
+    fifo_queue = QueueAddress.of_url("https://sqs.eu-west-1.amazonaws.com/1/q.fifo", {})
+    message = outgoing.make(tasks.add.definition.with_options({"delay": 0}), MessageOptions(group="a"), {"number": 1})
+    assert "DelaySeconds" not in message.request(fifo_queue)
+
+
+def test_parameters_may_have_any_name(default_queue: Queue) -> None:
+    """Names that methods have for their own parameters are kwargs of a task's as any others."""
+    kwargs = {"self": 1, "args": 2, "kwargs": 3, "function": 4, "call": 5, "definition": 6}
+    tasks.take_names.enqueue(**kwargs)
+    (received,) = default_queue.receive()
+    assert json.loads(received["Body"])["kwargs"] == kwargs
+    record = sqs_record(received["Body"])
+    for settings in (Settings(), Settings(concurrency=2)):
+        assert Dispatched(worker(settings), record).outcomes == ["succeeded"]
+    assert tasks.take_names(**kwargs) == list(kwargs.values())
 
 
 SENDING_ERRORS: list[tuple[dict[str, Any], str]] = [

@@ -12,7 +12,7 @@ import pytest
 from catalogue import tasks
 from fault_server import answer, serve
 from lambda_tasks.enqueue import schedule
-from lambda_tasks.errors import EnqueueFailed, InvalidSetting
+from lambda_tasks.errors import EnqueueFailed, InvalidSetting, InvalidTask
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.messages.attributes import ATTRIBUTE
@@ -74,6 +74,43 @@ def test_what_a_queue_as_target_cannot_take_is_a_call_of_sqs(producer: EmbeddedA
     assert call["QueueUrl"] == default_queue.url
     assert json.loads(call["MessageBody"])["task_name"] == "catalogue.tasks.add"
     assert json.loads(call["MessageAttributes"][ATTRIBUTE]["StringValue"]) == {"tenant": "acme"}
+
+
+@pytest.mark.parametrize("options", [{}, {"context": {"note": "<aws.scheduler.schedule-arn>"}}])
+def test_nothing_of_a_message_is_replaced(producer: EmbeddedAws, options: dict[str, Any]) -> None:
+    """Scheduler replaces its keywords in a target's input: those among kwargs and context are none of them."""
+    text = "<aws.scheduler.execution-id> <aws.scheduler.attempt-number> <b> \\<aws."
+    found = made(producer, tasks.note.options(at=TOMORROW, **options).enqueue(text=text))
+    assert "<aws." not in found["Target"]["Input"]
+    call = json.loads(found["Target"]["Input"])
+    body = json.loads(call["MessageBody"]) if options else call
+    assert body["kwargs"] == {"text": text}
+    if options:
+        assert json.loads(call["MessageAttributes"][ATTRIBUTE]["StringValue"]) == options["context"]
+
+
+@pytest.mark.parametrize("name", ["dead", "dead.fifo", None])
+def test_what_a_schedule_cannot_send_goes_to_the_dead_letter_queue(
+    producer: EmbeddedAws, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    """A schedule tries for a day, and then leaves its message in the dead-letter queue, unless that is FIFO."""
+    if name:
+        url = f"https://sqs.eu-west-1.amazonaws.com/123456789012/{name}"
+        monkeypatch.setenv("LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL", url)
+    target = made(producer, tasks.add.options(at=TOMORROW).enqueue(number=1))["Target"]
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+    expected = {"Arn": "arn:aws:sqs:eu-west-1:123456789012:dead"} if name == "dead" else None
+    assert target.get("DeadLetterConfig") == expected
+
+
+def test_the_end_of_time_is_a_time(producer: EmbeddedAws) -> None:
+    """The last second that a schedule can name is taken; a later one is an error where it is given."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+    found = made(producer, tasks.add.options(at=last).enqueue(number=1))
+    assert found["ScheduleExpression"] == "at(9999-12-31T23:59:59)"
+    for later in (last.replace(microsecond=500_000), last.replace(tzinfo=timezone(timedelta(hours=-14)))):
+        with pytest.raises(InvalidTask, match="use a time before the end of the year 9999"):
+            tasks.add.options(at=later)
 
 
 def test_a_schedule_that_would_be_past_is_put_off() -> None:

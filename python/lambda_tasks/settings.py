@@ -90,7 +90,7 @@ class Settings(Value):
     """The role with which EventBridge Scheduler sends messages that are due in more than 15 minutes."""
     dead_letter_queue_url: str | None = None
     """The queue for failed and rejected messages, with the reason. Unset, it is the one that the source queue's
-    redrive policy names."""
+    redrive policy names. Of a producer, it is the queue for what EventBridge Scheduler cannot send."""
     soft_timeout_seconds: float | None = None
     """The soft timeout of tasks without their own, in seconds."""
     hard_timeout_seconds: float | None = None

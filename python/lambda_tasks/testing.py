@@ -143,7 +143,7 @@ class TaskQueue(Sequence[Recorded]):
             kwargs=kwargs,
             queue=outgoing.queue,
             context=json.loads(context["StringValue"]) if context else {},
-            delay_seconds=outgoing.delay_seconds,
+            delay_seconds=outgoing.delay_seconds or 0,
             group=outgoing.group,
             deduplication_id=outgoing.deduplication_id,
             at=outgoing.at,

@@ -62,6 +62,11 @@ def print_without_end(*, way: str) -> None:
 
 
 @task
+def take_names(*, self: int, args: int, kwargs: int, function: int, call: int, definition: int) -> list[int]:
+    return [self, args, kwargs, function, call, definition]
+
+
+@task
 def note(*, text: str) -> str:
     return text
 

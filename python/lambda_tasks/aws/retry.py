@@ -28,7 +28,7 @@ _CLOCK_SECONDS = 0.005  # so much a wait may end too early
 
 def may_pass(status: int, code: str) -> bool:
     """Tell by the status and the code of an error whether the same request may succeed later."""
-    return status >= 500 or status == 429 or code in _THROTTLING_CODES
+    return status >= 500 or status == 429 or code in _THROTTLING_CODES or code == "KmsThrottled"
 
 
 def backoff(attempt: int) -> float:

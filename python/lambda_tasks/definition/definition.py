@@ -25,8 +25,11 @@ _CONCERNING_FUNCTION = {"atomic", "batch", "record_kwargs", "singleton"}
 class Definition:
     """The definition of one task. It is checked when it is made, so that a bad one fails at import, not in the queue.
 
-    `name` is the dotted path that messages name the task by.
+    `name` is the dotted path that messages name the task by. `has_delay` tells a delay of 0, which overrides that of a
+    queue, from none.
     """
+
+    has_delay = False
 
     def __init__(self, function: FunctionType, options: Options) -> None:
         self.function = function
@@ -57,7 +60,9 @@ class Definition:
             problem = f"it returns {returned.__qualname__}, which has no form in JSON"
             remedy = "return what JSON can hold, such as an id, or None"
             raise InvalidTask(problem, source=f"task {_path(function)}", remedy=remedy)
-        return cls(function, _checked_options(_path(function), options))
+        made = cls(function, _checked_options(_path(function), options))
+        made.has_delay = "delay" in options
+        return made
 
     def with_options(self, changes: Mapping[str, Any]) -> Definition:
         """Return a definition of the same function with other options.
@@ -70,7 +75,8 @@ class Definition:
         changed.__dict__.update(self.__dict__)  # and with it the decoder that was made from the annotations
         changed.options = _checked_options(self.name, {**msgspec.structs.asdict(self.options), **changes})
         if changes.keys() & _CONCERNING_FUNCTION:
-            return Definition(self.function, changed.options)
+            changed = Definition(self.function, changed.options)
+        changed.has_delay = self.has_delay or "delay" in changes
         return changed
 
     @property

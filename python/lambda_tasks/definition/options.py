@@ -25,7 +25,7 @@ class OptionValuesOfAll(TypedDict, total=False):
     queue: str
     """The queue that `enqueue` sends to."""
     delay: Seconds
-    """The time after which a message is delivered, up to 900 seconds."""
+    """The time after which a message is delivered, up to 900 seconds. 0 overrides a delay of the queue."""
     retry_on: ExceptionType | tuple[ExceptionType, ...]
     """The errors after which a message is tried again."""
     max_retries: int

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 from lambda_tasks import settings
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed
-from lambda_tasks.enqueue import offloading, outgoing, queued
+from lambda_tasks.enqueue import offloading, outgoing, queued, refusals
 from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.outgoing import Outgoing
-from lambda_tasks.errors import EnqueueFailed, InvalidSetting
+from lambda_tasks.errors import InvalidSetting
 from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from lambda_tasks.aws.queue_address import QueueAddress
     from lambda_tasks.definition.definition import Definition
     from lambda_tasks.enqueue.message_options import MessageOptions
     from lambda_tasks.enqueue.results import Enqueued
@@ -123,13 +122,10 @@ def _send_to_sqs(message: Outgoing, current: Settings) -> str:
     try:
         answer = calls.calls().sqs("SendMessage", queue, due.request(queue))
     except CallFailed as error:
-        raise EnqueueFailed(error.problem, source=f"queue {queue.url}", remedy=_remedy(queue)) from error
-    message_id = str(answer["MessageId"])
+        raise refusals.of_call(error, queue, has_id=due.deduplication_id is not None) from error
+    message_id = answer.get("MessageId")
+    if not isinstance(message_id, str) or not message_id:
+        raise refusals.of_queue("SQS did not say whether it took the message", queue)
     if queued.are_recorded(current):
         queued.record([message_id], message.task_name, queue)
     return message_id
-
-
-def _remedy(queue: QueueAddress) -> str:
-    fifo = ", and options(deduplication_id=...) or the queue's content-based deduplication" if queue.is_fifo else ""
-    return f"check the queue's URL, the role's sqs:SendMessage and the network{fifo}"

@@ -9,6 +9,7 @@ import msgspec
 
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed
+from lambda_tasks.enqueue import refusals
 from lambda_tasks.errors import EnqueueFailed, MessageTooLarge
 from lambda_tasks.messages.payload import Pointer, size_attribute
 
@@ -40,7 +41,8 @@ def offloaded(message: Outgoing, limit_bytes: int, settings: Settings) -> Outgoi
     try:
         calls.calls().put_object(pointer.bucket, pointer.key, body)
     except CallFailed as error:
-        remedy = "check the bucket's name, the role's s3:PutObject and the network"
+        remedy = error.remedy or refusals.about_key(error.code, "bucket")
+        remedy = remedy or "check the bucket's name, the role's s3:PutObject and the network"
         source = f"{source}, bucket {pointer.bucket}"
         raise EnqueueFailed(error.problem, source=source, remedy=remedy) from error
     attributes = {**message.attributes, **size_attribute(body)}

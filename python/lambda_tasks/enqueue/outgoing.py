@@ -35,7 +35,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     body: str
     attributes: Mapping[str, Any] = {}
     system_attributes: Mapping[str, Any] = {}
-    delay_seconds: int = 0
+    delay_seconds: int | None = None
     group: str | None = None
     deduplication_id: str | None = None
     at: datetime | None = None
@@ -56,15 +56,17 @@ class Outgoing(msgspec.Struct, frozen=True):
 
         """
         self._check_fifo(queue)
-        fields = {
+        fields: dict[str, Any] = {
             "MessageBody": self.body,
             "MessageAttributes": self.attributes,
             "MessageSystemAttributes": self.system_attributes,
-            "DelaySeconds": self.delay_seconds,
             "MessageGroupId": self.group,
             "MessageDeduplicationId": self.deduplication_id,
         }
-        return {name: value for name, value in fields.items() if value}
+        request = {name: value for name, value in fields.items() if value}
+        if self.delay_seconds is not None and not queue.is_fifo:
+            request["DelaySeconds"] = self.delay_seconds  # 0 too, which overrides the queue's own
+        return request
 
     def due(self, queue: QueueAddress) -> Outgoing | None:
         """Return the message with its time `at` as a delay from now, or None where SQS cannot delay it.
@@ -81,7 +83,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     @property
     def seconds_until_due(self) -> float:
         """The seconds from now until the message is to be delivered, where it does not go through SQS."""
-        return self.delay_seconds if self.at is None else max(0, round(self.at.timestamp() - time.time()))
+        return self.delay_seconds or 0 if self.at is None else max(0, round(self.at.timestamp() - time.time()))
 
     def record(self, *, receive_count: int = 1, message_id: str | None = None) -> Record:
         """Return the record of an SQS event for the message, where it does not go through SQS."""
@@ -152,7 +154,7 @@ def template(definition: Definition, options: MessageOptions) -> Outgoing:
         body="",
         attributes=attributes,
         system_attributes=system_attributes,
-        delay_seconds=math.ceil(definition.options.delay),
+        delay_seconds=math.ceil(definition.options.delay) if definition.has_delay else None,
         group=options.group,
         deduplication_id=options.deduplication_id,
         at=options.at,

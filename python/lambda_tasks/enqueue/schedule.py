@@ -12,6 +12,8 @@ import uuid
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.enqueue import offloading
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/scheduler-quotas.html: less than SQS takes; the input of a
 # universal target holds the body as a JSON string.
 MAX_INPUT_BYTES = 256 * 1024
+_ENVELOPE_BYTES = 4096  # at most, for the queue's URL, ids and names
+_RETRY_SECONDS, _RETRIES = 86400, 185  # the longest that Scheduler tries: a day
 _SOONEST_SECONDS = 60  # its precision; a time that is past when the request arrives would be refused
 
 
@@ -39,10 +43,14 @@ def create(message: Outgoing, queue: QueueAddress, settings: Settings) -> str:
     """
     name = f"lambda-tasks-{uuid.uuid4().hex}"
     if settings.scheduler_role_arn is None:
-        remedy = "set it to a role that scheduler.amazonaws.com may assume and that has sqs:SendMessage on the queue"
+        remedy = (
+            "set it to a role that scheduler.amazonaws.com may assume and that has sqs:SendMessage on the queue, and "
+            "kms:GenerateDataKey and kms:Decrypt on the key of an encrypted one"
+        )
         problem = "the time is further away than SQS can delay a message, and a schedule needs a role"
         raise InvalidSetting(problem, variable="LAMBDA_TASKS_SCHEDULER_ROLE_ARN", remedy=remedy)
-    message = offloading.offloaded(message, MAX_INPUT_BYTES // 2, settings)
+    message = msgspec.structs.replace(message, body=_literal(message.body))
+    message = offloading.offloaded(message, (MAX_INPUT_BYTES - _ENVELOPE_BYTES) // 2, settings)
     assert message.at is not None  # noqa: S101 - for mypy: nothing else is scheduled
     request = {
         "ScheduleExpression": expression(message.at, time.time()),
@@ -51,13 +59,18 @@ def create(message: Outgoing, queue: QueueAddress, settings: Settings) -> str:
         "ActionAfterCompletion": "DELETE",
         "ClientToken": name,
         "Description": f"Sends one message for {message.task_name}"[:512],
-        "Target": {**_target(message, queue), "RoleArn": settings.scheduler_role_arn},
+        "Target": {
+            **_target(message, queue),
+            "RoleArn": settings.scheduler_role_arn,
+            "RetryPolicy": {"MaximumEventAgeInSeconds": _RETRY_SECONDS, "MaximumRetryAttempts": _RETRIES},
+            **_dead_letters(settings),
+        },
     }
     try:
         return calls.calls().create_schedule(name, request, region=queue.region)
     except CallFailed as error:
         remedy = "check LAMBDA_TASKS_SCHEDULER_ROLE_ARN, the role's scheduler:CreateSchedule and iam:PassRole"
-        raise EnqueueFailed(error.problem, source=f"queue {queue.url}", remedy=remedy) from error
+        raise EnqueueFailed(error.problem, source=f"queue {queue.url}", remedy=error.remedy or remedy) from error
 
 
 def expression(at: datetime, now: float) -> str:
@@ -77,4 +90,23 @@ def _target(message: Outgoing, queue: QueueAddress) -> dict[str, Any]:
         group = {"SqsParameters": {"MessageGroupId": message.group}} if message.group else {}
         return {"Arn": queue.arn, "Input": message.body, **group}
     call = json.dumps({"QueueUrl": queue.url, **request}, ensure_ascii=False)
-    return {"Arn": f"arn:{queue.partition}:scheduler:::aws-sdk:sqs:sendMessage", "Input": call}
+    return {"Arn": f"arn:{queue.partition}:scheduler:::aws-sdk:sqs:sendMessage", "Input": _literal(call)}
+
+
+def _literal(text: str) -> str:
+    """Return JSON in which Scheduler finds nothing to replace, such as ``<aws.scheduler.execution-id>`` among kwargs.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+    """
+    return text.replace("<aws.", "\\u003caws.")
+
+
+def _dead_letters(settings: Settings) -> dict[str, Any]:
+    """Return the queue for what cannot be sent when it is due. Scheduler takes no FIFO queue for that.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html
+    """
+    if settings.dead_letter_queue_url is None:
+        return {}
+    queue = calls.queue_at(settings.dead_letter_queue_url)
+    return {} if queue.is_fifo else {"DeadLetterConfig": {"Arn": queue.arn}}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed, backoff
+from lambda_tasks.enqueue import refusals
 from lambda_tasks.enqueue.giving_up import GivingUp
 from lambda_tasks.errors import EnqueueFailed, LambdaTasksError, MessageTooLarge
 
@@ -89,7 +90,7 @@ class Sender:
 
     def _none_sent(self, batch: list[Numbered], error: LambdaTasksError) -> None:
         if isinstance(error, (CallFailed, EnqueueFailed)):
-            error = self._failed(error.problem, error.remedy)
+            error = refusals.of_call(error, self._queue)
         for one in batch:
             self.not_sent(one.number, error)
 
@@ -105,17 +106,15 @@ class Sender:
                 if self.recording is not None:
                     self.recording.add(message_id)
             elif taken is not None or refusal is None:
-                self.not_sent(one.number, self._failed("SQS did not say whether it took the message"))
+                error = refusals.of_queue("SQS did not say whether it took the message", self._queue)
+                self.not_sent(one.number, error)
             elif is_last or refusal.get("SenderFault"):
                 code = str(refusal.get("Code"))[:_MOST_CODE_CHARACTERS]
-                self.not_sent(one.number, self._failed(f"SQS refused the message: {code}"))
+                remedy = refusals.about_key(code, "queue")
+                self.not_sent(one.number, refusals.of_queue(f"SQS refused the message: {code}", self._queue, remedy))
             else:
                 again.append(one)
         return again
-
-    def _failed(self, problem: str, remedy: str | None = None) -> EnqueueFailed:
-        remedy = remedy or "check the queue's URL, the role's sqs:SendMessage and the network"
-        return EnqueueFailed(problem, source=f"queue {self._queue.url}", remedy=remedy)
 
 
 def _by_id(entries: object) -> dict[str, Mapping[str, Any]]:

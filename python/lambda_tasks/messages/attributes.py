@@ -28,11 +28,13 @@ TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9
 EXPIRES_AT = "lambda_tasks_expires_at"
 REPLAY_OF = "lambda_tasks_replay_of"
 
+CORRELATION_ID = "correlation_id"
+_CORRELATION_ID_BYTES = 1024  # on top of the values: a message without one gets its own id when it is received
 _OWN_PREFIX = "lambda_tasks_"  # also that of a dead letter's reason: it must not come back as context
 _EXTENDED_CLIENT = ("ExtendedPayloadSize", "SQSLargePayloadSize")
 _SURROGATE = "\\ud"  # as JSON in ASCII spells one, alone or as half of a character
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
-_HEADER = re.compile(r"[\x20-\x7e]{1,512}")
+HEADER = re.compile(r"[\x20-\x7e]{1,512}")
 
 logger = logging.getLogger("lambda_tasks")
 
@@ -46,7 +48,7 @@ def read(attributes: object, message_id: str) -> tuple[dict[str, Any], str | Non
     if traceparent is not None and not TRACEPARENT.fullmatch(traceparent):
         _warn("traceparent", message_id)
         traceparent = None
-    if traceparent is None or not _HEADER.fullmatch(tracestate or ""):
+    if traceparent is None or not HEADER.fullmatch(tracestate or ""):
         tracestate = None
     return _values(texts, message_id), traceparent, tracestate
 
@@ -80,7 +82,13 @@ def encoded(values: dict[str, Any]) -> str | None:
         # The error would name the value.
         remedy = "bind what JSON can hold: text, numbers, true, false, null, and lists and objects of them"
         raise InvalidContext(f"the context has no form in JSON ({type(error).__name__})", remedy=remedy) from None
-    if len(encoded) > MAX_CONTEXT_BYTES:
+    if _SURROGATE in encoded:
+        try:
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # half a character could not be logged, nor sent on
+            raise InvalidContext("the context holds half a character", remedy="bind text that UTF-8 can hold") from None
+    own_room = len(json.dumps({CORRELATION_ID: values[CORRELATION_ID]})) if CORRELATION_ID in values else 0
+    if len(encoded) > MAX_CONTEXT_BYTES + min(own_room, _CORRELATION_ID_BYTES):
         remedy = f"bind at most {MAX_CONTEXT_BYTES} bytes, and pass more as kwargs"
         raise InvalidContext(f"the context has {len(encoded)} bytes of JSON", remedy=remedy)
     return encoded
@@ -119,9 +127,7 @@ def _values(texts: dict[str, str], message_id: str) -> dict[str, Any]:
     try:
         values = json.loads(own)
         merged = texts | {name: value for name, value in values.items() if name not in MESSAGES_OWN}
-        in_ascii = encoded(merged)
-        if in_ascii and _SURROGATE in in_ascii:
-            json.dumps(merged, ensure_ascii=False).encode()  # half a character could not be logged, nor sent on
+        encoded(merged)
     except (ValueError, AttributeError, RecursionError):
         _warn(ATTRIBUTE, message_id)
         return {}

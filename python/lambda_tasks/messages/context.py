@@ -139,9 +139,10 @@ def outgoing_attributes(values: Mapping[str, Any] = MappingProxyType({})) -> tup
     texts = {
         attributes.ATTRIBUTE: attributes.encoded(own | dict(context.values)),
         "traceparent": traceparent,
-        "tracestate": tracestate,
+        "tracestate": _header(tracestate),
     }
-    return attributes.as_attributes(texts), attributes.as_attributes({"AWSTraceHeader": context.aws_trace_header})
+    system = {"AWSTraceHeader": _header(context.aws_trace_header)}
+    return attributes.as_attributes(texts), attributes.as_attributes(system)
 
 
 class CurrentContext(Mapping[str, Any]):
@@ -181,7 +182,7 @@ class CurrentContext(Mapping[str, Any]):
         return bearer.get().context.remaining_time_ms()
 
     @contextlib.contextmanager
-    def bind(self, **values: Any) -> Iterator[None]:  # noqa: ANN401 - anything that JSON can hold
+    def bind(self, /, **values: Any) -> Iterator[None]:  # noqa: ANN401 - anything that JSON can hold
         """Add `values`, such as ``tenant="acme"``, to the context of every message enqueued within the ``with`` block.
 
         ``correlation_id`` may be one of them, and so may ``traceparent`` and ``tracestate``.
@@ -225,8 +226,15 @@ def _with_values(context: Context, values: Mapping[str, Any]) -> Context:
             raise InvalidContext(f"{name} is not a text", remedy="use a text that is not empty")
     if "traceparent" in ids and not attributes.TRACEPARENT.fullmatch(ids["traceparent"]):
         raise InvalidContext("traceparent is malformed", remedy="see https://www.w3.org/TR/trace-context/")
+    if "tracestate" in ids and not attributes.HEADER.fullmatch(ids["tracestate"]):
+        raise InvalidContext("tracestate is malformed", remedy="use at most 512 printable characters of ASCII")
     merged = {**context.values, **{name: value for name, value in values.items() if name not in _IDS}}
     return msgspec.structs.replace(context, values=merged, **ids)
+
+
+def _header(text: str | None) -> str | None:
+    """Return `text` where it can be a header's value: with a control character, SQS would refuse the whole message."""
+    return text if text and attributes.HEADER.fullmatch(text) else None
 
 
 def _active_span() -> tuple[str, str | None] | None:

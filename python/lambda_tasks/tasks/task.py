@@ -40,7 +40,7 @@ class Task(Generic[P, R]):
         self.definition = definition
         functools.update_wrapper(self, definition.function)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
         return self.definition.function(*args, **kwargs)  # type: ignore[no-any-return]
 
@@ -62,7 +62,7 @@ class Task(Generic[P, R]):
         """The function that the task runs."""
         return self.definition.function
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> MessageId:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> MessageId:
         """Send one SQS message that runs the task with `kwargs`, and return its message id.
 
         The id is a text. Its methods lead to the record of the message, and to the result.
@@ -79,7 +79,7 @@ class Task(Generic[P, R]):
         self._check_keywords(args)
         return destination.enqueue(self.definition, self.message_options, kwargs)
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> MessageId:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> MessageId:
         """Send as `enqueue` does, in a thread, so that the event loop goes on meanwhile.
 
         Raises:
@@ -105,7 +105,7 @@ class Task(Generic[P, R]):
 
         return destination.enqueue_many(self.definition, self.message_options, many_kwargs)
 
-    def enqueue_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def enqueue_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Enqueue when Django's current transaction is committed, or now where there is none.
 
         The kwargs are checked, and their values taken, now. A transaction that is rolled back sends nothing. The
@@ -132,7 +132,7 @@ class Task(Generic[P, R]):
         message = outgoing.make(self.definition, options, values)
         transaction.on_commit(functools.partial(destination.send, message), using=options.using)
 
-    def options(self, **changes: Unpack[MessageOptionValues]) -> Task[P, R]:
+    def options(self, /, **changes: Unpack[MessageOptionValues]) -> Task[P, R]:
         """Return a copy of this task whose messages are sent in another way.
 
         Raises:
