@@ -26,8 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def task_queue() -> Iterator[TaskQueue]:
-    """Record what the test enqueues, in place of sending it; ``task_queue.run()`` runs it."""
+    """Record what the test enqueues, in place of sending it, as SQS would take it; ``task_queue.run()`` runs it."""
     from lambda_tasks.testing import TaskQueue  # noqa: PLC0415 - every pytest run imports this module
 
-    with TaskQueue() as queue:
+    with TaskQueue(strict=True, any_queue=True) as queue:
         yield queue

@@ -5,27 +5,34 @@ With pytest the fixture ``task_queue`` is there by itself. Elsewhere ``with Task
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 
 from lambda_tasks import settings
 from lambda_tasks.definition.lookup import find_task
 from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.enqueue import destination
+from lambda_tasks.enqueue.sqs_rules import SqsRules
 from lambda_tasks.life_cycle import setup
 from lambda_tasks.messages import body
 from lambda_tasks.messages.attributes import ATTRIBUTE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from lambda_tasks.enqueue.outgoing import Outgoing
+    from lambda_tasks.messages.outcome import Result
     from lambda_tasks.messages.sqs_event import Record
     from lambda_tasks.tasks.task import Task
 
@@ -42,6 +49,7 @@ __all__ = [
 
 _FINAL = ("succeeded", "skipped", "failed", "rejected")
 _MOST_DELIVERIES = 100  # of a message that is put off again and again
+_BATCH_SIZE = 10  # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
 
 _NUMBERS = itertools.count(1)
 
@@ -63,6 +71,7 @@ class Recorded:
     deduplication_id: str | None
     at: datetime | None
     outgoing: Outgoing = dataclasses.field(repr=False, compare=False)
+    is_fifo: bool = dataclasses.field(default=False, repr=False, compare=False)
 
 
 class Ran(NamedTuple):
@@ -76,16 +85,29 @@ class Ran(NamedTuple):
 
 
 class TaskQueue(Sequence[Recorded]):
-    """The messages that were enqueued within its ``with`` block, in order, whatever ``LAMBDA_TASKS_MODE`` says."""
+    """The messages that were enqueued within its ``with`` block, in order, whatever ``LAMBDA_TASKS_MODE`` says.
 
-    def __init__(self) -> None:
+    With `strict` it takes what SQS would take, and runs it as Lambda would: a queue's URL is set, a message is not too
+    large, a FIFO queue (by its URL) gets a group and no delay, and drops what has been sent before; `run` takes up to
+    ten messages of a queue together. With `any_queue` no URL needs to be set, as long as none is: then any kind of
+    queue is there. The fixture ``task_queue`` has both.
+    """
+
+    def __init__(self, *, strict: bool = False, any_queue: bool = False) -> None:
+        self._rules = SqsRules(must_be_named=not any_queue) if strict else None
         self._recorded: list[Recorded] = []
         self._pending: list[Recorded] = []
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> TaskQueue:
         setup.set_up(settings.environ(), is_worker=False)
-        self._closing.enter_context(destination.diverted(self._record))
+        if self._rules is None:
+            diverted = destination.diverted(self._record)
+        else:
+            diverted = destination.diverted(
+                functools.partial(self._rules.take, record=self._record), self._rules.queue_of
+            )
+        self._closing.enter_context(diverted)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,26 +136,57 @@ class TaskQueue(Sequence[Recorded]):
         """Forget every message."""
         self._recorded.clear()
         self._pending.clear()
+        if self._rules is not None:
+            self._rules.forget()
 
     def run(self, *, raise_errors: bool = True) -> list[Ran]:
         """Run the messages that have not run yet, and those that they enqueue, as the dispatcher would on Lambda.
 
-        Delays and backoffs are not waited for: a message that is to be retried is delivered again at once.
+        Delays and backoffs are not waited for: a message that is to be retried is delivered again at once. Within a
+        running event loop they run in a thread, since there is no such loop on Lambda either.
 
         Raises:
             BaseException: the error of the first message that failed or was rejected, after all of them have run;
                 with `raise_errors` false it is in the result alone.
 
         """
-        ran = []
-        while self._pending:
-            ran.append(_run(self._pending.pop(0)))
+        ran = _without_loop(self._run_all)
         for one in ran:
             if raise_errors and one.error is not None and one.outcome in ("failed", "rejected"):
                 raise one.error
         return ran
 
-    def _record(self, outgoing: Outgoing) -> str:
+    def _run_all(self) -> list[Ran]:
+        ran: list[Ran] = []
+        while self._pending:
+            with dispatcher.processing_here(settings.current().replace(table=None)) as process:
+                ran += self._run_batches(process)
+        positions = {one.message_id: position for position, one in enumerate(self._recorded)}
+        return sorted(ran, key=lambda one: positions.get(one.message.message_id, len(positions)))
+
+    def _run_batches(self, process: Callable[[list[Record]], list[Result | None]]) -> list[Ran]:
+        """Run messages of one queue together, up to a mapping's default batch size, until each has its outcome."""
+        first, ran, deliveries = self._pending[0], [], 0
+        batch = [first]
+        if self._rules is not None:
+            batch = [one for one in self._pending if one.queue == first.queue][:_BATCH_SIZE]
+        self._pending = [one for one in self._pending if one not in batch]
+        while batch:
+            deliveries += 1
+            results = process([_delivered(one, deliveries) for one in batch])
+            left = []
+            for one, result in zip(batch, results, strict=True):
+                outcome = "deferred" if result is None else result.outcome.value
+                if outcome not in _FINAL and deliveries < _MOST_DELIVERIES:
+                    left.append(one)
+                elif result is None:
+                    ran.append(Ran(one, outcome, deliveries))
+                else:
+                    ran.append(Ran(one, outcome, deliveries, result.value, result.error))
+            batch = left
+        return ran
+
+    def _record(self, outgoing: Outgoing, *, is_fifo: bool = False) -> str:
         received = body.decode(outgoing.body)
         kwargs = find_task(outgoing.task_name, settings.Settings()).decode_kwargs(received.kwargs)
         context = outgoing.attributes.get(ATTRIBUTE)
@@ -148,6 +201,7 @@ class TaskQueue(Sequence[Recorded]):
             deduplication_id=outgoing.deduplication_id,
             at=outgoing.at,
             outgoing=outgoing,
+            is_fifo=is_fifo,
         )
         self._recorded.append(recorded)
         self._pending.append(recorded)
@@ -215,14 +269,22 @@ def _record(one: Record | Recorded | str) -> Record:
     if isinstance(one, str):
         return sqs_record(one)
     if isinstance(one, Recorded):
-        return one.outgoing.record(message_id=one.message_id)
+        return _delivered(one, 1)
     return one
 
 
-def _run(recorded: Recorded) -> Ran:
-    for deliveries in range(1, _MOST_DELIVERIES + 1):
-        record = recorded.outgoing.record(receive_count=deliveries, message_id=recorded.message_id)
-        result = dispatcher.process_here(record, settings.current().replace(table=None))
-        if result.outcome.value in _FINAL:
-            break
-    return Ran(recorded, result.outcome.value, deliveries, result.value, result.error)
+def _delivered(recorded: Recorded, receive_count: int) -> Record:
+    record = recorded.outgoing.record(receive_count=receive_count, message_id=recorded.message_id)
+    if recorded.is_fifo:
+        record["eventSourceARN"] += ".fifo"
+    return record
+
+
+def _without_loop(run: Callable[[], list[Ran]]) -> list[Ran]:
+    """Call `run` where no event loop runs: in a thread, if one does here."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run()
+    with ThreadPoolExecutor(1, thread_name_prefix="lambda-tasks-test") as thread:
+        return thread.submit(contextvars.copy_context().run, run).result()

@@ -67,6 +67,14 @@ def take_names(*, self: int, args: int, kwargs: int, function: int, call: int, d
 
 
 @task
+def run_a_loop() -> str:
+    async def main() -> str:
+        return "a loop ran"
+
+    return asyncio.run(main())
+
+
+@task
 def note(*, text: str) -> str:
     return text
 

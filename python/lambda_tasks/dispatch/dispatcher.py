@@ -21,6 +21,8 @@ from lambda_tasks.messages.outcome import Outcome
 from lambda_tasks.telemetry import log_context, told_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.plan import Plan
     from lambda_tasks.messages.outcome import Result
@@ -77,12 +79,22 @@ def process_here(record: Record, settings: Settings) -> Result:
         MessageDeferred: it has none.
 
     """
+    with processing_here(settings) as process:
+        (result,) = process([record])
+    if result is None:
+        raise MessageDeferred("the message could not be dispatched", source=f"message {record['messageId']}")
+    return result
+
+
+@contextlib.contextmanager
+def processing_here(settings: Settings) -> Iterator[Callable[[list[Record]], list[Result | None]]]:
+    """Give a function that runs the records of a batch in this process, as `process_here` does one.
+
+    It returns their outcomes in order, and None for one that has none.
+    """
     worker = Worker.of_process(settings.replace(dead_letter_queue_url=None))
     with contextlib.closing(worker):
-        (job,) = _run([record], None, worker).jobs
-    if job.result is None:
-        raise MessageDeferred("the message could not be dispatched", source=f"task {job.task_name}")
-    return job.result
+        yield lambda records: [job.result for job in _run(records, None, worker).jobs]
 
 
 def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:

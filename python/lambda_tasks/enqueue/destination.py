@@ -19,16 +19,18 @@ from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from lambda_tasks.aws.queue_address import QueueAddress
     from lambda_tasks.definition.definition import Definition
     from lambda_tasks.enqueue.message_options import MessageOptions
     from lambda_tasks.enqueue.results import Enqueued
     from lambda_tasks.settings import Settings
 
     Destination = Callable[[Outgoing], str]
+    QueueOf = Callable[[str], QueueAddress | None]
 
 logger = logging.getLogger("lambda_tasks")
 
-_diversions: list[Destination] = []
+_diversions: list[tuple[Destination, QueueOf]] = []
 
 
 def enqueue(definition: Definition, options: MessageOptions, kwargs: Mapping[str, Any]) -> MessageId:
@@ -57,7 +59,10 @@ def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: I
 
     common = many.common(definition, options)
     current = settings.current()
-    if _diversions or current.mode != "sqs":
+    if _diversions:
+        destination, queue_of = _diversions[-1]
+        return many.one_by_one(definition, common, many_kwargs, destination, queue=queue_of(common.queue))
+    if current.mode != "sqs":
         return many.one_by_one(definition, common, many_kwargs, _destination(current))
     queue = calls.queue_at(current.queue_url(common.queue))
     if common.due(queue) is None:
@@ -71,18 +76,22 @@ def send(message: Outgoing) -> MessageId:
 
 
 @contextlib.contextmanager
-def diverted(destination: Destination) -> Iterator[None]:
-    """Give every message of this process to `destination`, whatever its mode is: for tests."""
-    _diversions.append(destination)
+def diverted(destination: Destination, queue_of: QueueOf = lambda _: None) -> Iterator[None]:
+    """Give every message of this process to `destination`, whatever its mode is: for tests.
+
+    `queue_of` gives the queue of a name, where `destination` takes messages as that does.
+    """
+    diversion = destination, queue_of
+    _diversions.append(diversion)
     try:
         yield
     finally:
-        _diversions.remove(destination)
+        _diversions.remove(diversion)
 
 
 def _destination(current: Settings) -> Destination:
     if _diversions:
-        return _diversions[-1]
+        return _diversions[-1][0]
     if current.mode == "eager":
         from lambda_tasks.enqueue import eager  # noqa: PLC0415 - the dispatcher, which a web application lacks
 

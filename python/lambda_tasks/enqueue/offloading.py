@@ -26,18 +26,11 @@ def offloaded(message: Outgoing, limit_bytes: int, settings: Settings) -> Outgoi
         EnqueueFailed: S3 did not take the body.
 
     """
-    size_bytes = message.size_bytes
-    if size_bytes <= limit_bytes:
+    bucket = check(message, limit_bytes, settings)
+    if bucket is None:
         return message
     source = f"task {message.task_name}"
-    if settings.payload_bucket is None:
-        raise MessageTooLarge(
-            f"the message has {size_bytes:,} bytes, and {limit_bytes:,} is the most",
-            variable="LAMBDA_TASKS_PAYLOAD_BUCKET",
-            source=source,
-            remedy="set it to a bucket for larger ones, or pass a reference in place of the content",
-        )
-    body, pointer = message.body.encode(), Pointer(settings.payload_bucket, str(uuid.uuid4()))
+    body, pointer = message.body.encode(), Pointer(bucket, str(uuid.uuid4()))
     try:
         calls.calls().put_object(pointer.bucket, pointer.key, body)
     except CallFailed as error:
@@ -47,3 +40,23 @@ def offloaded(message: Outgoing, limit_bytes: int, settings: Settings) -> Outgoi
         raise EnqueueFailed(error.problem, source=source, remedy=remedy) from error
     attributes = {**message.attributes, **size_attribute(body)}
     return msgspec.structs.replace(message, body=pointer.body(), attributes=attributes)
+
+
+def check(message: Outgoing, limit_bytes: int, settings: Settings) -> str | None:
+    """Return the bucket for the body of `message`, or None where it has no more than `limit_bytes`.
+
+    Raises:
+        MessageTooLarge: it has, and there is no bucket.
+
+    """
+    size_bytes = message.size_bytes
+    if size_bytes <= limit_bytes:
+        return None
+    if settings.payload_bucket is None:
+        raise MessageTooLarge(
+            f"the message has {size_bytes:,} bytes, and {limit_bytes:,} is the most",
+            variable="LAMBDA_TASKS_PAYLOAD_BUCKET",
+            source=f"task {message.task_name}",
+            remedy="set it to a bucket for larger ones, or pass a reference in place of the content",
+        )
+    return settings.payload_bucket
