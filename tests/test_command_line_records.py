@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.protocol import Attempt, Started
-from lambda_tasks.state.record import Ending, Status, StoredRecord
+from lambda_tasks.state.record import Ending, PastAttempt, Status, StoredRecord
 
 NOW = 1_790_000_000.0
 Run = Callable[..., tuple[int, str, str]]
@@ -279,6 +280,16 @@ def test_a_page_opens_without_a_network(records: list[StoredRecord], earliest: f
             if tag != "meta" and name in attributes:
                 assert -1 <= float(str(attributes[name])) <= 2000
     assert ("rect" in dict(elements.found)) is bool(records)
+
+
+def test_the_duration_of_a_message_is_that_of_what_ran() -> None:
+    """A deferral that followed is no execution; without a history the record's own times count."""
+    ran = PastAttempt(NOW, "r-1", NOW + 3, "retrying")
+    deferred = StoredRecord("m", "t", Status.DEFERRED, 1, NOW, NOW + 50, NOW + 50.01)
+    of_release_before = StoredRecord("m", "t", Status.SUCCEEDED, 1, NOW, NOW, NOW + 2)
+    running = StoredRecord("m", "t", Status.RUNNING, 1, NOW, NOW, history=(PastAttempt(NOW),))
+    records = [msgspec.structs.replace(deferred, history=(ran,)), deferred, of_release_before, running]
+    assert statistics_of(records).all.durations == [3, 2]
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

@@ -33,8 +33,9 @@ class TaskStatistics:
         self.attempts += record.attempts
         if record.error_type and record.status is not Status.SUCCEEDED:
             self.errors[record.error_type] += 1
-        if record.finished_at is not None and record.attempts and record.finished_at >= record.started_at:
-            self.durations.append(record.finished_at - record.started_at)
+        seconds = _seconds(record)
+        if seconds is not None:
+            self.durations.append(max(0.0, seconds))
 
     def percentiles(self) -> list[float | None]:
         """Return the durations that so many percent (`PERCENTS`) of the messages do not exceed, in seconds."""
@@ -59,6 +60,15 @@ def statistics_of(records: Iterable[StoredRecord]) -> Statistics:
         by_task.setdefault(name, TaskStatistics(name)).add(record)
         times.append((record.listed_at, record.status))
     return Statistics(every, sorted(by_task.values(), key=lambda one: (-one.messages, one.task)), times)
+
+
+def _seconds(record: StoredRecord) -> float | None:
+    """Return how long the last execution took that ended. A release before kept no history, but the last times."""
+    ended = [one.ended_at - one.started_at for one in record.history if one.ended_at is not None]
+    if ended or record.history:
+        return ended[-1] if ended else None
+    did_run = record.attempts > 0 and record.status not in (Status.DEFERRED, Status.SKIPPED)
+    return record.finished_at - record.started_at if did_run and record.finished_at is not None else None
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
