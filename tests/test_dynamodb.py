@@ -25,7 +25,7 @@ from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.settings import Settings
 from lambda_tasks.state import dynamodb_items, opening, table
 from lambda_tasks.state.dynamodb import DynamoDbState
-from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
+from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, Queued, SingletonLease, Started, State
 from lambda_tasks.state.record import Ending, Status
 from stores import Clock, create_table, dynamodb_state, soon
 from wrapper import ROOT, base_environ
@@ -218,6 +218,42 @@ def test_records_that_dynamodb_leaves_out_are_asked_for_again() -> None:
     with fault_server.serve(*scripts) as server, stores.transport(base_environ(server.url)) as transport:
         records = dynamodb_state(transport, "tasks", Clock()).records_with_status(Status.FAILED)
         assert [record.message_id for record in records] == ["a", "b"]
+
+
+def answers(*codes: str) -> Script:
+    """The answer to a batch of insertions, with an error for each that has a code."""
+    return answer(json.dumps({"Responses": [{"Error": {"Code": code}} if code else {} for code in codes]}).encode())
+
+
+def sent(count: int) -> list[Queued]:
+    return [Queued(f"m-{number}", TASK, "mail", Clock().now) for number in range(count)]
+
+
+def test_what_is_throttled_of_a_batch_is_sent_again() -> None:
+    """Items come 25 at a time; those that are there stay, and those that were throttled are sent again alone."""
+    full = answers(*["ThrottlingError"] * 2, "DuplicateItem", *[""] * 22)
+    with fault_server.serve(full, answers("", ""), answers("")) as server:
+        with stores.transport(base_environ(server.url)) as transport:
+            dynamodb_state(transport, "tasks", Clock()).queued(sent(26), deadline=soon())
+        counts = [body.count(b"INSERT") for body in server.bodies]
+    assert counts == [25, 2, 1]
+
+
+def test_what_is_refused_of_a_batch_is_an_error() -> None:
+    """What the table does not take at all is an error of ours at once, and what it does not take in time one then."""
+    for script, count, seconds, problem in (
+        (
+            answers("", "AccessDenied"),
+            2,
+            20.0,
+            r"AccessDenied for 1 new items \(table tasks\): check that the role allows",
+        ),
+        (answers("ThrottlingError"), 1, 0.3, ""),
+    ):
+        with fault_server.serve(script) as server, stores.transport(base_environ(server.url)) as transport:
+            state = dynamodb_state(transport, "tasks", Clock())
+            with pytest.raises(StateUnavailable, match=problem):
+                state.queued(sent(count), deadline=time.monotonic() + seconds)
 
 
 def test_messages_spread_over_the_partitions_of_an_index() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lambda_tasks.aws.retry import backoff
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.state import table
@@ -30,7 +31,7 @@ _READ_TIMEOUT_SECONDS = 10.0
 _KEYS_PER_READ = 100
 _ITEMS_PER_INSERT = 25
 _EXISTS = "DuplicateItem"
-_BUSY = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded")
+_BUSY = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
 
 
 class Items:
@@ -85,20 +86,28 @@ class Items:
         PartiQL's INSERT is the one write with that condition that has batches.
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-reference.insert.html
         """
-        waiting = list(items)
-        for attempt in itertools.count(1):
-            some, waiting = waiting[:_ITEMS_PER_INSERT], waiting[_ITEMS_PER_INSERT:]
-            if not some:
-                return
-            statements = [self._insertion(one) for one in some]
-            answer = self._call("BatchExecuteStatement", {"Statements": statements}, deadline, of_table=False)
-            codes = [one.get("Error", {}).get("Code") for one in answer.get("Responses", ())]
-            refused = [code for code in codes if code not in (None, _EXISTS, *_BUSY)]
-            if refused or attempt > len(items):
-                remedy = "check that the role allows dynamodb:PartiQLInsert, and the table's capacity"
-                source = f"table {self._table_name}"
-                raise StateUnavailable(f"{(refused or codes)[0]} for an item", source=source, remedy=remedy)
-            waiting += [one for one, code in zip(some, codes, strict=False) if code in _BUSY]
+        for first in range(0, len(items), _ITEMS_PER_INSERT):
+            waiting = items[first : first + _ITEMS_PER_INSERT]
+            for attempt in itertools.count(1):
+                waiting, codes = self._insert(waiting, deadline)
+                if not waiting:
+                    break
+                seconds = backoff(attempt)
+                if not codes <= _BUSY or time.monotonic() + seconds >= deadline:
+                    remedy = "check that the role allows dynamodb:PartiQLInsert, and the table's capacity"
+                    problem = f"{min(codes - _BUSY or codes)} for {len(waiting)} new items"
+                    raise StateUnavailable(problem, source=f"table {self._table_name}", remedy=remedy)
+                time.sleep(seconds)
+
+    def _insert(
+        self, items: Sequence[Mapping[str, str | float]], deadline: float
+    ) -> tuple[list[Mapping[str, str | float]], set[str]]:
+        """Write new items once, and return those that were refused, with the codes of the refusals."""
+        statements = [self._insertion(one) for one in items]
+        answer = self._call("BatchExecuteStatement", {"Statements": statements}, deadline, of_table=False)
+        codes = [one.get("Error", {}).get("Code", _EXISTS) for one in answer.get("Responses", ())]
+        refused = [(one, code) for one, code in zip(items, codes, strict=False) if code != _EXISTS]
+        return [one for one, _ in refused], {code for _, code in refused}
 
     def _insertion(self, item: Mapping[str, str | float]) -> dict[str, Any]:
         fields = ", ".join(f"'{name}': ?" for name in item)
