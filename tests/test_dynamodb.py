@@ -248,7 +248,7 @@ def test_what_is_refused_of_a_batch_is_an_error() -> None:
             20.0,
             r"AccessDenied for 1 new items \(table tasks\): check that the role allows",
         ),
-        (answers("ThrottlingError"), 1, 0.3, ""),
+        (answers("ThrottlingError"), 1, 0.3, "table tasks"),
     ):
         with fault_server.serve(script) as server, stores.transport(base_environ(server.url)) as transport:
             state = dynamodb_state(transport, "tasks", Clock())
