@@ -11,6 +11,9 @@ VENV_POLICY := .venv-policy
 VENV_MUTANTS := .venv-mutants
 VENV_ACTIONLINT := .venv-actionlint
 VENV_DOCS := .venv-docs
+# A fresh clone needs a third of the packages for the demo alone. Where .venv is set up, it serves.
+VENV_DEMO := $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
+VENV_LAYER := $(if $(filter-out demo,$(or $(MAKECMDGOALS),help)),$(VENV),$(VENV_DEMO))
 LAYER := layer/dist/lambda-tasks-layer.zip
 
 # Twice quiet: once for the progress, once for warnings about this machine's own pip settings. The locks are complete,
@@ -47,8 +50,10 @@ setup-policy: $(VENV_POLICY)/.installed ## Install checkov into .venv-policy, fo
 setup-actionlint: $(VENV_ACTIONLINT)/.installed ## Install actionlint; the tests use it where it is installed
 
 .PHONY: demo
-demo: $(VENV)/.installed $(LAYER) ## Run the example function on this machine: secrets, SQS, layer, runtime
-	@$(VENV)/bin/python examples/demo.py
+demo: $(VENV_DEMO)/.installed $(LAYER) ## Run the example function on this machine: secrets, SQS, layer, runtime
+	@if [ -f build/demo-began ]; then \
+		echo "[3/3] The demo, set up in $$(($$(date +%s) - $$(cat build/demo-began))) s"; rm build/demo-began; fi
+	@$(VENV_DEMO)/bin/python examples/demo.py
 
 .PHONY: test
 test: ## Run lint and all tests, with coverage
@@ -122,6 +127,7 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) --group mutants --output-file tests/requirements-mutants.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
 	$(LOCK) --group uv --constraints tests/requirements.txt --output-file tests/requirements-uv.txt
+	$(LOCK) pyproject.toml --extra local --group demo --output-file tests/requirements-demo.txt
 	$(LOCK) pyproject.toml --extra local --group docs --output-file tests/requirements-docs.txt
 
 LOCKS = $(wildcard layer/requirements*.txt tests/requirements*.txt)
@@ -147,7 +153,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source distribution into dis
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .venv-demo .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -160,6 +166,20 @@ $(VENV)/.locked: tests/requirements.txt
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) --require-hashes --requirement tests/requirements-uv.txt
 	@$(call INSTALL,$(VENV),tests/requirements.txt)
+	@touch $@
+
+.venv-demo/.installed: tests/requirements-demo.txt pyproject.toml
+	@echo "The demo sets itself up once, in less than a minute on two cores"
+	@echo "[1/3] Python packages into .venv-demo"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or later is needed: set PYTHON")'
+	@mkdir -p build && date +%s >build/demo-began
+	@# Few of the modules are ever imported: compiling all of them would take longer than the demo.
+	@$(PYTHON) -m venv --clear .venv-demo && .venv-demo/bin/python -m pip install --disable-pip-version-check --no-input \
+		--no-deps --no-compile --require-hashes --requirement tests/requirements-demo.txt 2>build/demo-setup.log | \
+		awk -v total="$$(grep -c == tests/requirements-demo.txt)" '/^Collecting/ && ++count % 10 == 0 \
+			{ print "      " count " of " total; fflush() } /^Installing/ { print "      unpacking"; fflush() }' || \
+		{ cat build/demo-setup.log >&2; exit 1; }
+	@.venv-demo/bin/python -m pip install $(PIP_OPTIONS) --no-compile --no-build-isolation --editable .
 	@touch $@
 
 $(VENV_SAM)/.installed: tests/requirements-sam.txt | $(VENV)/.installed
@@ -187,6 +207,8 @@ $(VENV_MUTANTS)/.installed: tests/requirements-mutants.txt | $(VENV)/.installed
 	@$(call ENVIRONMENT,$(VENV_MUTANTS),tests/requirements-mutants.txt)
 	@touch $@
 
-$(LAYER): $(LAYER_SOURCES) | $(VENV)/.installed
+$(LAYER): $(LAYER_SOURCES) | $(VENV_LAYER)/.installed
 	@mkdir -p $(@D)
-	@$(VENV)/bin/python -m layer.build > $(@:.zip=.txt)
+	@$(if $(filter demo,$(MAKECMDGOALS)),if [ -f build/demo-began ]; then \
+		echo "[2/3] The layer for five Pythons and two processors"; fi)
+	@$(VENV_LAYER)/bin/python -m layer.build > $(@:.zip=.txt)

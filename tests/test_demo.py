@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,18 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_a_fresh_clone_sets_up_what_the_demo_needs_alone() -> None:
+    """Without the development environment `make demo` installs its own packages, and builds the layer by those."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--dry-run", "--always-make", "VENV=.venv-of-nobody", "demo"]
+    planned = subprocess.run(command, cwd=demo.ROOT, env=kept, capture_output=True, text=True, check=True).stdout
+
+    assert "--requirement tests/requirements-demo.txt" in planned
+    assert ".venv-demo/bin/python -m layer.build" in planned
+    assert "tests/requirements.txt" not in planned
+    assert ".venv-of-nobody/bin" not in planned
 
 
 def test_every_outcome_is_the_expected_one() -> None:
