@@ -24,6 +24,7 @@ from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.records import NotEnded
 from lambda_tasks.state.record import Ending, Status, StoredRecord
+from lambda_tasks.testing import TaskQueue
 from stores import create_table
 
 
@@ -147,6 +148,23 @@ def test_without_a_table_an_id_is_an_id(monkeypatch: pytest.MonkeyPatch) -> None
     message_id = tasks.add.enqueue(number=1)
     with pytest.raises(InvalidSetting, match="LAMBDA_TASKS_TABLE"):
         message_id.result()
+
+
+def test_a_message_of_this_process_has_its_record_without_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a test's queue, and in the mode eager, an id leads to the result, or to the error, of what ran here."""
+    monkeypatch.delenv("LAMBDA_TASKS_TABLE", raising=False)
+    with TaskQueue() as queue:
+        one, other = tasks.add.enqueue(number=1), tasks.fail.enqueue()
+        with pytest.raises(NotEnded, match="it is queued"):
+            one.result(timeout=0)
+        queue.run(raise_errors=False)
+    assert (one.result(timeout=0), one.wait(0).status, one.wait(0).attempts) == (2, "succeeded", 1)
+    with pytest.raises(TaskFailed, match="ConnectionError: the other side is down"):
+        other.result(timeout=0)
+    monkeypatch.setenv("LAMBDA_TASKS_MODE", "eager")
+    assert tasks.add.enqueue(number=2).result() == 3
+    assert tasks.add.options(expires=0).enqueue(number=2).wait().reason.startswith("it expired")  # type: ignore[union-attr]
+    assert tasks.ignore.enqueue(path="nowhere").wait().error_type == "FileNotFoundError"
 
 
 def test_an_event_loop_goes_on_while_a_message_is_sent(default_queue: Queue) -> None:

@@ -22,6 +22,7 @@ from lambda_tasks import settings
 from lambda_tasks.definition.lookup import find_task
 from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.enqueue import destination
+from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.sqs_rules import SqsRules
 from lambda_tasks.life_cycle import setup
 from lambda_tasks.messages import body
@@ -61,7 +62,7 @@ class Recorded:
     The kwargs are a ``dict``; for a batch task they are of its items' type.
     """
 
-    message_id: str
+    message_id: MessageId
     task_name: str
     kwargs: Any
     queue: str
@@ -177,6 +178,7 @@ class TaskQueue(Sequence[Recorded]):
             left = []
             for one, result in zip(batch, results, strict=True):
                 outcome = "deferred" if result is None else result.outcome.value
+                one.message_id.became(one.task_name, result)
                 if outcome not in _FINAL and deliveries < _MOST_DELIVERIES:
                     left.append(one)
                 elif result is None:
@@ -191,7 +193,7 @@ class TaskQueue(Sequence[Recorded]):
         kwargs = find_task(outgoing.task_name, settings.Settings()).decode_kwargs(received.kwargs)
         context = outgoing.attributes.get(ATTRIBUTE)
         recorded = Recorded(
-            message_id=str(uuid.uuid4()),
+            message_id=MessageId(uuid.uuid4()),
             task_name=outgoing.task_name,
             kwargs=kwargs,
             queue=outgoing.queue,
@@ -203,6 +205,7 @@ class TaskQueue(Sequence[Recorded]):
             outgoing=outgoing,
             is_fifo=is_fifo,
         )
+        recorded.message_id.became(recorded.task_name)
         self._recorded.append(recorded)
         self._pending.append(recorded)
         return recorded.message_id

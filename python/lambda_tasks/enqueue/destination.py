@@ -72,7 +72,8 @@ def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: I
 
 def send(message: Outgoing) -> MessageId:
     """Send one message to the destination of this process, and return its message id."""
-    return MessageId(_destination(settings.current())(message))
+    message_id = _destination(settings.current())(message)
+    return message_id if isinstance(message_id, MessageId) else MessageId(message_id)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch import dispatcher
+from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.errors import MessageDeferred
 from lambda_tasks.messages.outcome import Outcome
 
@@ -30,4 +31,7 @@ def run(message: Outgoing, settings: Settings) -> str:
         raise MessageDeferred("the message cannot run now", source=f"task {message.task_name}") from result.error
     if result.error is not None and result.outcome is not Outcome.SUCCEEDED:
         raise result.error
-    return record["messageId"]
+    message_id = MessageId(record["messageId"])
+    if settings.table is None:
+        message_id.became(message.task_name, result)
+    return message_id

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lambda_tasks.definition.options import Seconds
+    from lambda_tasks.messages.outcome import Result
     from lambda_tasks.records import TaskRecord
 
 _FIRST_WAIT_SECONDS = 0.05
@@ -19,16 +20,47 @@ class MessageId(str):
     """A message id: a text, with the ways to what became of the message.
 
     They read the table that ``LAMBDA_TASKS_TABLE`` names, and raise `InvalidSetting` where there is none and
-    `StateUnavailable` where it does not answer.
+    `StateUnavailable` where it does not answer. Of a message that runs in this process without a table, in the mode
+    ``eager`` or of a `TaskQueue`, this object itself knows the record.
     """
 
-    __slots__ = ()
+    _known: TaskRecord | None = None
 
     def record(self) -> TaskRecord | None:
         """Return the record of the message, or None where there is none yet."""
+        if self._known is not None:
+            return self._known
         from lambda_tasks.records import TaskRecord  # noqa: PLC0415 - for producers that look at records
 
         return TaskRecord.get(str(self))
+
+    def became(self, task: str | None, result: Result | None = None) -> None:
+        """Know the record of a message of this process: queued, and later what it became by `result`."""
+        from lambda_tasks.records import TaskRecord  # noqa: PLC0415
+        from lambda_tasks.state.record import Ending, Status  # noqa: PLC0415
+
+        now = time.time()
+        queued_at = now if self._known is None else self._known.queued_at
+        if result is None:
+            self._known = TaskRecord(str(self), task or "", Status.QUEUED, 0, now, 0, queued_at=now)
+            return
+        status = Status(result.outcome.value)
+        ending = Ending.of(status, value=result.value, error=result.error, reason=result.reason)
+        self._known = TaskRecord(
+            str(self),
+            task or "",
+            status,
+            0 if status in (Status.REJECTED, Status.SKIPPED) else 1,
+            first_received_at=now,
+            started_at=now - result.duration_ms / 1000,
+            finished_at=now,
+            result=ending.result,
+            error_type=ending.error_type,
+            error_message=ending.error_message,
+            traceback=ending.traceback,
+            reason=ending.reason,
+            queued_at=queued_at,
+        )
 
     def wait(self, timeout: Seconds | None = None) -> TaskRecord:
         """Return the record of the message when it has ended: succeeded, failed, was rejected or skipped.
