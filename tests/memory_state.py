@@ -11,6 +11,7 @@ import msgspec
 
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state import history
+from lambda_tasks.state.memory import MemoryKeys
 from lambda_tasks.state.protocol import (
     LETTER_SECONDS,
     AlreadyEnded,
@@ -18,15 +19,13 @@ from lambda_tasks.state.protocol import (
     Busy,
     Started,
     lease_lost,
-    singleton_lost,
-    turn_after,
 )
 from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from lambda_tasks.state.protocol import Attempt, Queued, SingletonLease
+    from lambda_tasks.state.protocol import Attempt, Queued
     from lambda_tasks.state.record import Ending
 
 
@@ -41,7 +40,7 @@ class _Lease:
         return self.until is not None and self.until > now
 
 
-class MemoryState:
+class MemoryState(MemoryKeys):
     """The `State` of one process. Nothing of it outlives the process; `clock` gives epoch seconds."""
 
     def __init__(
@@ -50,18 +49,14 @@ class MemoryState:
         clock: Callable[[], float] = time.time,
         record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS,
     ) -> None:
-        self._clock = clock
+        super().__init__(clock=clock)
         self._record_ttl_seconds = record_ttl_seconds
         self._leases: dict[str, _Lease] = {}
-        self._singletons: dict[str, _Lease] = {}
         self._records: dict[str, StoredRecord] = {}
         self._histories: dict[str, list[str]] = {}
         self._expiries: dict[str, float] = {}
         self._final: dict[str, bool] = {}  # messages that never run again, and whether their letters were sent
         self._letters: dict[str, float] = {}
-        self._holders: dict[str, tuple[str, float]] = {}
-        self._turns: dict[str, float] = {}
-        self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:  # noqa: ARG002
@@ -131,32 +126,6 @@ class MemoryState:
             if was_sent and attempt.message_id in self._final:
                 self._final[attempt.message_id] = True
 
-    def acquire(self, lease: SingletonLease, *, deadline: float) -> Busy | None:  # noqa: ARG002
-        """See `State.acquire`."""
-        with self._lock:
-            now = self._clock()
-            held = self._singletons.get(lease.key)
-            holder, taken_at = self._holders.get(lease.key, ("", now))
-            is_left_behind = holder == lease.message_id and taken_at < lease.held_since
-            is_ours = held is None or held.owner == lease.owner or is_left_behind
-            if not is_ours and held is not None and held.until is not None and held.is_held(now):
-                next_at, seconds = self._turns.get(lease.key, 0.0), self._seconds.get(lease.key)
-                turn_at, self._turns[lease.key] = turn_after(next_at, seconds, lease.spacing_seconds, now)
-                return Busy(held.until, turn_at)
-            self._singletons[lease.key] = _Lease(lease.owner, now + lease.lease_seconds)
-            self._holders[lease.key] = lease.message_id, now
-            return None
-
-    def surrender(self, lease: SingletonLease, *, seconds: float | None = None, deadline: float) -> None:  # noqa: ARG002
-        """See `State.surrender`."""
-        with self._lock:
-            held = self._singletons.get(lease.key)
-            if held is None or held.owner != lease.owner:
-                raise singleton_lost(lease)
-            if seconds is not None:
-                self._seconds[lease.key] = seconds
-            self._singletons[lease.key] = replace(held, until=None)
-
     def _end(self, attempt: Attempt, ending: Ending, *, has_run: bool) -> bool:
         """Write how an attempt ended, unless it did before; tell whether that was done."""
         now = self._clock()
@@ -225,6 +194,7 @@ def _started(earlier: StoredRecord | None, attempt: Attempt, now: float) -> Stor
         first_received_at=received if earlier.status is Status.QUEUED else earlier.first_received_at,
         started_at=now,
         reason=None,
+        duplicate_of=None,
         **attempt.details,
     )
 
@@ -241,4 +211,5 @@ def _ended(record: StoredRecord, ending: Ending, now: float) -> StoredRecord:
         error_message=ending.error_message,
         traceback=ending.traceback,
         reason=ending.reason,
+        duplicate_of=ending.duplicate_of,
     )

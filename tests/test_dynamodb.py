@@ -25,7 +25,7 @@ from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.settings import Settings
 from lambda_tasks.state import dynamodb_items, opening, table
 from lambda_tasks.state.dynamodb import DynamoDbState
-from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, Queued, SingletonLease, Started, State
+from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, KeyLease, Queued, Started, State
 from lambda_tasks.state.record import Ending, Status
 from stores import Clock, create_table, dynamodb_state, soon
 from wrapper import ROOT, base_environ
@@ -56,11 +56,11 @@ def attempt(message_id: str | None = None) -> Attempt:
     return Attempt(message_id or str(uuid.uuid4()), TASK, 60)
 
 
-def lease() -> SingletonLease:
-    return SingletonLease(uuid.uuid4().hex, uuid.uuid4().hex, 60, "m-1")
+def lease() -> KeyLease:
+    return KeyLease(uuid.uuid4().hex, uuid.uuid4().hex, 60, "m-1")
 
 
-def every_call(one: Attempt, singleton: SingletonLease) -> dict[str, Callable[[State, float], object]]:
+def every_call(one: Attempt, singleton: KeyLease) -> dict[str, Callable[[State, float], object]]:
     """Return each operation of a store, as a call with a deadline."""
     return {
         "start": lambda state, deadline: state.start(one, deadline=deadline),

@@ -15,7 +15,7 @@ from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES
 from lambda_tasks.messages.sqs_event import Record
-from lambda_tasks.state.protocol import Attempt, SingletonLease
+from lambda_tasks.state.protocol import Attempt, KeyLease
 from lambda_tasks.state.record import StoredRecord
 from memory_state import MemoryState
 from workers import Dispatched, worker
@@ -124,7 +124,7 @@ def test_a_skipped_message_is_recorded_as_that() -> None:
     made = worker(state=state)
 
     key = singleton_key("catalogue.tasks.alone_by_warehouse", {"warehouse_id": 1})
-    state.acquire(SingletonLease(key, "another", 100, "another"), deadline=math.inf)
+    state.acquire(KeyLease(key, "another", 100, "another"), deadline=math.inf)
     assert Dispatched(made, holder).outcomes == ["skipped"]
     found = kept(state, holder)
     assert (found.status, found.attempts, tasks.ran) == ("skipped", 0, [])
@@ -188,9 +188,7 @@ def test_items_of_one_call_share_their_singleton() -> None:
 def test_the_last_delivery_ends_in_the_dead_letter_queue(dead_letters: FakeAws, task: str, reason: str) -> None:
     """A message that its queue delivers no more goes to the dead-letter queue by us, with the reason."""
     state = MemoryState()
-    state.acquire(
-        SingletonLease(singleton_key("catalogue.tasks.alone", {}), "another", 100, "another"), deadline=math.inf
-    )
+    state.acquire(KeyLease(singleton_key("catalogue.tasks.alone", {}), "another", 100, "another"), deadline=math.inf)
     record = record_of(task, 5)
     dispatched = Dispatched(worker(aws_url=dead_letters.url, state=state), record)
     assert (dispatched.outcomes, dispatched.kept) == (["failed"], [])

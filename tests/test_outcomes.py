@@ -15,7 +15,7 @@ from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import HardTimeLimitExceeded, Reject, StateUnavailable
 from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, SingletonLease, Started
+from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, KeyLease, Started
 from lambda_tasks.state.record import Ending, Status
 from memory_state import MemoryState
 from workers import Dispatched, worker
@@ -336,7 +336,7 @@ def hold_message(state: MemoryState, record: Record, *, lease_seconds: float) ->
 
 
 def hold_singleton(state: MemoryState, task: str, **kwargs: object) -> None:
-    state.acquire(SingletonLease(singleton_key(task, kwargs), "another", 100, "another"), deadline=math.inf)
+    state.acquire(KeyLease(singleton_key(task, kwargs), "another", 100, "another"), deadline=math.inf)
 
 
 class BrokenState(MemoryState):

@@ -15,7 +15,7 @@ from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.protocol import Attempt, SingletonLease
+from lambda_tasks.state.protocol import Attempt, KeyLease
 from lambda_tasks.state.record import Ending, StoredRecord
 from lambda_tasks.state.side_calls import SideCalls
 from memory_state import MemoryState
@@ -49,12 +49,12 @@ class Observed(MemoryState):
         super().release(attempt, ending, **options)
         RAN.append(("released", attempt.message_id))
 
-    def acquire(self, lease: SingletonLease, **options: Any) -> Any:
+    def acquire(self, lease: KeyLease, **options: Any) -> Any:
         answer = super().acquire(lease, **options)
         RAN.append(("alone", lease.message_id))
         return answer
 
-    def surrender(self, lease: SingletonLease, **options: Any) -> None:
+    def surrender(self, lease: KeyLease, **options: Any) -> None:
         super().surrender(lease, **options)
         RAN.append(("not alone", lease.message_id))
 

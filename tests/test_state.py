@@ -22,8 +22,9 @@ from lambda_tasks.state.protocol import (
     AlreadySucceeded,
     Attempt,
     Busy,
+    Kept,
+    KeyLease,
     Queued,
-    SingletonLease,
     Started,
     State,
 )
@@ -375,9 +376,9 @@ def test_records_are_found_by_task_and_by_status(state: State, clock: Clock) -> 
     assert list(state.records_of_task(task)) == []
 
 
-def lease(key: str, **options: Any) -> SingletonLease:
+def lease(key: str, **options: Any) -> KeyLease:
     values = {"owner": uuid.uuid4().hex, "lease_seconds": 60.0, "message_id": str(uuid.uuid4())}
-    return SingletonLease(key, **{**values, **options})
+    return KeyLease(key, **{**values, **options})
 
 
 def test_a_singleton_runs_alone(state: State, clock: Clock) -> None:
@@ -397,12 +398,16 @@ def test_those_that_wait_for_a_singleton_have_turns(state: State, clock: Clock) 
     first = lease(key := uuid.uuid4().hex)
     state.acquire(first, deadline=soon())
     turns = [state.acquire(lease(key), deadline=soon()) for _ in range(3)]
-    assert [busy and busy.turn_at for busy in turns] == [clock.now + 30, clock.now + 60, clock.now + 90]
+    assert [isinstance(busy, Busy) and busy.turn_at for busy in turns] == [
+        clock.now + 30,
+        clock.now + 60,
+        clock.now + 90,
+    ]
     state.surrender(first, seconds=10, deadline=soon())
     clock.advance(1000)
     state.acquire(lease(key), deadline=soon())
     turns = [state.acquire(lease(key), deadline=soon()) for _ in range(2)]
-    assert [busy and busy.turn_at for busy in turns] == [clock.now + 12, clock.now + 24]
+    assert [isinstance(busy, Busy) and busy.turn_at for busy in turns] == [clock.now + 12, clock.now + 24]
 
 
 def test_the_singleton_of_a_crash_is_that_messages_own(state: State, clock: Clock) -> None:
@@ -486,3 +491,31 @@ def test_records_do_not_show_what_they_hold() -> None:
     ending = Ending.of(Status.FAILED, value="canary", error=raised(ValueError("canary")))
     record = StoredRecord("m", TASK, Status.FAILED, 1, 0, 0, result=ending.result, traceback=ending.traceback)
     assert "canary" not in f"{ending!r}{record!r}"
+
+
+def test_a_key_is_kept_after_a_success_for_its_time(state: State, clock: Clock) -> None:
+    """Whoever asks for a key learns of its success; after a failure, and after its time, it is free."""
+    key, kept = uuid.uuid4().hex, Kept("first", '{"a":1}', "check")
+    first, second, third = (lease(key, message_id=name, kept_seconds=50.0, check="check") for name in ("f", "s", "t"))
+    assert state.acquire(first, deadline=soon()) is None
+    assert state.acquire(second, deadline=soon()) == Busy(clock.now + first.lease_seconds)
+    state.surrender(first, deadline=soon())
+    assert state.acquire(second, deadline=soon()) is None
+    for _ in range(2):  # one whose answer was lost is sent again
+        state.surrender(second, kept=msgspec.structs.replace(kept, message_id="s"), deadline=soon())
+    assert state.acquire(third, deadline=soon()) == msgspec.structs.replace(kept, message_id="s")
+    clock.advance(51)
+    assert state.acquire(third, deadline=soon()) is None
+    state.surrender(third, kept=Kept("t"), deadline=soon())
+    assert state.acquire(first, deadline=soon()) == Kept("t")
+
+
+def test_a_key_that_another_message_took_over_is_not_kept(state: State, clock: Clock) -> None:
+    """A message whose lease of a key expired keeps nothing, and learns of it."""
+    first, second = (lease(key, message_id=name, kept_seconds=50.0) for key in [uuid.uuid4().hex] for name in "ab")
+    state.acquire(first, deadline=soon())
+    clock.advance(first.lease_seconds + 1)
+    assert state.acquire(second, deadline=soon()) is None
+    with pytest.raises(LeaseLost):
+        state.surrender(first, kept=Kept("a"), deadline=soon())
+    assert isinstance(state.acquire(first, deadline=soon()), Busy)

@@ -18,7 +18,7 @@ from fault_proxy import Fault, FaultProxy
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.errors import LeaseLost, StateUnavailable
 from lambda_tasks.local.embedded_aws import EmbeddedAws
-from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, SingletonLease, Started, State
+from lambda_tasks.state.protocol import AlreadySucceeded, Attempt, Busy, KeyLease, Started, State
 from lambda_tasks.state.record import Ending, Status
 from memory_state import MemoryState
 from stores import DAY, Clock, create_table, dynamodb_state, soon
@@ -93,7 +93,7 @@ class Interleavings(RuleBasedStateMachine):
         self.singleton = prefix
         self.singleton_takes = Takes(self.clock)
         self.running: list[tuple[Attempt, Message] | None] = [None, None]
-        self.singletons: list[SingletonLease | None] = [None, None]
+        self.singletons: list[KeyLease | None] = [None, None]
 
     @rule(environment=ENVIRONMENTS, number=st.integers(0, len(MESSAGES) - 1))
     def deliver(self, environment: int, number: int) -> None:
@@ -126,7 +126,7 @@ class Interleavings(RuleBasedStateMachine):
         if running is None or self.singletons[environment] is not None:
             return
         attempt, _ = running
-        lease = SingletonLease(self.singleton, uuid.uuid4().hex, LEASE_SECONDS, attempt.message_id)
+        lease = KeyLease(self.singleton, uuid.uuid4().hex, LEASE_SECONDS, attempt.message_id)
         try:
             busy = self.state.acquire(lease, deadline=soon())
         except StateUnavailable:
@@ -137,6 +137,7 @@ class Interleavings(RuleBasedStateMachine):
             self.singleton_takes.add(lease.owner, certain=True)
             self.singletons[environment] = lease
         else:
+            assert isinstance(busy, Busy)
             assert busy.until in {one.until for one in self.singleton_takes.held()}
 
     @rule(environment=ENVIRONMENTS, succeeds=st.booleans(), later=st.sampled_from([Status.RETRYING, Status.DEFERRED]))

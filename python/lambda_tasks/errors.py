@@ -236,6 +236,10 @@ class EndedEarlier(LambdaTasksError):
         self.error_type = error_type
 
 
+class KeyMismatch(LambdaTasksError):
+    """The error of a message whose key another one succeeded with that differs in what ``idempotency_check`` names."""
+
+
 class DeliveriesExhausted(LambdaTasksError):
     """The last delivery that the queue's ``maxReceiveCount`` allows did not finish the message."""
 

@@ -27,6 +27,7 @@ from lambda_tasks.enqueue.sqs_rules import SqsRules
 from lambda_tasks.life_cycle import setup
 from lambda_tasks.messages import body
 from lambda_tasks.messages.attributes import ATTRIBUTE
+from lambda_tasks.state.memory import MemoryKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +99,7 @@ class TaskQueue(Sequence[Recorded]):
         self._rules = SqsRules(must_be_named=not any_queue) if strict else None
         self._recorded: list[Recorded] = []
         self._pending: list[Recorded] = []
+        self._keys = MemoryKeys()
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> TaskQueue:
@@ -134,7 +136,8 @@ class TaskQueue(Sequence[Recorded]):
         return [one for one in self if one.task_name == task.name]
 
     def clear(self) -> None:
-        """Forget every message."""
+        """Forget every message, and the keys of those that ran."""
+        self._keys = MemoryKeys()
         self._recorded.clear()
         self._pending.clear()
         if self._rules is not None:
@@ -160,7 +163,7 @@ class TaskQueue(Sequence[Recorded]):
     def _run_all(self) -> list[Ran]:
         ran: list[Ran] = []
         while self._pending:
-            with dispatcher.processing_here(settings.current().replace(table=None)) as process:
+            with dispatcher.processing_here(settings.current().replace(table=None), self._keys) as process:
                 ran += self._run_batches(process)
         positions = {one.message_id: position for position, one in enumerate(self._recorded)}
         return sorted(ran, key=lambda one: positions.get(one.message.message_id, len(positions)))

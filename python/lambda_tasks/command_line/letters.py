@@ -10,11 +10,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lambda_tasks.command_line.arguments import BadInput, asked, queue_url
-from lambda_tasks.messages.attributes import ATTRIBUTE, EXPIRES_AT, REPLAY_OF
+from lambda_tasks.messages.attributes import ATTRIBUTE, EXPIRES_AT, IDEMPOTENCY_KEY, REPLAY_OF
 from lambda_tasks.messages.dead_letter import PREFIX
 
 _BATCH = 10
-_SENT = (ATTRIBUTE, EXPIRES_AT, REPLAY_OF)  # the producer's own; the others of their prefix are a letter's reason
+_SENT = (
+    ATTRIBUTE,
+    EXPIRES_AT,
+    IDEMPOTENCY_KEY,
+    REPLAY_OF,
+)  # the producer's own; the others of their prefix are a letter's reason
 _HIDDEN_SECONDS = 300  # time to look at all of them, and to send them back
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from lambda_tasks.definition.batch import BatchKwargs
 
-_CONCERNING_FUNCTION = {"atomic", "batch", "record_kwargs", "singleton"}
+_NAMING_PARAMETERS = ("singleton", "record_kwargs", "idempotency_key", "idempotency_check")
+_CONCERNING_FUNCTION = {"atomic", "batch", *_NAMING_PARAMETERS}
 
 
 class Definition:
@@ -147,9 +148,11 @@ class Definition:
         names = self.options.singleton
         if isinstance(names, bool):
             return {}
-        if not isinstance(kwargs, dict):
-            return {name: getattr(kwargs, name, None) for name in names}
-        return {name: kwargs.get(name, self._default(name)) for name in names}
+        return {name: self.given(kwargs, name) for name in names}
+
+    def given(self, kwargs: Any, name: str) -> Any:  # noqa: ANN401 - as decode_kwargs returns them
+        """Return the value of one of the kwargs: its default where it is not given."""
+        return kwargs.get(name, self._default(name)) if isinstance(kwargs, dict) else getattr(kwargs, name, None)
 
     def singleton_key(self, kwargs: Any) -> str:  # noqa: ANN401
         """Return one key for all messages of the task whose `kwargs` share their `singleton_values`."""
@@ -229,9 +232,11 @@ def _parameters(function: FunctionType, name: str, options: Options) -> Mapping[
             remedy = "give it one parameter, items: list[Item[YourDataclass]]"
             raise InvalidTask("a batch task takes one list of items", source=f"task {name}", remedy=remedy)
         return parameters
-    for option in ("singleton", "record_kwargs"):
+    for option in _NAMING_PARAMETERS:
         named = getattr(options, option)
-        unknown = [one for one in named if one not in parameters] if isinstance(named, tuple) else []
+        paths = named if isinstance(named, tuple) else ()
+        has_paths = option.startswith("idempotency")  # such as order.id
+        unknown = [one for one in paths if (one.partition(".")[0] if has_paths else one) not in parameters]
         if unknown:
             remedy = "name the task's own parameters"
             raise InvalidTask(f"{option} names no parameter: {unknown[0]!r}", source=f"task {name}", remedy=remedy)

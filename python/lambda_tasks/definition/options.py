@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Seconds = float | timedelta
 ExceptionType = type[BaseException]
 
+_LONGEST_KEPT_SECONDS = 10 * 366 * 86400.0
 MAX_DELAY_SECONDS = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 
 
@@ -42,6 +43,13 @@ class OptionValuesOfAll(TypedDict, total=False):
     """`True`: one message of the task runs at a time; names of kwargs: one for each value of those. Needs a table."""
     singleton_busy: Literal["defer", "skip"]
     """The outcome of another message of a singleton meanwhile."""
+    idempotency_key: bool | tuple[str, ...]
+    """The kwargs that make a key, such as `("order_id",)` or `("order.id",)`: after a success, messages with that key
+    are skipped. `True`: each `enqueue` has a key of its own. Needs a table."""
+    idempotency_seconds: Seconds
+    """The time for which a key is kept after a success. Default: a day."""
+    idempotency_check: tuple[str, ...]
+    """The kwargs in which messages with the same key may not differ: one that does fails."""
     atomic: bool | str
     """`True`, or the alias of a database: the task runs in a transaction of Django's. Unset, it is the setting's."""
     record_kwargs: bool | tuple[str, ...] | None
@@ -72,6 +80,9 @@ class Options(msgspec.Struct, frozen=True):
     singleton: bool | tuple[str, ...] = False
     singleton_busy: str = "defer"
     record_kwargs: bool | tuple[str, ...] | None = None
+    idempotency_key: bool | tuple[str, ...] = False
+    idempotency_seconds: float = 86400.0
+    idempotency_check: tuple[str, ...] = ()
     batch: bool = False
     atomic: str | None = None
 
@@ -155,6 +166,21 @@ def _record_kwargs(name: str, value: object) -> bool | tuple[str, ...] | None:
     return None if value is None else _singleton(name, value)
 
 
+def _idempotency_key(name: str, value: object) -> bool | tuple[str, ...]:
+    if isinstance(value, str):
+        raise InvalidTask(f"{name} is {value!r}", remedy=f"use a tuple of names: ({value!r},)")
+    return _singleton(name, value)
+
+
+def _idempotency_check(name: str, value: object) -> tuple[str, ...]:
+    if value == ():
+        return ()
+    checked = _singleton(name, value)
+    if isinstance(checked, bool):
+        raise InvalidTask(f"{name} is {value!r}", remedy="use a tuple with names of the task's parameters")
+    return checked
+
+
 def _singleton_busy(name: str, value: object) -> str:
     if value not in ("defer", "skip"):
         raise InvalidTask(f"{name} is {value!r}", remedy="use 'defer' or 'skip'")
@@ -181,6 +207,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "singleton": _singleton,
     "singleton_busy": _singleton_busy,
     "record_kwargs": _record_kwargs,
+    "idempotency_key": _idempotency_key,
+    "idempotency_seconds": _seconds(1, _LONGEST_KEPT_SECONDS),
+    "idempotency_check": _idempotency_check,
     "batch": _boolean,
     "atomic": _atomic,
 }

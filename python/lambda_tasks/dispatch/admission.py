@@ -14,7 +14,7 @@ from msgspec import structs
 
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.limits import timeouts
-from lambda_tasks.messages.outcome import ELSEWHERE, NO_STATE, NO_TIME, OUT_OF_ORDER, Outcome, Result
+from lambda_tasks.messages.outcome import ELSEWHERE, KEY_BUSY, NO_STATE, NO_TIME, OUT_OF_ORDER, Outcome, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +67,7 @@ def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Inv
         if (
             job.result is None
             and job.expires_at is None
+            and job.key is None
             and (not invocation.has_started or _has_time(definition, invocation))
         ):
             return [job]
@@ -118,6 +119,8 @@ class _Admission:
             job.result = self._without_lease(job) or job.result
             if job.result is None and invocation.has_started and not self._has_time():
                 job.result = deferred(job, NO_TIME)  # the lease took what there was
+        elif self._worker.keys is not None and job.result is None and job.key is not None:
+            job.result = _take_key(job, invocation)
         elif job.early is not None:
             known = job.early.result()
             if known is not None and known.outcome is not Outcome.DEFERRED:
@@ -138,6 +141,8 @@ class _Admission:
             if due_seconds <= leases.SOON_SECONDS and self._has_time(due_seconds):
                 time.sleep(due_seconds)  # a crash left it: to wait a little costs no delivery
                 result = take(_details(job, self._invocation))
+        if result is not None and result.reason == KEY_BUSY and job.early is not None:
+            return _take_key(job, self._invocation)  # the other one may have been of this batch
         if result is not None and result.reason == ELSEWHERE:
             return structs.replace(result, visible_after_seconds=_seconds_until(job.due_at))
         return result
@@ -192,7 +197,20 @@ def _take_lease(job: Job, invocation: Invocation, details: Mapping[str, str]) ->
         breaker.failed(error)
         return _without_state(job, error)
     breaker.succeeded()
-    return result
+    return _take_key(job, invocation) if result is None and job.result is None and job.key is not None else result
+
+
+def _take_key(job: Job, invocation: Invocation) -> Result | None:
+    from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for messages with keys
+
+    keys, clock, now = invocation.worker.keys, invocation.time, time.monotonic()
+    assert keys is not None  # noqa: S101 - for mypy
+    seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS) + leases.MARGIN_SECONDS
+    try:
+        return leases.take_key(job, keys, lease_seconds=seconds, deadline=clock.settle_deadline(now))
+    except LambdaTasksError as error:
+        invocation.leases.failed(error)
+        return _without_state(job, error)
 
 
 def _seconds_until(epoch_seconds: float) -> float:

@@ -181,7 +181,8 @@ class Call:
     def writes(self) -> bool:
         """Whether the table is to be written to, for messages that do not wait for each other."""
         jobs = self.jobs
-        return any(job.leases is not None for job in jobs) and (len(jobs) == 1 or jobs[0].group is None)
+        waits = jobs[0].group is not None and (len(jobs) > 1 or jobs[0].key is not None)
+        return not waits and any(job.leases is not None for job in jobs)
 
     def defer(self) -> None:
         """Put off the messages of a call whose task was not called after all."""

@@ -103,12 +103,18 @@ class _Preparation:
         """Find the task and decode the kwargs, or note why not."""
         name = job.task_name = message.task_name
         job.n_retries = message.n_retries
+        given_key = None
         if job.sent.get("messageAttributes"):
             job.expires_at = attributes.expires_at(job.sent)
+            given_key = attributes.own(job.sent, attributes.IDEMPOTENCY_KEY)
         try:
             definition = self._lookup.known.get(name) or self._found(name)
             job.is_found = True
             job.kwargs = definition.decode_kwargs(message.kwargs)
+            if given_key is not None or definition.options.idempotency_key:
+                from lambda_tasks.definition import keys  # noqa: PLC0415 - for messages with keys
+
+                job.key = keys.key_of(definition, job.kwargs, given_key)
             if definition.options.singleton:
                 job.singleton_key = definition.singleton_key(job.kwargs)
             if definition.options.batch:

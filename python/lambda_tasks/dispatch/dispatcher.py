@@ -17,6 +17,7 @@ from lambda_tasks.dispatch.invocation import Invocation, can_answer, request_id_
 from lambda_tasks.dispatch.plan import plan
 from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.errors import InvalidEvent, MessageDeferred
+from lambda_tasks.messages.attributes import IDEMPOTENCY_KEY
 from lambda_tasks.messages.outcome import Outcome
 from lambda_tasks.telemetry import log_context, told_errors
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lambda_tasks.messages.outcome import Result
     from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse, Record
     from lambda_tasks.settings import Settings
+    from lambda_tasks.state.memory import MemoryKeys
 
 logger = logging.getLogger("lambda_tasks")
 
@@ -66,20 +68,26 @@ def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: W
     """
     body = msgspec.json.encode(event).decode()
     record: Record = {"messageId": request_id_of(context) or os.urandom(16).hex(), "body": body}
+    key = event.get("idempotency_key")
+    if key is not None:
+        if not isinstance(key, str):
+            raise InvalidEvent(f"its idempotency_key is of type {type(key).__name__}", remedy="give a text")
+        record["messageAttributes"] = {IDEMPOTENCY_KEY: {"stringValue": key, "dataType": "String"}}
     (job,) = _run([record], context, worker).jobs
     return _result(job)
 
 
-def process_here(record: Record, settings: Settings) -> Result:
+def process_here(record: Record, settings: Settings, keys: MemoryKeys | None = None) -> Result:
     """Run one record in this process, as the dispatcher does on Lambda, and return its outcome.
 
-    Whatever the process is configured for, nothing of this message goes to a dead-letter queue.
+    Without a table `keys` has the keys of the messages that ran before. Whatever the process is configured for, nothing
+    of this message goes to a dead-letter queue.
 
     Raises:
         MessageDeferred: it has none.
 
     """
-    with processing_here(settings) as process:
+    with processing_here(settings, keys) as process:
         (result,) = process([record])
     if result is None:
         raise MessageDeferred("the message could not be dispatched", source=f"message {record['messageId']}")
@@ -87,12 +95,15 @@ def process_here(record: Record, settings: Settings) -> Result:
 
 
 @contextlib.contextmanager
-def processing_here(settings: Settings) -> Iterator[Callable[[list[Record]], list[Result | None]]]:
+def processing_here(
+    settings: Settings, keys: MemoryKeys | None = None
+) -> Iterator[Callable[[list[Record]], list[Result | None]]]:
     """Give a function that runs the records of a batch in this process, as `process_here` does one.
 
     It returns their outcomes in order, and None for one that has none.
     """
     worker = Worker.of_process(settings.replace(dead_letter_queue_url=None))
+    worker.memory_keys = keys
     with contextlib.closing(worker):
         yield lambda records: [job.result for job in _run(records, None, worker).jobs]
 

@@ -10,10 +10,11 @@ from lambda_tasks.messages.sqs_event import fifo_group, receive_count
 
 if TYPE_CHECKING:
     from lambda_tasks.definition.definition import Definition
+    from lambda_tasks.definition.keys import Key
     from lambda_tasks.messages.context import Context
     from lambda_tasks.messages.outcome import Result
     from lambda_tasks.messages.sqs_event import Record
-    from lambda_tasks.state.protocol import Attempt, SingletonLease, Started
+    from lambda_tasks.state.protocol import Attempt, KeyLease, Started
     from lambda_tasks.state.side_calls import SideCall
 
 
@@ -22,7 +23,7 @@ class HeldLeases(NamedTuple):
 
     attempt: Attempt
     started: Started
-    singleton: SingletonLease | None = None
+    singleton: KeyLease | None = None
     held_since: float = 0.0  # epoch seconds
     acquired_at: float = 0.0  # a reading of ``time.monotonic``
 
@@ -34,8 +35,8 @@ class Job:
     `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the beginning where it cannot
     run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for is being
     done, `is_concluded` when it was done, and `is_done_with` when SQS may delete it. Messages that one call of a batch
-    task takes have the same `batch_key`; any other message has None. Those of one `singleton_key` run one after the
-    other. A message with `expires_at` (epoch seconds) does not start after that.
+    task takes have the same `batch_key`; any other message has None. Those of one `singleton_key`, or `key`, run one
+    after the other. A message with `expires_at` (epoch seconds) does not start after that.
 
     With a table, `attempts` counts the deliveries that started, this one included; without one, `known_deferrals` are
     those of this process. An `early` call takes its lease before its turn comes. `is_elsewhere` tells that another
@@ -50,6 +51,8 @@ class Job:
     kwargs: Any = None
     batch_key: object = None
     singleton_key: str | None = None
+    key: Key | None = None
+    key_lease: KeyLease | None = None
     n_retries = 0
     expires_at: float | None = None
     attempts = 0

@@ -10,23 +10,26 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lambda_tasks.dispatch.job import HeldLeases
-from lambda_tasks.errors import EndedEarlier, LambdaTasksError, LeaseLost
-from lambda_tasks.messages.outcome import BUSY, ELSEWHERE, Outcome, Result
+from lambda_tasks.errors import EndedEarlier, KeyMismatch, LambdaTasksError, LeaseLost
+from lambda_tasks.messages.outcome import BUSY, ELSEWHERE, KEY_BUSY, Outcome, Result
 from lambda_tasks.messages.sqs_event import first_received_at, sent_at_ms
-from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, SingletonLease
+from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, Kept, KeyLease, new_owner
 from lambda_tasks.state.record import Ending, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lambda_tasks.definition.keys import Key
     from lambda_tasks.dispatch.job import Job
-    from lambda_tasks.state.protocol import State
+    from lambda_tasks.state.protocol import Keys, State
 
 logger = logging.getLogger("lambda_tasks")
 
 # For the clocks of two execution environments, and what is left to do after the function was killed.
-_LEASE_MARGIN_SECONDS = 1.0
+MARGIN_SECONDS = 1.0
 # A lease that is due so soon is waited for: a crash leaves one, where the visibility timeout is as short as it may be.
 SOON_SECONDS = 2.5
 # Of a name that anybody may have sent: it is part of a key, which has at most 2,048 bytes in DynamoDB.
@@ -46,7 +49,7 @@ def take(job: Job, state: State, *, lease_seconds: float, details: Mapping[str, 
     attempt = Attempt(
         job.message_id,
         name,
-        lease_seconds + _LEASE_MARGIN_SECONDS,
+        lease_seconds + MARGIN_SECONDS,
         first_received_at=first_received_at(job.record),
         sent_at=None if sent_ms is None else sent_ms / 1000,
         details=details,
@@ -79,7 +82,7 @@ def take_singleton(job: Job, state: State, *, deadline: float) -> Result | None:
     assert held is not None  # noqa: S101 - for mypy: the message's own lease comes first
     assert definition is not None  # noqa: S101
     attempt, options = held.attempt, definition.options
-    lease = SingletonLease(
+    lease = KeyLease(
         job.singleton_key or "",
         attempt.owner,
         attempt.lease_seconds - (time.time() - held.held_since),
@@ -88,7 +91,7 @@ def take_singleton(job: Job, state: State, *, deadline: float) -> Result | None:
         held_since=held.held_since,
     )
     busy = state.acquire(lease, deadline=deadline)
-    if busy is None:
+    if not isinstance(busy, Busy):
         job.leases = held._replace(singleton=lease, acquired_at=time.monotonic())
         return None
     if options.singleton_busy == "skip":
@@ -97,6 +100,68 @@ def take_singleton(job: Job, state: State, *, deadline: float) -> Result | None:
     turn_seconds = None if busy.turn_at is None else max(0.0, busy.turn_at - now)
     job.busy_seconds = max(0.0, busy.until - now)
     return Result(Outcome.DEFERRED, definition.name, visible_after_seconds=turn_seconds, reason=BUSY)
+
+
+def take_key(job: Job, keys: Keys, *, lease_seconds: float, deadline: float) -> Result | None:
+    """Take the lease of a message's key, after its own; or return why it is not to run, now or ever.
+
+    Raises:
+        StateUnavailable: the store did not answer.
+
+    """
+    key, held = job.key, job.leases
+    assert key is not None  # noqa: S101 - for mypy
+    lease = KeyLease(
+        key.hash,
+        new_owner() if held is None else held.attempt.owner,
+        lease_seconds,
+        job.message_id,
+        held_since=time.time() if held is None else held.held_since,
+        kept_seconds=key.seconds,
+        check=key.check,
+    )
+    answer = keys.acquire(lease, deadline=deadline)
+    if answer is None:
+        job.key_lease = lease
+        return None
+    if isinstance(answer, Kept):
+        return _kept(job, key, answer)
+    seconds = max(0.1, answer.until - time.time())
+    return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=seconds, reason=KEY_BUSY)
+
+
+def give_key_back(job: Job, result: Result, keys: Keys, *, deadline: float) -> None:
+    """Give the lease of a key back: kept where its message succeeded, else free.
+
+    Before the message's own outcome is written: a crash between the two must not have another message run.
+    """
+    lease, job.key_lease = job.key_lease, None
+    if lease is None:
+        return
+    kept = None
+    if result.outcome is Outcome.SUCCEEDED and job.has_run:
+        kept = Kept(job.message_id, Ending.of(Status.SUCCEEDED, value=result.value).result, lease.check)
+    try:
+        keys.surrender(lease, kept=kept, deadline=deadline)
+    except LeaseLost as error:
+        _warn(job, "two messages with one key may have run together", error)
+    except LambdaTasksError as error:
+        _warn(job, "the key was not kept, or is busy until its lease ends", error)
+
+
+def _kept(job: Job, key: Key, kept: Kept) -> Result:
+    """Return the outcome of a message after one with its key succeeded."""
+    if key.check and kept.check and key.check != kept.check:
+        problem = f"message {kept.message_id} succeeded with the same key and another payload"
+        remedy = "send what differs with a key of its own"
+        return Result(
+            Outcome.FAILED, job.task_name, KeyMismatch(problem, source=f"task {job.task_name}", remedy=remedy)
+        )
+    value = None if kept.result is None else msgspec.json.decode(kept.result)
+    if kept.message_id == job.message_id:  # its own success, which its record missed
+        return Result(Outcome.SUCCEEDED, job.task_name, None, value)
+    reason = f"message {kept.message_id} with its key succeeded"
+    return Result(Outcome.SKIPPED, job.task_name, None, value, reason=reason, duplicate_of=kept.message_id)
 
 
 def give_back(job: Job, result: Result, state: State, *, is_final: bool, sends_letter: bool, deadline: float) -> bool:
@@ -115,6 +180,7 @@ def give_back(job: Job, result: Result, state: State, *, is_final: bool, sends_l
         error=result.error,
         reason=result.reason,
         history=held.started.history,
+        duplicate_of=result.duplicate_of,
     )
     try:
         if is_final:

@@ -1,8 +1,8 @@
 """The plan of an invocation: the order in which its messages run, and which of them run together.
 
 A lane is a sequence of calls, each of which starts when the one before it is over: the messages of one FIFO group,
-those of one singleton, or a single message. A call has one message, or all messages of a batch task that share a
-context.
+those of one singleton or key, or a single message. A call has one message, or all messages of a batch task that share
+a context.
 """
 
 from __future__ import annotations
@@ -29,29 +29,42 @@ def plan(jobs: Sequence[Job]) -> Plan:
     """Return the plan for the messages of an invocation, which are in the order in which SQS gave them."""
     lanes: list[Lane] = []
     groups: dict[str, Lane] = {}
-    singletons: dict[str, Lane] = {}
-    batches: dict[object, list[Job]] = {}
+    of_keys: dict[str, Lane] = {}
+    batches: dict[object, tuple[Lane, list[Job]]] = {}
     for job in jobs:
         if job.group is not None:
             if job.group not in groups:
                 groups[job.group] = []
                 lanes.append(groups[job.group])
             _append(groups[job.group], job)
-        elif job.batch_key is not None and job.batch_key in batches:
-            batches[job.batch_key].append(job)
         else:
-            call = [job]
-            if job.batch_key is not None:
-                batches[job.batch_key] = call
-            if job.singleton_key is not None and job.singleton_key in singletons:
-                singletons[job.singleton_key].append(call)
-                continue
-            lanes.append([call])
-            if job.singleton_key is not None:
-                singletons[job.singleton_key] = lanes[-1]
+            _add(lanes, of_keys, batches, job)
     together = [lane for lane in lanes if _is_async(lane)]
     ordinary = [lane for lane in lanes if not _is_async(lane)] if together else lanes
     return Plan(together, ordinary, async_first=bool(together) and lanes[0] is together[0])
+
+
+def _add(lanes: list[Lane], of_keys: dict[str, Lane], batches: dict[object, tuple[Lane, list[Job]]], job: Job) -> None:
+    """Add a message: to the call of its batch, else behind those of its key or singleton, else in a lane of its own.
+
+    Messages with one key never share a call.
+    """
+    key = job.singleton_key if job.key is None else job.key.hash
+    lane = None if key is None else of_keys.get(key)
+    batch = None if job.batch_key is None else batches.get(job.batch_key)
+    if batch is not None and (job.key is None or lane is None):
+        lane, call = batch
+        call.append(job)
+    else:
+        call = [job]
+        if lane is None:
+            lane = []
+            lanes.append(lane)
+        lane.append(call)
+        if job.batch_key is not None:
+            batches.setdefault(job.batch_key, (lane, call))
+    if key is not None:
+        of_keys.setdefault(key, lane)
 
 
 def _append(lane: Lane, job: Job) -> None:

@@ -153,6 +153,8 @@ class Settlement:
         """Record the outcome and do what is final about it; return it, or another one where that cannot be."""
         if job.early is not None:
             job.early.result()  # it may be under way yet, for a message that does not run
+        if job.key_lease is not None:
+            self._give_key_back(job, result)
         attempt = job.leases.attempt if job.leases is not None else job.ended_earlier
         first_failed_at = job.leases.started.first_failed_at if job.leases is not None else None
         try:
@@ -184,6 +186,12 @@ class Settlement:
             sends_letter=is_letter and not is_held_back,
             deadline=self._time.settle_deadline(time.monotonic()),
         )
+
+    def _give_key_back(self, job: Job, result: Result) -> None:
+        from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for messages with keys
+
+        assert self._worker.keys is not None  # noqa: S101 - for mypy: there is a lease
+        leases.give_key_back(job, result, self._worker.keys, deadline=self._time.settle_deadline(time.monotonic()))
 
     def _note_letter(self, job: Job, attempt: Attempt) -> None:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from lambda_tasks.limits.memory_guard import MemoryGuard
     from lambda_tasks.limits.timer import Timer
     from lambda_tasks.settings import Settings
-    from lambda_tasks.state.protocol import State
+    from lambda_tasks.state.memory import MemoryKeys
+    from lambda_tasks.state.protocol import Keys, State
     from lambda_tasks.state.side_calls import SideCalls
     from lambda_tasks.telemetry.metrics import Metrics
 
@@ -45,6 +46,7 @@ class Worker:
     loop: asyncio.AbstractEventLoop | None = None
     metrics: Metrics | None = None
     memory_guard: MemoryGuard | None = None
+    memory_keys: MemoryKeys | None = None
     application: Application | None = None
     _timer: Timer | None = None
     _calls: SignedCalls | None = None
@@ -147,6 +149,11 @@ class Worker:
 
             self._timer = Timer()
         return self._timer
+
+    @property
+    def keys(self) -> Keys | None:
+        """The store of the leases of keys: the table, or this process's own where messages run here."""
+        return self.memory_keys if self.state is None else self.state
 
     @property
     def side_calls(self) -> SideCalls:

@@ -11,10 +11,14 @@ from lambda_tasks.dispatch import dispatcher
 from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.errors import MessageDeferred
 from lambda_tasks.messages.outcome import Outcome
+from lambda_tasks.state import memory
 
 if TYPE_CHECKING:
     from lambda_tasks.enqueue.outgoing import Outgoing
     from lambda_tasks.settings import Settings
+
+
+_keys = memory.MemoryKeys()
 
 
 def run(message: Outgoing, settings: Settings) -> str:
@@ -26,7 +30,7 @@ def run(message: Outgoing, settings: Settings) -> str:
 
     """
     record = message.record()
-    result = dispatcher.process_here(record, settings)
+    result = dispatcher.process_here(record, settings, _keys)
     if result.outcome is Outcome.DEFERRED:
         raise MessageDeferred("the message cannot run now", source=f"task {message.task_name}") from result.error
     if result.error is not None and result.outcome is not Outcome.SUCCEEDED:

@@ -56,6 +56,9 @@ def common(definition: Definition, options: MessageOptions) -> Outgoing:
         InvalidTask: no message can name the task, or a queue would take only the first of them.
 
     """
+    if options.idempotency_key is not None:
+        remedy = "leave it out, and name kwargs in @task(idempotency_key=...)"
+        raise InvalidTask("many messages have one idempotency key", source=f"task {definition.name}", remedy=remedy)
     if options.deduplication_id is not None:
         remedy = "leave it out: on a FIFO queue each of many messages has one of its own"
         raise InvalidTask("many messages have one deduplication ID", source=f"task {definition.name}", remedy=remedy)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_ID_CHARACTERS = 128  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 _LATEST_EPOCH_SECONDS = 253402300799  # the last second of the year 9999, in UTC
+MAX_KEY_CHARACTERS = 1024
 _LONGEST_SECONDS = 366 * 86400.0
 _ID_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
@@ -40,6 +41,8 @@ class MessageOptionValues(TypedDict, total=False):
     """The database of Django's whose transaction `enqueue_on_commit` waits for."""
     expires: Seconds | datetime | None
     """The time, or the seconds from its sending, after which the message is skipped where it is delivered."""
+    idempotency_key: str | None
+    """The message's key, such as the id of a request, in place of what the task makes of its kwargs."""
 
 
 class MessageOptions(msgspec.Struct, frozen=True):
@@ -51,6 +54,7 @@ class MessageOptions(msgspec.Struct, frozen=True):
     at: datetime | None = None
     using: str | None = None
     expires: float | datetime | None = None
+    idempotency_key: str | None = None
 
     def __repr__(self) -> str:
         return f"MessageOptions(group={self.group!r}, deduplication_id={self.deduplication_id!r}, at={self.at!r})"
@@ -118,6 +122,15 @@ def _expiry(name: str, value: object) -> float | datetime | None:
     return seconds
 
 
+def _key(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and 0 < len(value) <= MAX_KEY_CHARACTERS and value.isprintable():
+        return value
+    remedy = f"use a text of 1 to {MAX_KEY_CHARACTERS} printable characters, such as str(uuid)"
+    raise InvalidTask(f"{name} is of type {type(value).__name__}, or cannot be sent", remedy=remedy)
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "group": _identifier,
     "deduplication_id": _identifier,
@@ -125,6 +138,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "at": _moment,
     "using": _alias,
     "expires": _expiry,
+    "idempotency_key": _key,
 }
 NAMES = frozenset(_CHECKS)
 OF_TASKS_TOO = frozenset({"queue", "delay"})

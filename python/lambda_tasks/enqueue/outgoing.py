@@ -13,7 +13,7 @@ import msgspec
 from lambda_tasks.definition.options import MAX_DELAY_SECONDS
 from lambda_tasks.errors import InvalidTask
 from lambda_tasks.messages import body
-from lambda_tasks.messages.attributes import EXPIRES_AT, as_attributes
+from lambda_tasks.messages.attributes import EXPIRES_AT, IDEMPOTENCY_KEY, as_attributes
 from lambda_tasks.messages.context import outgoing_attributes
 from lambda_tasks.messages.payload import size_bytes
 
@@ -148,6 +148,8 @@ def template(definition: Definition, options: MessageOptions) -> Outgoing:
         expires = options.expires
         at = time.time() + expires if isinstance(expires, (int, float)) else expires.timestamp()
         attributes |= as_attributes({EXPIRES_AT: f"{max(0.0, at):.3f}"})
+    if options.idempotency_key is not None:
+        attributes |= as_attributes({IDEMPOTENCY_KEY: options.idempotency_key})
     return Outgoing(
         task_name=definition.name,
         queue=definition.options.queue,
@@ -169,6 +171,10 @@ def with_body(common: Outgoing, definition: Definition, kwargs: Mapping[str, Any
 
     """
     text = body.encode(definition.name, definition.encode_kwargs(kwargs))
+    if definition.options.idempotency_key is True and IDEMPOTENCY_KEY not in common.attributes:
+        # The same in whatever is sent again after a timeout.
+        attributes = {**common.attributes, **as_attributes({IDEMPOTENCY_KEY: uuid.uuid4().hex})}
+        return msgspec.structs.replace(common, body=_sendable(text), attributes=attributes)
     return msgspec.structs.replace(common, body=_sendable(text))
 
 

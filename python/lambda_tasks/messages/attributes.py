@@ -27,6 +27,7 @@ TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9
 
 EXPIRES_AT = "lambda_tasks_expires_at"
 REPLAY_OF = "lambda_tasks_replay_of"
+IDEMPOTENCY_KEY = "lambda_tasks_idempotency_key"
 
 CORRELATION_ID = "correlation_id"
 _CORRELATION_ID_BYTES = 1024  # on top of the values: a message without one gets its own id when it is received
@@ -54,7 +55,7 @@ def read(attributes: object, message_id: str) -> tuple[dict[str, Any], str | Non
 
 
 def own(record: Record, name: str) -> str | None:
-    """Return an attribute of the message's own, `EXPIRES_AT` or `REPLAY_OF`; None where it has none."""
+    """Return an attribute of the message's own, such as `EXPIRES_AT`; None where it has none."""
     attributes = record.get("messageAttributes")
     value = attributes.get(name) if isinstance(attributes, dict) else None
     text = (value.get("stringValue") or value.get("Value")) if isinstance(value, dict) else None

@@ -28,6 +28,7 @@ class Outcome(enum.Enum):
 # Why a message was deferred.
 ELSEWHERE = "another delivery of it was under way"
 BUSY = "the singleton was busy"
+KEY_BUSY = "another message with its key was under way"
 NO_STATE = "the table did not answer"
 NO_TIME = "there was not enough time left"
 OUT_OF_ORDER = "an earlier message of its group did not finish"
@@ -41,7 +42,8 @@ class Result(msgspec.Struct, frozen=True):
     ``repr`` shows neither.
 
     `visible_after_seconds` is when a message that stays is to be delivered again, or None for when its visibility
-    timeout ends. `reason` says why it was deferred, or skipped.
+    timeout ends. `reason` says why it was deferred, or skipped. `duplicate_of` is the id of the message that succeeded
+    in its place.
     """
 
     outcome: Outcome
@@ -51,6 +53,7 @@ class Result(msgspec.Struct, frozen=True):
     duration_ms: float = 0.0
     visible_after_seconds: float | None = None
     reason: str = ""
+    duplicate_of: str | None = None
 
     def __repr__(self) -> str:
         return f"Result({self.task_name}: {self.outcome.value})"

@@ -21,8 +21,8 @@ from lambda_tasks.state.protocol import (
     AlreadySucceeded,
     Busy,
     Started,
+    key_lost,
     lease_lost,
-    singleton_lost,
     turn_after,
 )
 from lambda_tasks.state.record import Status, StoredRecord
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.state.dynamodb_items import Value
-    from lambda_tasks.state.protocol import Attempt, Queued, SingletonLease
+    from lambda_tasks.state.protocol import Attempt, Kept, KeyLease, Queued
     from lambda_tasks.state.record import Ending
     from lambda_tasks.state.table import Item
 
@@ -43,6 +43,7 @@ _LEASE_IS_FREE = "(attribute_not_exists(#lease_until) OR #lease_until <= :now)"
 _IS_OPEN = f"attribute_not_exists(#final) AND #status <> :succeeded AND {_LEASE_IS_FREE}"
 _MAY_START = f"attribute_not_exists(#id) OR #expires_at <= :now OR #finished_at < :sent_at OR ({_IS_OPEN})"
 _MAY_ACQUIRE = f"{_LEASE_IS_FREE} OR (#message_id = :message_id AND #taken_at < :held_since)"
+_IS_NOT_KEPT = "(attribute_not_exists(#kept_until) OR #kept_until <= :now)"
 _LEASE_IS_OURS = "#lease_owner = :lease_owner AND attribute_exists(#lease_until)"
 
 
@@ -85,7 +86,7 @@ class DynamoDbState:
             defaults={"first_received_at": received, "received_at": received},
             increments={"attempts": 1},
             appends={"history": [history.begun(now, attempt.details.get("request_id", ""))]},
-            removals=["final", "letter_sent_at", "letter_until", "reason"],
+            removals=["final", "letter_sent_at", "letter_until", "reason", "duplicate_of"],
             operands={"now": now, "succeeded": Status.SUCCEEDED.value, "sent_at": attempt.sent_at or 0},
             deadline=deadline,
         )
@@ -167,6 +168,7 @@ class DynamoDbState:
             "error_message": ending.error_message,
             "traceback": ending.traceback,
             "reason": ending.reason,
+            "duplicate_of": ending.duplicate_of,
         }
         if ending.history:
             values = {**values, "history": history.ended(ending.history, ending, now, has_run=has_run)}
@@ -191,13 +193,14 @@ class DynamoDbState:
         if not written and table.text(item, "lease_owner") != attempt.owner:
             raise lease_lost(attempt)
 
-    def acquire(self, lease: SingletonLease, *, deadline: float) -> Busy | None:
-        """See `State.acquire`."""
+    def acquire(self, lease: KeyLease, *, deadline: float) -> Busy | Kept | None:
+        """See `Keys.acquire`."""
         now = self._clock()
         until = now + lease.lease_seconds
+        is_singleton = lease.kept_seconds is None
         written, item = self._items.update(
-            table.singleton_key(lease.key),
-            condition=_MAY_ACQUIRE,
+            table.lease_key(lease),
+            condition=_MAY_ACQUIRE if is_singleton else f"({_MAY_ACQUIRE}) AND {_IS_NOT_KEPT}",
             values={
                 "lease_owner": lease.owner,
                 "lease_until": until,
@@ -205,34 +208,44 @@ class DynamoDbState:
                 "taken_at": now,
                 "expires_at": self._expiry(now, until),
             },
+            removals=[] if is_singleton else ["kept_until", "result", "check"],
             operands={"now": now, "held_since": lease.held_since},
             deadline=deadline,
         )
+        if not written and (table.number(item, "kept_until") or 0) > now:
+            return table.as_kept(item)
         if written or table.text(item, "lease_owner") == lease.owner:
             return None
         busy_until = table.number(item, "lease_until") or now
-        return Busy(busy_until, self._turn(lease, item, now, deadline))
+        return Busy(busy_until, self._turn(lease, item, now, deadline) if is_singleton else None)
 
-    def surrender(self, lease: SingletonLease, *, seconds: float | None = None, deadline: float) -> None:
-        """See `State.surrender`."""
+    def surrender(
+        self, lease: KeyLease, *, seconds: float | None = None, kept: Kept | None = None, deadline: float
+    ) -> None:
+        """See `Keys.surrender`."""
+        values: dict[str, Value] = {} if seconds is None else {"seconds": seconds}
+        if kept is not None and lease.kept_seconds is not None:
+            until = self._clock() + lease.kept_seconds
+            values |= {"kept_until": until, "expires_at": math.ceil(until), "check": kept.check}
+            values |= {} if kept.result is None else {"result": kept.result}
         written, item = self._items.update(
-            table.singleton_key(lease.key),
+            table.lease_key(lease),
             condition=_LEASE_IS_OURS,
-            values={} if seconds is None else {"seconds": seconds},
+            values=values,
             removals=["lease_until"],
             operands={"lease_owner": lease.owner},
             deadline=deadline,
         )
         if not written and table.text(item, "lease_owner") != lease.owner:
-            raise singleton_lost(lease)
+            raise key_lost(lease)
 
-    def _turn(self, lease: SingletonLease, item: Item, now: float, deadline: float) -> float | None:
+    def _turn(self, lease: KeyLease, item: Item, now: float, deadline: float) -> float | None:
         """Take the next turn of those that wait for a singleton. None where others took theirs at the same time."""
         for _ in range(_TRIES_OF_A_TURN):
             next_at = table.number(item, "next_at") or 0.0
             turn_at, then = turn_after(next_at, table.number(item, "seconds"), lease.spacing_seconds, now)
             written, item = self._items.update(
-                table.singleton_key(lease.key),
+                table.lease_key(lease),
                 condition="attribute_not_exists(#next_at) OR #next_at = :seen",
                 values={"next_at": then},
                 operands={"seen": next_at},

@@ -61,12 +61,15 @@ class Queued(msgspec.Struct, frozen=True):
     replay_of: str = ""
 
 
-class SingletonLease(msgspec.Struct, frozen=True):
-    """The claim of one message that no other message of its singleton task (with equal chosen kwargs) runs meanwhile.
+class KeyLease(msgspec.Struct, frozen=True):
+    """The claim of one message on a key, so that no other message with that key runs meanwhile.
 
-    `key` is that of `Definition.singleton_key`; give it the `owner` of the attempt that it is for. `spacing_seconds` is
-    the time between the turns of those that wait, until it is known how long the singleton takes. `held_since` (epoch
-    seconds) is when the attempt took the lease of its message: what that message took before is left behind.
+    The `key` is that of a singleton, or one of the business: a success keeps that for `kept_seconds`, which are None
+    for a singleton. Messages of one such key have the same `check`, a hash of what they may not differ in, or none.
+
+    The `owner` is that of the attempt that it is for. `spacing_seconds` is the time between the turns of those that
+    wait for a singleton, until it is known how long that takes. `held_since` (epoch seconds) is when the attempt took
+    the lease of its message: what that message took before is left behind.
     """
 
     key: str
@@ -75,6 +78,8 @@ class SingletonLease(msgspec.Struct, frozen=True):
     message_id: str
     spacing_seconds: float = 30.0
     held_since: float = 0.0
+    kept_seconds: float | None = None
+    check: str = ""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -97,6 +102,20 @@ class Busy(msgspec.Struct, frozen=True):
 
     until: float
     turn_at: float | None = None
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The message that succeeded with a key, which is kept: its id, its `result` as JSON, and its `check`.
+
+    ``repr`` does not show the result.
+    """
+
+    message_id: str
+    result: str | None = None
+    check: str = ""
+
+    def __repr__(self) -> str:
+        return f"Kept({self.message_id!r})"
 
 
 class AlreadySucceeded(msgspec.Struct, frozen=True):
@@ -122,7 +141,36 @@ class AlreadyEnded(msgspec.Struct, frozen=True):
         return f"AlreadyEnded({self.status}, {self.finished_at}, has_letter={self.has_letter}, {self.error_type})"
 
 
-class State(Protocol):
+class Keys(Protocol):
+    """A store of the leases of keys. Usable from several threads, and called twice as `State` is."""
+
+    def acquire(self, lease: KeyLease, *, deadline: float) -> Busy | Kept | None:
+        """Take the lease of a key and return None. Where another message has it, return until when; or what it kept.
+
+        A lease that the same message left behind, in an execution environment that crashed, is taken over.
+
+        Raises:
+            StateUnavailable: the store did not answer. The lease may have been taken.
+
+        """
+        ...
+
+    def surrender(
+        self, lease: KeyLease, *, seconds: float | None = None, kept: Kept | None = None, deadline: float
+    ) -> None:
+        """Give the lease of a key back; keep the key where its message succeeded (`kept`).
+
+        `seconds` is how long a singleton's task took, by which turns are spaced.
+
+        Raises:
+            LeaseLost: it had expired and was taken over, so that two messages of the key may have run together.
+            StateUnavailable: the store did not answer. The lease may still be held until it expires.
+
+        """
+        ...
+
+
+class State(Keys, Protocol):
     """A store of leases and records. Usable from several threads.
 
     An attempt is one `start`, then one of `finish` and `release`. A call that is made twice with one owner counts once,
@@ -176,27 +224,6 @@ class State(Protocol):
 
         Raises:
             StateUnavailable: the store did not answer. It may have been noted.
-
-        """
-        ...
-
-    def acquire(self, lease: SingletonLease, *, deadline: float) -> Busy | None:
-        """Take the lease of a singleton and return None; where another message has it, return until when.
-
-        A lease that the same message left behind, in an execution environment that crashed, is taken over.
-
-        Raises:
-            StateUnavailable: the store did not answer. The lease may have been taken.
-
-        """
-        ...
-
-    def surrender(self, lease: SingletonLease, *, seconds: float | None = None, deadline: float) -> None:
-        """Give the lease of a singleton back. `seconds` is how long its task took, by which turns are spaced.
-
-        Raises:
-            LeaseLost: it had expired and was taken over, so that two messages of the singleton may have run together.
-            StateUnavailable: the store did not answer. The lease may still be held until it expires.
 
         """
         ...
@@ -257,10 +284,11 @@ def lease_lost(attempt: Attempt) -> LeaseLost:
     )
 
 
-def singleton_lost(lease: SingletonLease) -> LeaseLost:
-    """Return the error of a singleton whose lease another message has taken."""
+def key_lost(lease: KeyLease) -> LeaseLost:
+    """Return the error of a key whose lease another message has taken."""
+    of = "singleton" if lease.kept_seconds is None else "key"
     return LeaseLost(
-        "the singleton's lease expired and another message may have taken it",
+        f"the {of}'s lease expired and another message may have taken it",
         source=f"message {lease.message_id}",
         remedy="shorten the task, or give it an explicit hard_timeout",
     )

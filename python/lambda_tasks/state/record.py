@@ -32,8 +32,9 @@ class Status(str, enum.Enum):
 class Ending(msgspec.Struct, frozen=True):
     """The end of one attempt: its status and, where there are any, result (as JSON) and error, all of bounded size.
 
-    `reason` says why nothing ran, or not to its end. `history` holds the entries of the message's executions as they
-    were when this attempt had started. ``repr`` shows neither the result nor the error's text.
+    `reason` says why nothing ran, or not to its end; `duplicate_of` is the id of the message that succeeded in its
+    place, with the same key. `history` holds the entries of the message's executions as they were when this attempt had
+    started. ``repr`` shows neither the result nor the error's text.
     """
 
     status: Status
@@ -43,6 +44,7 @@ class Ending(msgspec.Struct, frozen=True):
     traceback: str | None = None
     reason: str | None = None
     history: tuple[str, ...] = ()
+    duplicate_of: str | None = None
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -56,6 +58,7 @@ class Ending(msgspec.Struct, frozen=True):
         error: BaseException | None = None,
         reason: str = "",
         history: tuple[str, ...] = (),
+        duplicate_of: str | None = None,
     ) -> Ending:
         """Return the ending of an attempt that returned `value`, raised `error`, or did neither.
 
@@ -63,7 +66,7 @@ class Ending(msgspec.Struct, frozen=True):
         """
         result = _as_json(value)
         if error is None:
-            return cls(status, result, reason=reason or None, history=history)
+            return cls(status, result, reason=reason or None, history=history, duplicate_of=duplicate_of)
         return cls(
             status,
             result,
@@ -102,7 +105,8 @@ class StoredRecord(msgspec.Struct, frozen=True):
 
     `kwargs` and `context` are JSON, of bounded size; `kwargs_note` says why the kwargs are not all that the task got.
     `request_id`, `function_version`, `log_stream` and `python` are those of the last execution. `replay_of` is the id
-    of the message that this one repeats. ``repr`` shows no content and no error's text.
+    of the message that this one repeats, `duplicate_of` that of the one that succeeded in its place, with the same key:
+    `result` is its result. ``repr`` shows no content and no error's text.
     """
 
     message_id: str
@@ -128,6 +132,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
     kwargs_note: str | None = None
     queued_at: float | None = None
     replay_of: str | None = None
+    duplicate_of: str | None = None
     history: tuple[PastAttempt, ...] = ()
 
     def __repr__(self) -> str:

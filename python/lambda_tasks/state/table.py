@@ -4,11 +4,13 @@ One table, on demand, with the partition key ``id`` (a string) and no sort key. 
 
 - of a message, ``message#<message id>``: its lease (``lease_owner``, ``lease_until``) and its record (``status``,
   ``task``, ``attempts``, ``first_received_at``, ``started_at``, ``finished_at``, ``first_failed_at``, ``result``,
-  ``error_type``, ``error_message``, ``traceback``, ``reason``; the `DETAILS` of its last attempt; ``history``, see
-  `lambda_tasks.state.history`; ``queued_at``, ``received_at``; ``final`` where it never runs again,
+  ``error_type``, ``error_message``, ``traceback``, ``reason``, ``duplicate_of``; the `DETAILS` of its last attempt;
+  ``history``, see `lambda_tasks.state.history`; ``queued_at``, ``received_at``; ``final`` where it never runs again,
   ``letter_sent_at``, ``letter_until``);
 - of a singleton, ``singleton#<hash>``: a lease, with the ``message_id`` that took it last and when (``taken_at``), the
-  ``seconds`` that its task took, and the turn of the next message that waits (``next_at``).
+  ``seconds`` that its task took, and the turn of the next message that waits (``next_at``);
+- of a key of the business, ``key#<hash>``: such a lease, and after a success ``kept_until``, until when it is kept,
+  with the ``result`` and the ``check`` of the message that succeeded.
 
 Attributes are added, and never change their meaning: functions with layers of several releases share a table. A message
 that is queued has the status that releases before know, ``deferred``, and lies in partitions of ``by_status`` of its
@@ -29,10 +31,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.state import history
+from lambda_tasks.state.protocol import Kept
 from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
-    from lambda_tasks.state.protocol import Queued
+    from lambda_tasks.state.protocol import KeyLease, Queued
 
 KEY = "id"
 TIME_TO_LIVE = "expires_at"
@@ -82,9 +85,9 @@ def message_key(message_id: str) -> str:
     return f"message#{message_id}"
 
 
-def singleton_key(key: str) -> str:
-    """Return the key of a singleton's item."""
-    return f"singleton#{key}"
+def lease_key(lease: KeyLease) -> str:
+    """Return the key of a singleton's item, or of a key of the business."""
+    return f"{'singleton' if lease.kept_seconds is None else 'key'}#{lease.key}"
 
 
 def shard(name: str, message_id: str) -> str:
@@ -137,6 +140,11 @@ def queued_item(message: Queued, expires_at: int) -> dict[str, str | float]:
     return {**item, "replay_of": message.replay_of} if message.replay_of else item
 
 
+def as_kept(item: Item) -> Kept:
+    """Return what the item of a key keeps of the message that succeeded."""
+    return Kept(text(item, "message_id") or "", text(item, "result"), text(item, "check") or "")
+
+
 def as_record(item: Item) -> StoredRecord:
     """Return the record that a message's item holds."""
     status, queued_at = Status(text(item, "status")), number(item, "queued_at")
@@ -157,6 +165,7 @@ def as_record(item: Item) -> StoredRecord:
         error_message=text(item, "error_message"),
         traceback=text(item, "traceback"),
         # A release before leaves the reason of an earlier attempt where it is.
+        duplicate_of=text(item, "duplicate_of") if status is Status.SKIPPED else None,
         reason=text(item, "reason") if status in (Status.DEFERRED, Status.SKIPPED, Status.FAILED) else None,
         **{name: text(item, name) for name in DETAILS},
         queued_at=queued_at,

@@ -151,7 +151,9 @@ class Task(Generic[P, R]):
 
     def _check_they_travel(self, changes: Mapping[str, Any]) -> None:
         """Refuse options that would have no effect: a message does not carry them to the worker."""
-        lost = [name for name in Options.__struct_fields__ if name in changes and name not in OF_TASKS_TOO]
+        lost = [
+            name for name in Options.__struct_fields__ if name in changes and name not in OF_TASKS_TOO | MESSAGE_OPTIONS
+        ]
         if lost:
             problem = f"messages do not carry {', '.join(lost)}"
             remedy = f"put it where the task is defined, @task({lost[0]}=...): the worker reads it there"
