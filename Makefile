@@ -143,7 +143,10 @@ audit: $(VENV)/.installed ## Look up known vulnerabilities of the pinned depende
 
 .PHONY: docs
 docs: $(VENV_DOCS)/.installed ## Build the site of the documents into build/docs; a warning is an error
-	@PYTHONPATH=python:docs/site NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/python -m mkdocs build --strict --quiet --clean
+	@mkdir -p build
+	@# Not --quiet: MkDocs counts none of the warnings that it does not print.
+	@PYTHONPATH=python:docs/site NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/python -m mkdocs build --strict --clean \
+		2>build/docs.log || { cat build/docs.log >&2; exit 1; }
 	@echo "build/docs/index.html"
 
 .PHONY: dist

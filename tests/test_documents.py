@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import documents
+import lambda_tasks
 from copies import ROOT
 from lambda_tasks.command_line.app import lambda_tasks as command_line
 from lambda_tasks.definition.options import OptionValues
@@ -102,9 +103,23 @@ def test_every_command_is_described(reference: ModuleType) -> None:
 
     for name in command_line.list_commands(None):  # type: ignore[arg-type]
         assert f"\n## lambda-tasks {name}\n" in f"\n{text}"
+    assert "```text\nbash: lambda-tasks completion bash >" in text
     assert "| `--once` | End when the queues are empty" in text
     assert "\\b" not in text
     assert "\b" not in text
+
+
+def test_every_public_name_is_described() -> None:
+    """The page of the package's own texts has each name that `lambda_tasks` gives."""
+    described = set(re.findall(r"^::: (\S+)$", (DOCS / "reference" / "api.md").read_text(), re.MULTILINE))
+    missing = {
+        name
+        for name, module in lambda_tasks._MODULES.items()
+        if not described & {module, f"{module}.{name}", f"{module}.{name.capitalize()}"}
+    }
+
+    assert missing == set()
+    assert set(lambda_tasks.__all__) == lambda_tasks._MODULES.keys()
 
 
 def errors_of_the_package() -> set[str]:

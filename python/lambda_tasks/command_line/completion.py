@@ -13,7 +13,7 @@ _VARIABLE = "_LAMBDA_TASKS_COMPLETE"  # as click names it after the program
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, /, shell: str) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell.
 
     \b
     bash: lambda-tasks completion bash > ~/.local/share/bash-completion/completions/lambda-tasks
