@@ -35,12 +35,15 @@ class TrustStore:
         self._amazon_roots = amazon_roots
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
+        self._left_behind: list[ssl.SSLContext | None] = []
         self._can_widen = False
         after_fork.register(self)
 
     def let_go_after_fork(self) -> None:
-        """Have a lock that no thread of the parent holds."""
+        """Have a lock, and a context with its own ones, that no thread of the parent holds."""
         self._lock = threading.Lock()
+        self._left_behind.append(self._context)  # to free a context takes a lock of it
+        self._context = None
 
     def context(self) -> ssl.SSLContext:
         """Return the context to connect with.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_FAILURES = 3
-_PAUSE_SECONDS = 0.25
+_PAUSE_SECONDS = 0.5
 
 
 class GivingUp:
