@@ -378,6 +378,7 @@ def test_every_answer_gives_a_whole_account(answers: list[tuple[Any, Any]]) -> N
     assert {entry.message_id for entry in enqueued if entry.error is None} <= {"id"}
 
 
+@pytest.mark.parametrize("way", ["boto3", "signed"])
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -387,8 +388,12 @@ def test_every_answer_gives_a_whole_account(answers: list[tuple[Any, Any]]) -> N
         ({"Successful": [{"Id": "0", "MessageId": "a"}], "Failed": [{"Id": "0"}]}, [None, None]),
     ],
 )
-def test_what_an_answer_leaves_out_has_failed(sqs: Sqs, said: dict[str, Any], expected: list[str | None]) -> None:
+def test_what_an_answer_leaves_out_has_failed(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], expected: list[str | None], way: str
+) -> None:
     """An entry that is in neither list, or in both, counts as not sent; ids that were not asked about are nobody's."""
+    if way == "boto3":
+        monkeypatch.delenv("AWS_LAMBDA_RUNTIME_API")
     sqs.fail = lambda _: (200, said)
     enqueued = tasks.add.enqueue_many(numbers(2))
     assert [entry.message_id for entry in enqueued] == expected

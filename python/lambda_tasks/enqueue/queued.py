@@ -16,7 +16,7 @@ from lambda_tasks.errors import LambdaTasksError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
     from typing_extensions import Self
 
@@ -63,16 +63,15 @@ class Recording:
         self._queue = queue
         self._settings = settings
         self._waiting: list[str] = []
-        self._pending: set[Future[None]] = set()
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(_WAITING_CALLS)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._flush()
+        self._give(self._waiting)
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -80,17 +79,22 @@ class Recording:
         """Take a message that was sent. It is recorded before the end of the ``with`` block."""
         with self._lock:
             self._waiting.append(message_id)
-            if len(self._waiting) == _PER_CALL:
-                self._flush()
+            if len(self._waiting) < _PER_CALL:
+                return
+            message_ids, self._waiting = self._waiting, []
+        self._give(message_ids)
 
-    def _flush(self) -> None:
-        message_ids, self._waiting = self._waiting, []
+    def _give(self, message_ids: list[str]) -> None:
         if not message_ids or not are_recorded(self._settings):
             return
-        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # noqa: PLC0415 - of many messages
+        self._room.acquire()
+        with self._lock:
+            future = self._threads().submit(record, message_ids, self._task, self._queue)
+        future.add_done_callback(lambda _: self._room.release())
 
+    def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - for many messages
+
             self._pool = ThreadPoolExecutor(_THREADS, "lambda-tasks-queued", after_fork.note_thread)
-        if len(self._pending) >= _WAITING_CALLS:
-            _, self._pending = wait(self._pending, return_when=FIRST_COMPLETED)
-        self._pending.add(self._pool.submit(record, message_ids, self._task, self._queue))
+        return self._pool

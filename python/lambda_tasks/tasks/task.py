@@ -94,7 +94,9 @@ class Task(Generic[P, R]):
         """Send one message for each of `many_kwargs`, and return the message id or the error of each.
 
         Everything is sent when this returns. No more is taken of an iterator than can be sent meanwhile. SQS gets the
-        messages in batches. Those that it refuses for the moment are sent again.
+        messages in batches. Those that it refuses for the moment are sent again. A FIFO queue gets one message after
+        the other, each with a deduplication ID of its own, and none behind one that was not sent. Whatever ends the
+        call early, such as an error of the iterable, carries the account until then as its attribute ``enqueued``.
 
         Raises:
             InvalidSetting: the queue's URL is not set.
