@@ -29,7 +29,7 @@ LOCK := $(VENV)/bin/python -m uv pip compile --quiet --universal --python-versio
 
 # The folders too: they change where a file in them is removed.
 LAYER_SOURCES := $(wildcard bin/* layer/*.py layer/*.txt) pyproject.toml LICENSE \
-	$(shell find python/lambda_tasks \( -name local -o -name command_line -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
+	$(shell find python/lambda_tasks \( -name local -o -name command_line -o -name containers -o -name __pycache__ \) -prune -o \( -type d -o -name '*.py' \) -print)
 SHELL_SCRIPTS = $(shell find bin .ci examples layer python tests -type f -not -path '*/__pycache__/*' -exec \
 	awk 'FNR == 1 && /^\#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' {} +)
 

@@ -30,6 +30,7 @@ LEFT_OUT = frozenset(
     {
         "__main__.py",
         "command_line",
+        "containers",
         "environment/check.py",
         "local",
         "pytest_plugin.py",

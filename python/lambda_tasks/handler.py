@@ -9,6 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+if __name__ == "__main__":  # a container's command, by mistake: it would end at once, with success
+    import sys
+
+    sys.stderr.write(
+        "lambda-tasks: lambda_tasks.handler is a function's handler and runs nothing by itself: "
+        "use `lambda-tasks run` for one message, or `lambda-tasks worker` for a queue\n"
+    )
+    sys.exit(2)
+
 from lambda_tasks import (
     requirements,  # noqa: F401 - first: without msgspec nothing below can be imported
     settings,

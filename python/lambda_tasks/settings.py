@@ -37,6 +37,8 @@ too."""
 REFERENCES = frozenset({ENVIRONMENT_SECRET, SSM_ENVIRONMENT})
 RESOLVED = "LAMBDA_TASKS_RESOLVED"
 NEXT_WRAPPER = "LAMBDA_TASKS_NEXT_WRAPPER"
+MESSAGE = "LAMBDA_TASKS_MESSAGE"
+"""The message that `lambda-tasks run` runs, where it gets no argument. Jobs that `enqueue` submits have it."""
 
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
 # Its only task does nothing, so that a list of modules need not name it.

@@ -25,8 +25,10 @@ _COMMANDS = {
     "invoke": "Run one message through the whole local path and print its outcome.",
     "local": "Run a template's functions and queues on this machine.",
     "records": "See what ran, from the state table.",
+    "run": "Run one message in this process, as jobs of containers do.",
     "send": "Send one message that runs a task.",
     "smoke": "Check a deployed stack by a message that does nothing.",
+    "worker": "Consume a queue, in a container.",
 }
 
 

@@ -190,7 +190,7 @@ def _take_lease(job: Job, invocation: Invocation, details: Mapping[str, str]) ->
     if breaker.is_open:
         return _without_state(job, breaker.last)
     clock, now = invocation.time, time.monotonic()
-    seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS)
+    seconds = min(clock.ends_at - now, max(_LONGEST_FUNCTION_SECONDS, _limit_of(job) + clock.grace_seconds))
     try:
         result = leases.take(job, state, lease_seconds=seconds, details=details, deadline=clock.settle_deadline(now))
     except LambdaTasksError as error:
@@ -211,6 +211,12 @@ def _take_key(job: Job, invocation: Invocation) -> Result | None:
     except LambdaTasksError as error:
         invocation.leases.failed(error)
         return _without_state(job, error)
+
+
+def _limit_of(job: Job) -> float:
+    """Return the task's own hard timeout, which is above that of any function where containers run it; 0 for none."""
+    own = None if job.definition is None else job.definition.options.hard_timeout
+    return own or 0.0
 
 
 def _seconds_until(epoch_seconds: float) -> float:

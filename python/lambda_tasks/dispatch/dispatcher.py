@@ -109,9 +109,15 @@ def processing_here(
 
 
 def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -> Invocation:
-    """Take the records of an invocation the whole way. Where the runtime has to be started anew, end this process."""
-    told_errors.choose(worker.settings.log_errors)
     invocation = Invocation(worker, records, context, rescue.rescue)
+    run(invocation)
+    return invocation
+
+
+def run(invocation: Invocation) -> None:
+    """Take the records of an invocation the whole way. Where the runtime has to be started anew, end this process."""
+    worker = invocation.worker
+    told_errors.choose(worker.settings.log_errors)
     for jobs in deliver(invocation):
         log_context.carry(worker.settings.log_context)  # after the modules of tasks, which may set up logging
         _run_in_order(plan(jobs), invocation)
@@ -119,7 +125,6 @@ def _run(records: list[Record], context: LambdaContext | None, worker: Worker) -
     if invocation.watchdog is not None:
         invocation.watchdog.dismiss()
     _restart_where_needed(invocation)
-    return invocation
 
 
 def _run_in_order(order: Plan, invocation: Invocation) -> None:

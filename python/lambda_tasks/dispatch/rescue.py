@@ -39,16 +39,21 @@ def rescue(invocation: Invocation) -> NoReturn:
         logger.error("a task is stuck and is ended with the runtime, at\n%s", _stack_of_main_thread())
         for call in invocation.watchdog.overdue() if invocation.watchdog is not None else ():
             call.abandon()
-        for job in invocation.jobs:
-            result = job.result  # of a call that is over, and whose messages are on their way to be settled
-            if result is None or not result.outcome.deletes_message:
-                result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=STUCK)
-            invocation.settlement.settle(job, result)
-        while time.monotonic() < invocation.time.settle_by and _is_settling(invocation):
-            time.sleep(_GLANCE_SECONDS)  # another thread settles it
-        invocation.settlement.finish()
+        put_off(invocation, STUCK)
     finally:
         answer_and_restart(invocation)
+
+
+def put_off(invocation: Invocation, reason: str) -> None:
+    """Settle all messages that are not settled yet, as deferred, but for those whose calls are over."""
+    for job in invocation.jobs:
+        result = job.result  # of a call that is over, and whose messages are on their way to be settled
+        if result is None or not result.outcome.deletes_message:
+            result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason)
+        invocation.settlement.settle(job, result)
+    while time.monotonic() < invocation.time.settle_by and _is_settling(invocation):
+        time.sleep(_GLANCE_SECONDS)  # another thread settles it
+    invocation.settlement.finish()
 
 
 def answer_and_restart(invocation: Invocation) -> NoReturn:

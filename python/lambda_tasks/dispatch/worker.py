@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from typing_extensions import Self
+
     from lambda_tasks.aws.calls import SignedCalls
     from lambda_tasks.aws.transport import Transport
     from lambda_tasks.dispatch.source_queue import SourceQueues
@@ -79,7 +81,7 @@ class Worker:
             self.metrics = Metrics(settings.metrics_namespace, environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
 
     @classmethod
-    def of_process(cls, settings: Settings) -> Worker:
+    def of_process(cls, settings: Settings) -> Self:
         """Return a worker for this process. It calls nobody before it has to."""
         environ = process.environ()
         worker = cls(settings, environ)

@@ -34,6 +34,7 @@ NO_TIME = "there was not enough time left"
 OUT_OF_ORDER = "an earlier message of its group did not finish"
 STUCK = "another task was stuck, or used up the memory"
 CUT_SHORT = "the invocation's end stopped it"
+DRAINED = "its worker ended"
 
 
 class Result(msgspec.Struct, frozen=True):
