@@ -313,6 +313,13 @@ def flaky(*, number: int) -> int:
     return number
 
 
+@task
+def say_and_stay() -> None:
+    """Print a line, and stay in a system call."""
+    print("here", flush=True)  # noqa: T201
+    time.sleep(600)
+
+
 on_unreliable: list[Any] = []
 
 

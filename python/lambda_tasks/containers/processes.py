@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lambda_tasks")
 
-BAD_INPUT = 2  # of a child that cannot begin: another one could not either
+BAD_INPUT = 2
 _BEAT = b"."
 _LATE_SECONDS = 30.0
 _TICK_SECONDS = 0.5
@@ -60,6 +60,7 @@ class Processes:
         self._start_at: dict[int, float] = {}
         self._ends_at: float | None = None
         self._status = 0
+        self._has_begun = False
 
     def run(self) -> int:
         """Run the children until SIGTERM or SIGINT, and return the exit status."""
@@ -145,6 +146,7 @@ class Processes:
         with contextlib.suppress(OSError):
             if child.line.recv(4096):
                 child.beat_at = time.monotonic()
+                self._has_begun = True
                 return
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(child.line)  # it ends
@@ -172,10 +174,10 @@ class Processes:
         child.line.close()
         if self._ends_at is not None:
             if status:
-                self._status = 1
+                self._status = self._status or 1
             return
-        if status == BAD_INPUT and child.beat_at is None:
-            self._status = BAD_INPUT
+        if not self._has_begun:  # others could not begin either
+            self._status = status if status > 0 else 1
             self._stop()
             return
         lived = time.monotonic() - child.started_at
