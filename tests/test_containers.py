@@ -113,7 +113,11 @@ def _in_flight(client: Any, queue: Queue) -> int:
         (["worker"], {}, "there is no queue to consume (variable LAMBDA_TASKS_QUEUE_URL)"),
         (["worker", "--queue", "nowhere"], {}, "the queue nowhere was not found: "),
         (["worker"], {"LAMBDA_TASKS_QUEUE_URL": "batch:a/b"}, "batch:a/b is no queue of SQS"),
-        (["worker"], {"LAMBDA_TASKS_CONCURRENCY": "x"}, "the setting is not usable (variable LAMBDA_TASKS_CONCURRENCY)"),
+        (
+            ["worker"],
+            {"LAMBDA_TASKS_CONCURRENCY": "x"},
+            "the setting is not usable (variable LAMBDA_TASKS_CONCURRENCY)",
+        ),
         (["run", " "], {}, "there is no message to run (variable LAMBDA_TASKS_MESSAGE)"),
     ],
 )
