@@ -23,7 +23,8 @@ class ConsumedSqs(Transport):
         self.is_polled = threading.Event()
         self._refusals = refusals
 
-    def call(self, _: str, operation: str, request: Any, **__: Any) -> dict[str, Any]:
+    def call(self, *asked: Any, **_: Any) -> dict[str, Any]:
+        _, operation, request = asked
         with self.changed:
             answer: dict[str, Any] = getattr(self, f"_{operation}")(request)
             self.changed.notify_all()
