@@ -32,6 +32,12 @@ def charge_card(*, order_id: int) -> None:  # noqa: ARG001
         raise ConnectionError(down.pop())
 
 
+@task(idempotency_key=("order_id",))
+def send_once(*, order_id: int, total: str) -> dict[str, int]:  # noqa: ARG001
+    """Run once for an order."""
+    return {"receipt_id": order_id}
+
+
 @task(singleton=True)
 def count_stock(*, warehouse_id: int) -> None:
     """Run one at a time."""

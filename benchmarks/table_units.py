@@ -203,6 +203,14 @@ def _singleton(table: Table) -> Cost:
     return table.dispatched("succeeded, of a `singleton`", message("count_stock", {"warehouse_id": 1}))
 
 
+def _key(table: Table) -> Cost:
+    return table.dispatched("succeeded, with an `idempotency_key`", message("send_once", _RECEIPT))
+
+
+def _second_of_key(table: Table) -> Cost:
+    return table.dispatched("another message of that key", message("send_once", _RECEIPT))
+
+
 def _rejected(table: Table) -> Cost:
     return table.dispatched("rejected: there is no such task", message("nothing", {}))
 
@@ -213,6 +221,8 @@ MEASURED: Sequence[Callable[[Table], Cost]] = (
     _kwargs,
     _result,
     _singleton,
+    _key,
+    _second_of_key,
     _retries,
     _rejected,
     _duplicate,

@@ -75,6 +75,7 @@ def _facts(record: StoredRecord) -> list[tuple[str, object]]:
         "message id": record.message_id,
         "reason": record.reason,
         "replay of": record.replay_of,
+        "duplicate of": record.duplicate_of,
         "queued": moment(record.queued_at),
         "received": moment(record.first_received_at) if record.attempts or record.finished_at else None,
         "started": moment(record.started_at or None),
