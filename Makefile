@@ -14,6 +14,7 @@ VENV_DOCS := .venv-docs
 # A fresh clone needs a third of the packages for the demo alone. Where .venv is set up, it serves.
 VENV_DEMO := $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 VENV_LAYER := $(if $(filter-out demo,$(or $(MAKECMDGOALS),help)),$(VENV),$(VENV_DEMO))
+VENV_DJANGO_6 := .venv-django60 .venv-django61
 LAYER := layer/dist/lambda-tasks-layer.zip
 
 # Twice quiet: once for the progress, once for warnings about this machine's own pip settings. The locks are complete,
@@ -26,6 +27,7 @@ INSTALL = $(VENV)/bin/python -m uv pip install --quiet --system-certs --no-deps 
 	install $(PIP_OPTIONS) --require-hashes --requirement $(2)
 LOCK := $(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--no-emit-index-url --no-python-downloads --custom-compile-command "make lock" $(LOCK_OPTIONS)
+LOCK_DJANGO_6 := $(subst 3.10,3.12,$(LOCK))
 
 # The folders too: they change where a file in them is removed.
 LAYER_SOURCES := $(wildcard bin/* layer/*.py layer/*.txt) pyproject.toml LICENSE \
@@ -49,6 +51,9 @@ setup-policy: $(VENV_POLICY)/.installed ## Install checkov into .venv-policy, fo
 .PHONY: setup-actionlint
 setup-actionlint: $(VENV_ACTIONLINT)/.installed ## Install actionlint; the tests use it where it is installed
 
+.PHONY: setup-django
+setup-django: $(VENV_DJANGO_6:=/.installed) ## Install Django 6 into environments of its own, where a Python from 3.12 on is found
+
 .PHONY: demo
 demo: $(VENV_DEMO)/.installed $(LAYER) ## Run the example function on this machine: secrets, SQS, layer, runtime
 	@if [ -f build/demo-began ]; then \
@@ -57,7 +62,7 @@ demo: $(VENV_DEMO)/.installed $(LAYER) ## Run the example function on this machi
 
 .PHONY: test
 test: ## Run lint and all tests, with coverage
-	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target lint setup-sam setup-policy $(LAYER)
+	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target lint setup-sam setup-policy setup-django $(LAYER)
 	@mkdir -p build
 	@rm -f .coverage .coverage.*
 	@# Four processes on two cores, because most tests wait for other processes.
@@ -122,6 +127,8 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) pyproject.toml --extra boto3 --extra cli --extra local --group dev --output-file tests/requirements.txt
 	$(LOCK) --group msgspec-oldest --output-file tests/requirements-msgspec-oldest.txt
 	$(LOCK) --group msgspec-older --output-file tests/requirements-msgspec-older.txt
+	$(LOCK_DJANGO_6) --group django60 --output-file tests/requirements-django60.txt
+	$(LOCK_DJANGO_6) --group django61 --output-file tests/requirements-django61.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group mutants --output-file tests/requirements-mutants.txt
@@ -156,7 +163,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source distribution into dis
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .venv-demo .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_DJANGO_6) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .venv-demo .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -199,6 +206,15 @@ $(VENV_DOCS)/.installed: tests/requirements-docs.txt | $(VENV)/.installed
 	@echo "Installing MkDocs into $(VENV_DOCS)"
 	@$(call ENVIRONMENT,$(VENV_DOCS),tests/requirements-docs.txt)
 	@touch $@
+
+# Without a Python for it, tests of it are skipped by name.
+.venv-django%/.installed: tests/requirements-django%.txt | $(VENV)/.installed
+	@python=$$($(VENV)/bin/python -m layer.interpreters 3.13 3.12 3.14); \
+	if [ -z "$$python" ]; then echo "Django 6 is not tested: no Python from 3.12 on was found"; exit 0; fi; \
+	echo "Installing Django $* into $(@D)"; \
+	"$$python" -m venv --clear --without-pip $(@D); \
+	$(call INSTALL,$(@D),$<); \
+	touch $@
 
 $(VENV_POLICY)/.installed: tests/requirements-policy.txt | $(VENV)/.installed
 	@echo "Installing checkov into $(VENV_POLICY)"

@@ -4,8 +4,10 @@
 and it does not look below pyenv's own folder. `sam build` also runs the build with a Python that has no packages.
 """
 
+import os
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -23,6 +25,12 @@ if sys.implementation.name == "cpython" and "t" not in sys.abiflags:
 def installed(environ: Mapping[str, str]) -> dict[str, Path | None]:
     """Map each version to an interpreter that starts, or to None: from `PATH`, else from pyenv."""
     return {version: _first_that_runs(version, environ) for version in VERSIONS}
+
+
+def main(versions: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Print the first interpreter that is found, in the order of `versions`; nothing where there is none."""
+    found = installed(environ)
+    print(next((path for version in versions if (path := found[version])), ""))
 
 
 def release(interpreter: Path) -> str:
@@ -65,3 +73,7 @@ def _probe(interpreter: Path) -> list[str]:
     except (OSError, subprocess.TimeoutExpired):
         return []
     return process.stdout.splitlines() if process.returncode == 0 else []
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], os.environ)

@@ -148,9 +148,9 @@ class MemoryState(MemoryKeys):
                 if self._live_record(one.message_id, self._clock()) is None:
                     sent_at = one.queued_at
                     record = StoredRecord(one.message_id, one.task, Status.QUEUED, 0, sent_at, 0, queue=one.queue)
-                    self._keep(
-                        msgspec.structs.replace(record, queued_at=sent_at, replay_of=one.replay_of or None), sent_at
-                    )
+                    more = {"replay_of": one.replay_of or None, "request": one.request or None}
+                    record = msgspec.structs.replace(record, queued_at=sent_at, **more)
+                    self._keep(record, max(sent_at, one.due_at))
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:  # noqa: ARG002
         """See `State.record`."""
@@ -208,6 +208,7 @@ def _ended(record: StoredRecord, ending: Ending, now: float) -> StoredRecord:
         first_failed_at=record.first_failed_at or (now if failed else None),
         result=ending.result,
         error_type=ending.error_type,
+        error_class=ending.error_class,
         error_message=ending.error_message,
         traceback=ending.traceback,
         reason=ending.reason,

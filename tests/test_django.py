@@ -6,10 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
+from lambda_tasks.local.embedded_aws import EmbeddedAws
+from lambda_tasks.local.queue import Queue
+from stores import create_table
 from wrapper import ROOT, base_environ, secret_arn
 
 PROJECT = ROOT / "tests" / "django_project"
@@ -108,6 +114,46 @@ plant.enqueue(name="pear")
     assert planted(tmp_path) == ["pear"]
 
 
+ROUND = """
+import json
+import django; django.setup()
+import boto3
+from django_project.orchard import jobs
+
+answer, failed = jobs.answer.enqueue(), jobs.fail.enqueue("a word")
+before = [one.status.value for one in (answer, jobs.fail.get_result(failed.id))]
+sqs = boto3.client("sqs")
+url = __import__("os").environ["LAMBDA_TASKS_QUEUE_URL"]
+messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"])["Messages"]
+from lambda_tasks.handler import handler
+records = [
+    {"messageId": one["MessageId"], "receiptHandle": one["ReceiptHandle"], "body": one["Body"],
+     "attributes": one["Attributes"], "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:tasks"}
+    for one in messages
+]
+handler({"Records": records}, None)
+answer.refresh(), failed.refresh()
+print(json.dumps([before, answer.return_value, answer.attempts, failed.status, failed.errors[0].exception_class_path]))
+"""
+
+
+def test_results_are_kept_in_the_table(
+    embedded_aws: EmbeddedAws, make_queue: Callable[..., Queue], tmp_path: Path
+) -> None:
+    """From SQS through the handler to the table of DynamoDB and back, by the ids that the sender was given."""
+    environ = {
+        **embedded_aws.environ(),
+        **migrated(tmp_path),
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "LAMBDA_TASKS_QUEUE_URL": make_queue().url,
+        "LAMBDA_TASKS_TABLE": create_table(embedded_aws),
+        "LAMBDA_TASKS_MODULES": "django_project.orchard.jobs",
+    }
+    finished = run(ROUND, environ=environ)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout) == [["READY", "READY"], 42, 1, "FAILED", "builtins.ValueError"]
+
+
 PYTEST = [
     "-m",
     "pytest",
@@ -127,6 +173,7 @@ def project_environ(folder: Path) -> dict[str, str]:
         **base_environ(),
         "DJANGO_SETTINGS_MODULE": "django_project.settings",
         "ORCHARD_ENGINE": "django_project.engine",
+        "ORCHARD_BACKEND": "django_project.backend.Backend",
         "ORCHARD_FOLDER": str(folder),
         "PYTHONPATH": f"{ROOT}/tests",
         "HOME": str(folder),
@@ -134,11 +181,20 @@ def project_environ(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_project_passes_its_tests(tmp_path: Path) -> None:
-    """The project's own tests pass, in a process that pytest's plugin sets Django up in."""
+@pytest.mark.parametrize("version", ["5.2", "6.0", "6.1"])
+def test_the_project_passes_its_tests(version: str, tmp_path: Path) -> None:
+    """The project's own tests pass with each Django, in a process that pytest's plugin sets it up in."""
+    environ = project_environ(tmp_path)
+    python = Path(sys.executable)
+    if version != "5.2":  # the development environment has that, and the backport of django.tasks
+        python = ROOT / f".venv-django{version.replace('.', '')}" / "bin" / "python"
+        if not python.exists():
+            pytest.skip(f"Django {version} is not installed: make setup-django, with a Python from 3.12 on")
+        environ = {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
+        environ["PYTHONPATH"] += f":{ROOT}/python"
     finished = subprocess.run(
-        [sys.executable, *PYTEST, str(PROJECT)],
-        env=project_environ(tmp_path),
+        [python, *PYTEST, *([] if version == "5.2" else ["-p", "lambda_tasks.pytest_plugin"]), str(PROJECT)],
+        env=environ,
         capture_output=True,
         text=True,
         timeout=120,

@@ -36,6 +36,8 @@ sys.addaudithook(audit)
 sys.path.insert(0, str(folder))
 names = [".".join(path.relative_to(folder).with_suffix("").parts) for path in sorted(folder.rglob("*.py"))]
 names = [name.removesuffix(".__init__") for name in names]
+# These are for functions that bring Django.
+names = [name for name in names if not name.startswith("lambda_tasks.django.")]
 for name in names:
     importlib.import_module(name)
 cached = [sys.modules[name].__cached__ for name in names]

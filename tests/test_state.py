@@ -343,6 +343,25 @@ def test_a_message_is_queued_until_it_is_received(state: State, clock: Clock) ->
     assert list(state.records_with_status(Status.QUEUED)) == []
 
 
+def test_a_request_lives_with_the_record_of_its_message(state: State, clock: Clock) -> None:
+    """What a sender asks to be kept is there from the beginning to the end, and as long as the message may come."""
+    message_id, due_at = str(uuid.uuid4()), clock.now + 30 * DAY
+    message = Queued(message_id, TASK, "tasks", clock.now, request='{"private": 1}', due_at=due_at)
+    state.queued([message], deadline=soon())
+    assert "private" not in repr(message)
+    clock.advance(29 * DAY)
+    record = state.record(message_id, deadline=soon())
+    assert record is not None
+    assert (record.status, record.attempts, record.request) == (Status.QUEUED, 0, '{"private": 1}')
+    running = attempt(message_id)
+    state.start(running, deadline=soon())
+    state.finish(running, Ending.of(Status.FAILED, error=raised(LeaseLost("x"))), deadline=soon())
+    record = state.record(message_id, deadline=soon())
+    assert record is not None
+    assert (record.request, record.error_class) == ('{"private": 1}', "lambda_tasks.errors.LeaseLost")
+    assert "private" not in repr(record)
+
+
 def test_an_unknown_message_has_no_record(state: State) -> None:
     """A message that was never received is not an error."""
     assert state.record(str(uuid.uuid4()), deadline=soon()) is None

@@ -60,7 +60,7 @@ _NUMBERS = itertools.count(1)
 class Recorded:
     """A message that was enqueued: its task, its kwargs in the annotated types, and how it would be sent.
 
-    The kwargs are a ``dict``; for a batch task they are of its items' type.
+    The kwargs are a ``dict``; for a batch task they are of its items' type. Tasks of ``django.tasks`` may have `args`.
     """
 
     message_id: MessageId
@@ -74,6 +74,7 @@ class Recorded:
     at: datetime | None
     outgoing: Outgoing = dataclasses.field(repr=False, compare=False)
     is_fifo: bool = dataclasses.field(default=False, repr=False, compare=False)
+    args: tuple[Any, ...] = ()
 
 
 class Ran(NamedTuple):
@@ -205,6 +206,7 @@ class TaskQueue(Sequence[Recorded]):
             group=outgoing.group,
             deduplication_id=outgoing.deduplication_id,
             at=outgoing.at,
+            args=tuple(json.loads(bytes(received.args) or b"[]")),
             outgoing=outgoing,
             is_fifo=is_fifo,
         )

@@ -17,11 +17,12 @@ def _tables() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(_tables: None) -> Iterator[None]:
-    from django_project.orchard import tasks  # noqa: PLC0415 - not before Django is set up, after this module
+    from django_project.orchard import jobs, tasks  # noqa: PLC0415 - not before Django is set up, after this module
     from django_project.orchard.models import Tree  # noqa: PLC0415
     from workers import close_workers  # noqa: PLC0415
 
     tasks.seen.clear()
+    jobs.seen.clear()
     yield
     close_workers()
     for alias in connections:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import django
+
 SECRET_KEY = "of a test"
 DEBUG = False
 USE_TZ = True
@@ -22,4 +24,16 @@ def _database(name: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database("default"), "archive": _database("archive")}
+_TASKS = "django.tasks"
+if django.VERSION < (6,):
+    INSTALLED_APPS.append("django_tasks")
+    _TASKS = "django_tasks"
+TASKS = {
+    "default": {
+        "BACKEND": os.environ.get("ORCHARD_BACKEND", "lambda_tasks.django.LambdaTasksBackend"),
+        "QUEUES": ["default", "mail"],
+        "OPTIONS": {"max_retries": 1, "retry_on": ["builtins.ConnectionError"]},
+    },
+    "immediate": {"BACKEND": f"{_TASKS}.backends.immediate.ImmediateBackend"},
+}
 LAMBDA_TASKS: dict[str, Any] = {}

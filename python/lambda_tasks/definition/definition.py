@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lambda_tasks.definition.batch import BatchKwargs
+    from lambda_tasks.messages.body import Message
 
 _NAMING_PARAMETERS = ("singleton", "record_kwargs", "idempotency_key", "idempotency_check")
 _CONCERNING_FUNCTION = {"atomic", "batch", *_NAMING_PARAMETERS}
@@ -34,6 +35,7 @@ class Definition:
 
     def __init__(self, function: FunctionType, options: Options) -> None:
         self.function = function
+        self.module = function.__module__
         self.options = options
         self.name = _path(function)
         self.is_async = is_coroutine_function(function)
@@ -88,6 +90,22 @@ class Definition:
     def takes(self, name: str) -> bool:
         """Tell whether a message may have a value of this name among its kwargs."""
         return name in self._parameters or self.options.batch
+
+    def decode(self, message: Message) -> Any:  # noqa: ANN401 - as `decode_kwargs`
+        """Return the kwargs of `message` as `decode_kwargs` does.
+
+        Raises:
+            InvalidKwargs: as there; or the message has arguments by position.
+
+        """
+        if message.args and bytes(message.args) != b"[]":
+            remedy = "give them by keyword"
+            raise InvalidKwargs("the arguments are positional", source=f"task {self.name}", remedy=remedy)
+        return self.decode_kwargs(message.kwargs)
+
+    def by_name(self, kwargs: Any) -> Any:  # noqa: ANN401 - as decode_kwargs returns them
+        """Return the arguments of a message by the names of the task's parameters."""
+        return kwargs
 
     def decode_kwargs(self, kwargs: bytes | msgspec.Raw) -> Any:  # noqa: ANN401 - a batch task's are of its own type
         """Validate the JSON object `kwargs` strictly against the annotations, and convert its values.

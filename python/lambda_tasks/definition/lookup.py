@@ -10,13 +10,16 @@ from lambda_tasks.definition.definition import Definition
 from lambda_tasks.errors import TaskNotAllowed, UnknownTask
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from types import ModuleType
 
     from lambda_tasks.settings import Settings
 
 
 _LONGEST_NAME_SHOWN = 256  # whoever sends a message chooses it
+
+adapters: list[Callable[[object], Definition | None]] = []
+"""What makes a definition of the tasks of another framework, or None of what is none of them."""
 
 
 class ModuleRaised(Exception):
@@ -80,9 +83,11 @@ def _find(name: str, settings: Settings) -> Definition:
     if found is None:
         raise UnknownTask(f"{module_name} has no {attribute}", source=source, remedy="deploy it, or correct the name")
     definition = getattr(found, "definition", None)
+    if definition is None:
+        definition = next(filter(None, (adapt(found) for adapt in adapters)), None)
     if not isinstance(definition, Definition):
         raise TaskNotAllowed("the object is not a task", source=source, remedy="put @task above the function")
-    _check_allowed(definition.function.__module__, source, settings)  # it may be imported there from elsewhere
+    _check_allowed(definition.module, source, settings)  # it may be imported there from elsewhere
     return definition
 
 

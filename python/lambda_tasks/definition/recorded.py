@@ -99,7 +99,7 @@ def _kwargs(
     from lambda_tasks.definition.values import plain  # noqa: PLC0415 - for functions that record them
 
     try:
-        values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(kwargs, enc_hook=plain))
+        values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(definition.by_name(kwargs), enc_hook=plain))
     except Exception as error:  # noqa: BLE001 - a value's own code may raise anything, and the message runs all the same
         return {"kwargs_note": f"without a form in JSON ({type(error).__name__})"}
     if not isinstance(wanted, bool):

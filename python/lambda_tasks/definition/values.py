@@ -82,17 +82,22 @@ _ENCODER = msgspec.json.Encoder(enc_hook=plain)
 
 
 def encode(kwargs: Mapping[str, Any]) -> bytes:
-    """Return `kwargs` as JSON.
+    """Return `kwargs` as JSON; see `encode_value`."""
+    return encode_value(kwargs)
+
+
+def encode_value(value: object) -> bytes:
+    """Return `value` as JSON.
 
     Raises:
         TypeError: a value has no form in JSON.
         ValueError: a number is not finite, which msgspec would send as null.
 
     """
-    encoded = _ENCODER.encode(kwargs)
+    encoded = _ENCODER.encode(value)
     # Of NaN and infinity values become null, and keys become words.
     if b"null" in encoded or b'nan"' in encoded or b'inf"' in encoded:
-        for path, number in _floats(kwargs):
+        for path, number in _floats(value):
             if not math.isfinite(number):
                 raise ValueError(f"JSON has no {float.__repr__(number)} - at `{path}`")
     return encoded

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lambda_tasks")
 
-_OUR_PACKAGES = (__package__, timeouts.__package__)
+_OUR_PACKAGES = (__package__, timeouts.__package__, "lambda_tasks.django")
 _UNTOUCHED = contextlib.nullcontext()
 
 

@@ -104,13 +104,14 @@ class _Preparation:
         name = job.task_name = message.task_name
         job.n_retries = message.n_retries
         given_key = None
+        job.record_id = message.id
         if job.sent.get("messageAttributes"):
             job.expires_at = attributes.expires_at(job.sent)
             given_key = attributes.own(job.sent, attributes.IDEMPOTENCY_KEY)
         try:
             definition = self._lookup.known.get(name) or self._found(name)
             job.is_found = True
-            job.kwargs = definition.decode_kwargs(message.kwargs)
+            job.kwargs = definition.decode(message)
             if given_key is not None or definition.options.idempotency_key:
                 from lambda_tasks.definition import keys  # noqa: PLC0415 - for messages with keys
 

@@ -35,12 +35,13 @@ class HeldLeases(NamedTuple):
 class Job:
     """A job is one message on its way to an outcome. It works out only what is asked for, since there are many.
 
-    `task_name` is what the message says, which may be anything until the task `is_found`. `message_id` is SQS's;
-    `record` is as it came, `sent` as the sender meant it. `result` is its outcome: from the beginning where it cannot
-    run, because there is no task for it or its kwargs do not fit. It `is_settled` when what that asks for is being
-    done, `is_concluded` when it was done, and `is_done_with` when SQS may delete it. Messages that one call of a batch
-    task takes have the same `batch_key`; any other message has None. Those of one `singleton_key`, or `key`, run one
-    after the other. A message with `expires_at` (epoch seconds) does not start after that.
+    `task_name` is what the message says, which may be anything until the task `is_found`. `message_id` is SQS's, and
+    `record_id` the sender's own where there is one; `record` is as it came, `sent` as the sender meant it. `result` is
+    its outcome: from the beginning where it cannot run, because there is no task for it or its kwargs do not fit. It
+    `is_settled` when what that asks for is being done, `is_concluded` when it was done, and `is_done_with` when SQS may
+    delete it. Messages that one call of a batch task takes have the same `batch_key`; any other message has None.
+    Those of one `singleton_key`, or `key`, run one after the other. A message with `expires_at` (epoch seconds) does
+    not start after that.
 
     With a table, `attempts` counts the deliveries that started, this one included; without one, `known_deferrals` are
     those of this process. An `early` call takes its lease before its turn comes. `is_elsewhere` tells that another
@@ -51,6 +52,7 @@ class Job:
 
     task_name: str | None = None
     is_found = False
+    record_id: str | None = None
     definition: Definition | None = None
     kwargs: Any = None
     batch_key: object = None

@@ -47,7 +47,7 @@ def take(job: Job, state: State, *, lease_seconds: float, details: Mapping[str, 
     name = (job.task_name or "")[:_LONGEST_TASK_NAME]
     sent_ms = sent_at_ms(job.record)
     attempt = Attempt(
-        job.message_id,
+        job.record_id or job.message_id,
         name,
         lease_seconds + MARGIN_SECONDS,
         first_received_at=first_received_at(job.record),

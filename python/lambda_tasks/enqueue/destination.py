@@ -76,6 +76,11 @@ def send(message: Outgoing) -> MessageId:
     return message_id if isinstance(message_id, MessageId) else MessageId(message_id)
 
 
+def is_diverted() -> bool:
+    """Tell whether a test has this process's messages."""
+    return bool(_diversions)
+
+
 @contextlib.contextmanager
 def diverted(destination: Destination, queue_of: QueueOf = lambda _: None) -> Iterator[None]:
     """Give every message of this process to `destination`, whatever its mode is: for tests.
@@ -136,6 +141,6 @@ def _send_to_sqs(message: Outgoing, current: Settings) -> str:
     message_id = answer.get("MessageId")
     if not isinstance(message_id, str) or not message_id:
         raise refusals.of_queue("SQS did not say whether it took the message", queue)
-    if queued.are_recorded(current):
+    if not message.is_recorded and queued.are_recorded(current):
         queued.record([message_id], message.task_name, queue)
     return message_id

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A message on its way to SQS. The attributes are in SQS's spelling. ``repr`` shows no content."""
+    """A message on its way to SQS. The attributes are in SQS's spelling. ``repr`` shows no content.
+
+    One that `is_recorded` has a record already, under an id of its sender's own.
+    """
 
     task_name: str
     queue: str
@@ -39,6 +42,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     group: str | None = None
     deduplication_id: str | None = None
     at: datetime | None = None
+    is_recorded: bool = False
 
     def __repr__(self) -> str:
         return f"Outgoing({self.task_name}, queue {self.queue})"
@@ -176,6 +180,15 @@ def with_body(common: Outgoing, definition: Definition, kwargs: Mapping[str, Any
         attributes = {**common.attributes, **as_attributes({IDEMPOTENCY_KEY: uuid.uuid4().hex})}
         return msgspec.structs.replace(common, body=_sendable(text), attributes=attributes)
     return msgspec.structs.replace(common, body=_sendable(text))
+
+
+def of_body(
+    task_name: str, kwargs: bytes, more: Mapping[str, Any], *, queue: str, at: datetime | None = None
+) -> Outgoing:
+    """Return the message of a framework's own task, in the context of the caller, with `more` fields of the body."""
+    attributes, system_attributes = outgoing_attributes()
+    text = _sendable(body.encode(task_name, kwargs, more))
+    return Outgoing(task_name, queue, text, attributes, system_attributes, at=at, is_recorded=True)
 
 
 def _check(definition: Definition, options: MessageOptions) -> None:

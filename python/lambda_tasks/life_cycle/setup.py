@@ -39,6 +39,7 @@ def set_up(environ: Mapping[str, str], *, is_worker: bool) -> bool:
 
     if not apps.ready:
         django.setup()
+    _import_backends()
     if is_worker:
         _application = Application(is_worker=True)
     return True
@@ -54,6 +55,15 @@ def of_process() -> Application | None:
     from lambda_tasks.life_cycle.application import Application  # noqa: PLC0415
 
     return Application(is_worker=False)
+
+
+def _import_backends() -> None:
+    """Import the backends of ``django.tasks``: ours says how its tasks are found, whichever backend they name."""
+    from django.conf import settings as of_django  # noqa: PLC0415
+    from django.utils.module_loading import import_string  # noqa: PLC0415
+
+    for backend in (getattr(of_django, "TASKS", None) or {}).values():
+        import_string(backend["BACKEND"])
 
 
 def _is_installed() -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -10,15 +11,27 @@ from lambda_tasks.errors import MalformedMessage
 from lambda_tasks.messages.payload import Pointer, pointer_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lambda_tasks.messages.sqs_event import Record
 
 
+MAX_ID_CHARACTERS = 64
+
+
 class Message(msgspec.Struct, frozen=True):
-    """The content of a body: the task's dotted path, its kwargs still as JSON, and how often it was sent again."""
+    """The content of a body: the task's dotted path, its kwargs still as JSON, and how often it was sent again.
+
+    Tasks of a framework may have more: `args` by position, the `id` under which the sender looks the record up, and
+    what the sender says of itself, the `origin`; without them these are empty.
+    """
 
     task_name: str
     kwargs: msgspec.Raw = msgspec.Raw(b"{}")
     n_retries: Annotated[int, msgspec.Meta(ge=0)] = 0
+    args: msgspec.Raw = msgspec.Raw(b"")
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)] | None = None
+    origin: msgspec.Raw = msgspec.Raw(b"")
 
 
 _DECODER = msgspec.json.Decoder(Message)
@@ -58,7 +71,7 @@ def decode(body: object) -> Message:
         raise MalformedMessage(f"the body is malformed: {error}", remedy=_REMEDY) from error
 
 
-def encode(task_name: str, kwargs: bytes) -> str:
-    """Return the body of a message that runs `task_name` with `kwargs`, which are a JSON object."""
-    message = {"task_name": task_name, "kwargs": msgspec.Raw(kwargs), "n_retries": 0}
+def encode(task_name: str, kwargs: bytes, more: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the body of a message that runs `task_name` with `kwargs`, which are a JSON object, and `more` fields."""
+    message = {"task_name": task_name, "kwargs": msgspec.Raw(kwargs), "n_retries": 0, **more}
     return msgspec.json.encode(message).decode()

@@ -165,6 +165,7 @@ class DynamoDbState:
         results = {
             "result": ending.result,
             "error_type": ending.error_type,
+            "error_class": ending.error_class,
             "error_message": ending.error_message,
             "traceback": ending.traceback,
             "reason": ending.reason,
@@ -257,7 +258,9 @@ class DynamoDbState:
 
     def queued(self, messages: Sequence[Queued], *, deadline: float) -> None:
         """See `State.queued`."""
-        self._items.insert([table.queued_item(one, self._expiry(one.queued_at)) for one in messages], deadline)
+        self._items.insert(
+            [table.queued_item(one, self._expiry(max(one.queued_at, one.due_at))) for one in messages], deadline
+        )
 
     def record(self, message_id: str, *, deadline: float) -> StoredRecord | None:
         """See `State.record`."""

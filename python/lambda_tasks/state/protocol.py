@@ -52,13 +52,18 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """A message that was sent at `queued_at` (epoch seconds), for its record until it is received."""
+    """A message that was sent at `queued_at` (epoch seconds). Its record keeps `request`, JSON of the sender's own."""
 
     message_id: str
     task: str
     queue: str
     queued_at: float
     replay_of: str = ""
+    request: str = ""
+    due_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Queued({self.message_id!r}, {self.task!r})"
 
 
 class KeyLease(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str | None = None
     history: tuple[str, ...] = ()
     duplicate_of: str | None = None
+    error_class: str | None = None
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -75,6 +76,7 @@ class Ending(msgspec.Struct, frozen=True):
             traceback=_bounded_from_its_end(traceback_of(error), MAX_TRACEBACK_BYTES),
             reason=reason or None,
             history=history,
+            error_class=f"{type(error).__module__}.{type(error).__qualname__}",
         )
 
 
@@ -106,7 +108,8 @@ class StoredRecord(msgspec.Struct, frozen=True):
     `kwargs` and `context` are JSON, of bounded size; `kwargs_note` says why the kwargs are not all that the task got.
     `request_id`, `function_version`, `log_stream` and `python` are those of the last execution. `replay_of` is the id
     of the message that this one repeats, `duplicate_of` that of the one that succeeded in its place, with the same key:
-    `result` is its result. ``repr`` shows no content and no error's text.
+    `result` is its result. `request` is JSON of the sender's own, such as Django's. ``repr`` shows no content and no
+    error's text.
     """
 
     message_id: str
@@ -134,6 +137,8 @@ class StoredRecord(msgspec.Struct, frozen=True):
     replay_of: str | None = None
     duplicate_of: str | None = None
     history: tuple[PastAttempt, ...] = ()
+    error_class: str | None = None
+    request: str | None = None
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -150,7 +155,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
 
 
 _ENDED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.REJECTED, Status.SKIPPED})
-_PRIVATE = frozenset({"result", "error_message", "traceback", "history", "context", "kwargs"})
+_PRIVATE = frozenset({"result", "error_message", "traceback", "history", "context", "kwargs", "request"})
 
 
 def shortened(text: str | None, max_bytes: int) -> str | None:

@@ -4,9 +4,9 @@ One table, on demand, with the partition key ``id`` (a string) and no sort key. 
 
 - of a message, ``message#<message id>``: its lease (``lease_owner``, ``lease_until``) and its record (``status``,
   ``task``, ``attempts``, ``first_received_at``, ``started_at``, ``finished_at``, ``first_failed_at``, ``result``,
-  ``error_type``, ``error_message``, ``traceback``, ``reason``, ``duplicate_of``; the `DETAILS` of its last attempt;
-  ``history``, see `lambda_tasks.state.history`; ``queued_at``, ``received_at``; ``final`` where it never runs again,
-  ``letter_sent_at``, ``letter_until``);
+  ``error_type``, ``error_class``, ``error_message``, ``traceback``, ``reason``, ``request``, ``duplicate_of``; the
+  `DETAILS` of its last attempt; ``history``, see `lambda_tasks.state.history`; ``queued_at``, ``received_at``;
+  ``final`` where it never runs again, ``letter_sent_at``, ``letter_until``);
 - of a singleton, ``singleton#<hash>``: a lease, with the ``message_id`` that took it last and when (``taken_at``), the
   ``seconds`` that its task took, and the turn of the next message that waits (``next_at``);
 - of a key of the business, ``key#<hash>``: such a lease, and after a success ``kept_until``, until when it is kept,
@@ -137,7 +137,8 @@ def queued_item(message: Queued, expires_at: int) -> dict[str, str | float]:
         "status_shard": shard(Status.QUEUED.value, message.message_id),
         TIME_TO_LIVE: expires_at,
     }
-    return {**item, "replay_of": message.replay_of} if message.replay_of else item
+    more = {"replay_of": message.replay_of, "request": message.request}
+    return item | {name: value for name, value in more.items() if value}
 
 
 def as_kept(item: Item) -> Kept:
@@ -170,4 +171,6 @@ def as_record(item: Item) -> StoredRecord:
         **{name: text(item, name) for name in DETAILS},
         queued_at=queued_at,
         history=history.read(texts(item, "history")),
+        error_class=text(item, "error_class"),
+        request=text(item, "request"),
     )
