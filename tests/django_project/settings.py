@@ -11,7 +11,7 @@ SECRET_KEY = "of a test"
 DEBUG = False
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_project.orchard"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_project.orchard", "lambda_tasks.django"]
 
 
 def _database(name: str) -> dict[str, Any]:

@@ -79,6 +79,10 @@ def tell_atomic() -> bool:
 def misplaced() -> None: ...
 
 
+@task(singleton=True)
+def prune() -> None: ...
+
+
 @task
 def note(*, amount: Decimal, aware: datetime, naive: datetime, key: UUID, text: str) -> None:
     seen.append((amount, aware, naive, key, text))
