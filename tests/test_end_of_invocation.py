@@ -113,3 +113,11 @@ def test_the_twelve_hours_are_counted_where_the_change_is_made(aws: FakeAws) -> 
         "arn:aws:sqs:eu-west-1:123456789012:queue", [("handle", visible_at)], clock
     )
     assert MAX_VISIBILITY_SECONDS - 910 <= aws.visibilities["handle"] <= MAX_VISIBILITY_SECONDS - 900
+
+
+@pytest.mark.parametrize("deliveries_left", [0, 1, 3, 100])
+def test_an_outage_hides_a_message_whatever_deliveries_are_left(deliveries_left: int) -> None:
+    """An outage of an hour is over before the last delivery that is left; without one the first delay counts."""
+    delays = [retry.outage_seconds(n, deliveries_left - n + 1, 0.0) for n in range(1, deliveries_left + 1)]
+    assert sum(delays) >= 3600 or not delays
+    assert 0 < retry.outage_seconds(1, 0, 0.0) <= 900

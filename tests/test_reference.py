@@ -102,6 +102,7 @@ ENVIRONMENT, SSM, VARIABLE = (
         (VARIABLE, ARN.replace("eu-west-1", "evil.example/"), f"the ARN's region is not one (variable {VARIABLE}): {SECRET_FORMS}"),
         (VARIABLE, ARN.replace("123456789012", "1234"), f"the ARN's account is not a number of 12 digits (variable {VARIABLE}): {SECRET_FORMS}"),
         (VARIABLE, ARN.replace("123456789012", "12345678901\u0662"), f"the ARN's account is not a number of 12 digits (variable {VARIABLE}): {SECRET_FORMS}"),
+        (VARIABLE, ARN.replace("eu-west-1", "west-1"), f"the ARN's region is not one (variable {VARIABLE}): {SECRET_FORMS}"),
         (VARIABLE, ARN.replace("eu-west-1", "eu-west-\u0661"), f"the ARN's region is not one (variable {VARIABLE}): {SECRET_FORMS}"),
         (VARIABLE, ARN.replace("eu-west-1", f"{'e' * 64}-west-1"), f"the ARN's region is not one (variable {VARIABLE}): {SECRET_FORMS}"),
         (f"{VARIABLE}.y", ARN, f"the variable's name is none that a shell can hold (variable {VARIABLE}.y): name the setting LAMBDA_TASKS_SECRET_<NAME>, with letters, digits and underscores, not a digit first"),

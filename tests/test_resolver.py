@@ -72,6 +72,14 @@ def test_each_kind_of_source_gives_its_variables(aws: FakeAws) -> None:
         "TOKEN": "t",
     }
     assert resolution.source_count == 4
+    assert {name: origin.source.split()[-1] for name, origin in resolution.origins.items()} == {
+        "A": ARN,
+        "B": "/app/env",
+        "DB": DB,
+        "USER": DB,
+        "PASSWORD": DB,
+        "TOKEN": PARAMETER,
+    }
     assert repr(resolution) == "Resolution(A, B, DB, PASSWORD, TOKEN, USER)"
 
 
@@ -125,7 +133,10 @@ def test_parameters_below_a_path_are_variables(aws: FakeAws) -> None:
     """Below a path every parameter, on however many pages, is a variable named by the rest of its name."""
     aws.page_size = 2
     aws.parameters = {"/app/prod/DB/HOST": "h", "/app/prod/A": "1", "/app/prod/B": "2", "/app/other": "no"}
-    assert run(aws, {SSM: "/app/prod/"}).exports == {"DB_HOST": "h", "A": "1", "B": "2"}
+    resolution = run(aws, {SSM: "/app/prod/"})
+    assert resolution.exports == {"DB_HOST": "h", "A": "1", "B": "2"}
+    assert {origin.source for origin in resolution.origins.values()} == {"parameters below /app/prod/"}
+    assert resolution.origins.keys() == resolution.exports.keys()
     assert [request.body.get("NextToken") for request in aws.requests] == [None, "2"]
     assert aws.requests[0].body["Recursive"] is aws.requests[0].body["WithDecryption"] is True
 

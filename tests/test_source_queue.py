@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -77,3 +78,19 @@ def test_entries_that_fail_are_logged(aws: FakeAws, caplog: pytest.LogCaptureFix
     sqs = sqs_at(aws.url)
     sqs.change_visibility(ARN, [("handle", 1)], InvocationTime(time.monotonic()))
     assert "the visibility of 1 messages was not changed: ReceiptHandleIsInvalid" in caplog.text
+
+
+def test_all_changes_are_made_on_return(aws: FakeAws) -> None:
+    """Changes are made at the same time, and the last of them is over when the call returns."""
+    seen: list[int] = []
+    together = threading.Barrier(4, timeout=10)
+
+    def answer(request: Any) -> tuple[int, dict[str, Any]]:
+        time.sleep(together.wait() / 20)  # so that one of them is the last
+        seen.append(len(request.body["Entries"]))
+        return 200, {"Successful": [], "Failed": []}
+
+    aws.answers = [answer] * 4
+    changes = [(f"handle-{number}", 1.0) for number in range(40)]
+    sqs_at(aws.url).change_visibility(ARN, changes, InvocationTime(time.monotonic(), soon()))
+    assert seen == [10] * 4

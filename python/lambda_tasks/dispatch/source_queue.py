@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -152,13 +153,12 @@ class _Changes:
 
     def make(self) -> None:
         """Make all changes, also where there is no thread to be had."""
-        threads = []
-        try:
+        threads: list[threading.Thread] = []
+        with contextlib.suppress(RuntimeError, MemoryError):
             for _ in range(min(len(self._waiting), _CALLS_AT_A_TIME) - 1):
-                threads.append(threading.Thread(target=self._work, name="lambda-tasks-visibility", daemon=True))
-                threads[-1].start()
-        except RuntimeError:
-            threads.pop()
+                thread = threading.Thread(target=self._work, name="lambda-tasks-visibility", daemon=True)
+                thread.start()
+                threads.append(thread)
         self._work()
         for thread in threads:
             thread.join(
