@@ -151,7 +151,7 @@ def template(definition: Definition, options: MessageOptions) -> Outgoing:
     if options.expires is not None:
         expires = options.expires
         at = time.time() + expires if isinstance(expires, (int, float)) else expires.timestamp()
-        attributes |= as_attributes({EXPIRES_AT: f"{max(0.0, at):.3f}"})
+        attributes |= as_attributes({EXPIRES_AT: f"{math.floor(max(0.0, at) * 1000) / 1000:.3f}"})
     if options.idempotency_key is not None:
         attributes |= as_attributes({IDEMPOTENCY_KEY: options.idempotency_key})
     return Outgoing(
