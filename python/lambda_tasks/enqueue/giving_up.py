@@ -24,8 +24,9 @@ class GivingUp:
     tries whether it has passed.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._kind = kind
+        self._sleep = sleep
         self._failures = 0
         self._last = ""
         self._lock = threading.Lock()
@@ -55,7 +56,7 @@ class GivingUp:
             before = self._failures
             if before >= MOST_FAILURES:
                 raise EnqueueFailed(self.reason)
-            time.sleep(before * _PAUSE_SECONDS)
+            self._sleep(before * _PAUSE_SECONDS)
             return self._counted(call, before)
 
     def _counted(self, call: Callable[[], T], before: int) -> T:
