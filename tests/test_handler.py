@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
@@ -51,6 +52,23 @@ def test_nothing_to_resolve_is_no_request(aws: FakeAws) -> None:
     finished = call({"task_name": "catalogue.tasks.add", "kwargs": {"number": 1}}, base_environ(aws.url))
     assert json.loads(finished.stdout) == [2, None, None]
     assert aws.requests == []
+
+
+def test_a_module_of_another_distribution_is_told(tmp_path: Path) -> None:
+    """Where ours hides a package of the same name, whose module a task's module imports, the init error names both."""
+    other = tmp_path / "lambda_tasks"
+    other.mkdir()
+    (other / "__init__.py").touch()
+    (tmp_path / "moved.py").write_text("from lambda_tasks.decorators import lambda_task")
+    environ = base_environ(LAMBDA_TASKS_MODULES="moved")
+    program = f"import lambda_tasks, sys; sys.path.append({str(tmp_path)!r}); import lambda_tasks.handler"
+    finished = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    last = finished.stderr.splitlines()[-1]
+    assert last.startswith("lambda_tasks.errors.ShadowedPackage: there is no lambda_tasks.decorators in ")
+    assert f"which hides {other}/__init__.py: import from lambda_tasks" in last
+    (tmp_path / "moved.py").write_text("import nothing_of_that_name")
+    finished = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert finished.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'nothing_of_that_name'"
 
 
 def test_a_failed_resolution_is_an_init_error(aws: FakeAws) -> None:

@@ -164,6 +164,20 @@ def test_a_next_wrapper_that_cannot_run_is_an_error_of_its_own(aws: FakeAws, tmp
     )
 
 
+def test_another_distribution_of_our_name_is_an_error(aws: FakeAws, tmp_path: Path) -> None:
+    """A package of our name in the function's folder, which would hide the layer's, is told with both files; ours is not."""
+    other = tmp_path / "lambda_tasks"
+    other.mkdir()
+    (other / "__init__.py").touch()
+    aws.secrets[secret_arn("s")] = "v"
+    environ = base_environ(aws.url, LAMBDA_TASK_ROOT=str(tmp_path), LAMBDA_TASKS_SECRET_S=secret_arn("s"))
+    run = run_wrapper(environ)
+    assert (run.status, run.was_launched) == (1, False)
+    ours = ROOT / "python" / "lambda_tasks" / "__init__.py"
+    assert f"ShadowedPackage: {other}/__init__.py hides {ours}, whose handler would never run" in run.stderr
+    assert run_wrapper({**environ, "LAMBDA_TASK_ROOT": str(ROOT / "python")}).status == 0
+
+
 def test_a_next_wrapper_that_is_this_one_is_an_error(aws: FakeAws, tmp_path: Path) -> None:
     """The wrapper does not run itself for ever, by whatever path it is named."""
     link = tmp_path / "wrapper"

@@ -128,6 +128,10 @@ class UnusableMsgspec(ConfigurationError):
     """The msgspec of a function, or of two layers together, cannot be imported or is too old."""
 
 
+class ShadowedPackage(ConfigurationError):
+    """The error of another distribution that is imported as ``lambda_tasks`` too: one hides the other."""
+
+
 class InvalidNextWrapper(ConfigurationError):
     """The error of a ``LAMBDA_TASKS_NEXT_WRAPPER`` that is no executable file, or the wrapper itself."""
 

@@ -65,8 +65,16 @@ def _resolved() -> Settings:
 
 
 _resolved_settings = _resolved()
-_use(settings.current() if setup.set_up(settings.environ(), is_worker=True) else _resolved_settings)
-_worker.lookup.import_modules()
+try:
+    _use(settings.current() if setup.set_up(settings.environ(), is_worker=True) else _resolved_settings)
+    _worker.lookup.import_modules()
+except ModuleNotFoundError as error:
+    from lambda_tasks.environment import shadow
+
+    explained = shadow.explained(error)
+    if explained is error:
+        raise
+    raise explained from error
 _worker.guard_memory()
 
 
