@@ -161,9 +161,9 @@ def test_a_batch_task_is_checked_where_it_is_defined() -> None:
     def no_items(items: list[int]) -> None: ...
 
     with pytest.raises(InvalidTask, match="a batch task takes one list of items"):
-        task(batch=True)(two)
+        task(batch=True)(two)  # type: ignore[arg-type]
     with pytest.raises(InvalidTask, match=r"parameter items is no list of items.*list\[Item\[YourDataclass\]\]"):
-        task(batch=True)(no_items).definition.decode_kwargs(b"{}")
+        task(batch=True)(no_items).definition.decode_kwargs(b"{}")  # type: ignore[arg-type]
     with pytest.raises(InvalidKwargs, match=r"missing required field `product_id`"):
         tasks.index.definition.encode_kwargs({})
 

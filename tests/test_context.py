@@ -199,7 +199,7 @@ def test_what_cannot_travel_cannot_be_bound(values: dict[str, Any], error: str) 
 def test_the_largest_context_travels_as_far_as_messages_go(bound: dict[str, str]) -> None:
     """What can be bound, and what can be received, can be sent on: a message's own id has room beside it."""
     largest = {"text": "x" * (MAX_CONTEXT_BYTES - len('{"text":""}'))}
-    with context.bind(**largest, **bound):
+    with context.bind(**largest, **bound):  # type: ignore[arg-type]
         sent, _ = outgoing_attributes()
     for _ in range(3):
         with activated(received(arrived(sent))):

@@ -110,6 +110,23 @@ def test_singleton_values_are_those_of_the_call() -> None:
     assert definition.singleton_key({}) == definition.singleton_key({"days": 3})
 
 
+def test_a_method_is_refused() -> None:
+    """A method has an object that no message holds: it is an error where it is defined, and says what to do."""
+
+    class Shop:
+        def send(self, order_id: int) -> None: ...
+
+        def close(cls, *, order_id: int) -> None: ...  # noqa: N805
+
+    for method in (Shop.send, Shop.close):
+        with pytest.raises(
+            InvalidTask, match=r"a method is no task: .*Shop\.(send|close)\): put @task above a function"
+        ):
+            Definition.of(method, {})
+    with pytest.raises(InvalidTask, match="is not a function: put @task above a function"):
+        Definition.of(Shop().send, {})
+
+
 def test_an_unknown_parameter_is_refused() -> None:
     """What the function does not take is refused, not dropped."""
     with pytest.raises(InvalidKwargs, match="unknown field, expected `days`, `note`"):

@@ -203,7 +203,7 @@ def test_models_validate_and_convert(task_queue: TaskQueue) -> None:
     )
     as_json: Any = {"orderNumber": 2}
     ship.enqueue(order=order, others=[order, as_json], maybe=None)
-    ship.enqueue(order={"orderNumber": 3})  # type: ignore[arg-type]
+    ship.enqueue(order={"orderNumber": 3})  # type: ignore[call-overload]
     ship_all.enqueue(orderNumber=4)
     task_queue.run()
     assert got[0] == [order, [order, Order(orderNumber=2)], None]

@@ -199,7 +199,7 @@ def test_messages_are_sent_on_commit_with_their_options(task_queue: TaskQueue) -
             tasks.plant.enqueue_on_commit(name="dropped")
             transaction.set_rollback(True)
         tasks.plant.options(using="archive").enqueue_on_commit(name="at once")
-        tasks.plant.enqueue_on_commit(name="at once too", using="archive")  # type: ignore[call-arg]
+        tasks.plant.enqueue_on_commit(name="at once too", using="archive")  # type: ignore[call-overload]
         assert [one.kwargs["name"] for one in task_queue] == ["at once", "at once too"]
     (inner,) = task_queue[2:]
     assert (inner.kwargs, inner.delay_seconds, inner.group, inner.context) == (

@@ -58,6 +58,9 @@ class Definition:
         """
         if not isinstance(function, FunctionType):
             raise InvalidTask(f"{function!r} is not a function", remedy="put @task above a function, outermost")
+        if _is_method(function):
+            problem, remedy = "a method is no task: no message holds its object", "put @task above a function instead"
+            raise InvalidTask(problem, source=f"task {_path(function)}", remedy=remedy)
         returned = type_without_json(function)
         if returned is not None:
             problem = f"it returns {returned.__qualname__}, which has no form in JSON"
@@ -227,6 +230,12 @@ def singleton_key(task: str, values: Mapping[str, Any]) -> str:
     from lambda_tasks.definition.values import plain  # noqa: PLC0415
 
     return hashlib.sha256(msgspec.json.encode([task, values], enc_hook=plain, order="sorted")).hexdigest()
+
+
+def _is_method(function: FunctionType) -> bool:
+    """Tell whether `function` is defined in a class, and takes its object, or the class, first."""
+    first = function.__code__.co_varnames[: function.__code__.co_argcount][:1]
+    return "." in function.__qualname__.rpartition("<locals>.")[2] and first in (("self",), ("cls",))
 
 
 def _path(function: Callable[..., Any]) -> str:

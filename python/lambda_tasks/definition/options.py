@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -27,19 +28,19 @@ class OptionValuesOfAll(TypedDict, total=False):
     """The queue that `enqueue` sends to."""
     delay: Seconds
     """The time after which a message is delivered, up to 900 seconds. 0 overrides a delay of the queue."""
-    retry_on: ExceptionType | tuple[ExceptionType, ...]
+    retry_on: ExceptionType | Sequence[ExceptionType]
     """The errors after which a message is tried again."""
     max_retries: int
     """The number of retries."""
     retry_delay: Seconds
     """The backoff: a random time from 0 to `retry_delay` · 2ⁿ seconds after n retries, at most 12 hours."""
-    ignore_errors: ExceptionType | tuple[ExceptionType, ...]
+    ignore_errors: ExceptionType | Sequence[ExceptionType]
     """The errors that count as success."""
     soft_timeout: Seconds | None
     """The time after which `SoftTimeLimitExceeded` is raised in the task. `None` is the setting's."""
     hard_timeout: Seconds | None
     """The time after which `HardTimeLimitExceeded` is raised in the task. `None` is the setting's."""
-    singleton: bool | tuple[str, ...]
+    singleton: bool | tuple[str, ...] | list[str]
     """`True`: one message of the task runs at a time; names of kwargs: one for each value of those. Needs a table."""
     singleton_busy: Literal["defer", "skip"]
     """The outcome of another message of a singleton meanwhile."""

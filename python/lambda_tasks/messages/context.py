@@ -22,6 +22,8 @@ from lambda_tasks.messages.sqs_event import attribute
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from typing_extensions import Never
+
     from lambda_tasks.messages.sqs_event import Record
 
 _LONGEST_INVOCATION_MS = 900_000
@@ -181,20 +183,37 @@ class CurrentContext(Mapping[str, Any]):
         """The milliseconds that the task may still run, as of now."""
         return bearer.get().context.remaining_time_ms()
 
-    @contextlib.contextmanager
-    def bind(self, /, **values: Any) -> Iterator[None]:  # noqa: ANN401 - anything that JSON can hold
-        """Add `values`, such as ``tenant="acme"``, to the context of every message enqueued within the ``with`` block.
+    if TYPE_CHECKING:  # the names that are the message's own take nothing
 
-        ``correlation_id`` may be one of them, and so may ``traceparent`` and ``tracestate``.
+        def bind(
+            self,
+            /,
+            *,
+            message_id: Never = ...,
+            task: Never = ...,
+            attempt: Never = ...,
+            receive_count: Never = ...,
+            remaining_time_ms: Never = ...,
+            bind: Never = ...,
+            **values: Any,  # noqa: ANN401 - anything that JSON can hold
+        ) -> contextlib.AbstractContextManager[None]: ...
 
-        Raises:
-            InvalidContext: a value has no form in JSON, they are too large, or a name is the message's own.
+    else:
 
-        """
-        bound = _with_values(bearer.get().context, values)
-        attributes.encoded({**bound.values, **{name: values[name] for name in _IDS if name in values}})
-        with activated(bound):
-            yield
+        @contextlib.contextmanager
+        def bind(self, /, **values: Any) -> Iterator[None]:  # noqa: ANN401
+            """Add `values`, such as ``tenant="acme"``, to the context of every message enqueued in the ``with`` block.
+
+            ``correlation_id`` may be one of them, and so may ``traceparent`` and ``tracestate``.
+
+            Raises:
+                InvalidContext: a value has no form in JSON, they are too large, or a name is the message's own.
+
+            """
+            bound = _with_values(bearer.get().context, values)
+            attributes.encoded({**bound.values, **{name: values[name] for name in _IDS if name in values}})
+            with activated(bound):
+                yield
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401
         return bearer.get().context.values[name]

@@ -15,14 +15,27 @@ from lambda_tasks.errors import InvalidKwargs, InvalidTask
 from lambda_tasks.limits import forks  # noqa: F401 - from now on it counts them, for the local workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
+    from typing import Protocol
 
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
+    from lambda_tasks.definition.batch import Item
     from lambda_tasks.definition.options import OptionValues, OptionValuesOfAll
     from lambda_tasks.enqueue.message_id import MessageId
     from lambda_tasks.enqueue.message_options import MessageOptionValues
     from lambda_tasks.enqueue.results import Enqueued
+
+    K = TypeVar("K")
+    K_co = TypeVar("K_co", covariant=True)
+    M = TypeVar("M", bound=Mapping[str, Any])
+    Q = ParamSpec("Q")
+
+    class GiveArgumentsByKeyword:
+        """The result that type checkers see where arguments are positional: they complain of what is done with it."""
+
+    # Of all that a call may return without use, type checkers complain of this alone.
+    Positional = Coroutine[GiveArgumentsByKeyword, Any, Any]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +75,13 @@ class Task(Generic[P, R]):
         """The function that the task runs."""
         return self.definition.function
 
-    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> MessageId:
+    @overload
+    def enqueue(self, positional: object, /, *args: object, **kwargs: object) -> Positional: ...
+
+    @overload
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> MessageId: ...
+
+    def enqueue(self, /, *args: Any, **kwargs: Any) -> Any:
         """Send one SQS message that runs the task with `kwargs`, and return its message id.
 
         The id is a text. Its methods lead to the record of the message, and to the result.
@@ -79,7 +98,13 @@ class Task(Generic[P, R]):
         self._check_keywords(args)
         return destination.enqueue(self.definition, self.message_options, kwargs)
 
-    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> MessageId:
+    @overload
+    def aenqueue(self, positional: object, /, *args: object, **kwargs: object) -> GiveArgumentsByKeyword: ...
+
+    @overload
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> MessageId: ...
+
+    async def aenqueue(self, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """Send as `enqueue` does, in a thread, so that the event loop goes on meanwhile.
 
         Raises:
@@ -107,7 +132,13 @@ class Task(Generic[P, R]):
 
         return destination.enqueue_many(self.definition, self.message_options, many_kwargs)
 
-    def enqueue_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    @overload
+    def enqueue_on_commit(self, positional: object, /, *args: object, **kwargs: object) -> Positional: ...
+
+    @overload
+    def enqueue_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+
+    def enqueue_on_commit(self, /, *args: Any, **kwargs: Any) -> Any:
         """Enqueue when Django's current transaction is committed, or now where there is none.
 
         The kwargs are checked, and their values taken, now. A transaction that is rolled back sends nothing. The
@@ -134,7 +165,7 @@ class Task(Generic[P, R]):
         message = outgoing.make(self.definition, options, values)
         transaction.on_commit(functools.partial(destination.send, message), using=options.using)
 
-    def options(self, /, **changes: Unpack[MessageOptionValues]) -> Task[P, R]:
+    def options(self, /, **changes: Unpack[MessageOptionValues]) -> Self:
         """Return a copy of this task whose messages are sent in another way.
 
         Raises:
@@ -167,21 +198,53 @@ class Task(Generic[P, R]):
             raise InvalidKwargs("the arguments are positional", source=f"task {self.name}", remedy=remedy)
 
 
+if TYPE_CHECKING:
+
+    class Made(Protocol[Q]):
+        """An object of a class, whose constructor takes these arguments."""
+
+        def __init__(self, *args: Q.args, **kwargs: Q.kwargs) -> None: ...
+
+    MYPY = False  # which mypy takes for true
+
+    class BatchTask(Task[..., R], Generic[K_co, R]):
+        """A batch task, as type checkers see it. It is enqueued with what the class of its items' kwargs takes."""
+
+        if MYPY:  # it knows no way from a class to the arguments of its constructor, other than the class
+
+            @property
+            def enqueue(self) -> type[K_co]: ...  # type: ignore[override]
+
+        else:
+
+            def enqueue(self: BatchTask[Made[Q], R], *args: Q.args, **kwargs: Q.kwargs) -> MessageId: ...
+
+    class BatchDecorator(Protocol):
+        """The decorator of functions that take a list of items. Kwargs without a class of their own may be any."""
+
+        @overload
+        def __call__(self, function: Callable[[list[Item[M]]], R], /) -> Task[..., R]: ...
+
+        @overload
+        def __call__(self, function: Callable[[list[Item[K]]], R], /) -> BatchTask[K, R]: ...
+
+
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-# A batch task takes a list, and is enqueued with the kwargs of one message.
 @overload
-def task(
-    *, batch: Literal[True], **options: Unpack[OptionValuesOfAll]
-) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+def task(*, batch: Literal[True], **options: Unpack[OptionValuesOfAll]) -> BatchDecorator: ...
 
 
 @overload
 def task(
     *, batch: Literal[False] = False, **options: Unpack[OptionValuesOfAll]
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+@overload
+def task(*, batch: bool, **options: Unpack[OptionValuesOfAll]) -> Callable[[Callable[..., R]], Task[..., R]]: ...
 
 
 def task(
