@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stores
@@ -266,6 +266,7 @@ class Elements(HTMLParser):
         assert self._open.pop() == tag
 
 
+@settings(max_examples=40)
 @given(RECORDS, st.sampled_from([0.0, NOW - 3600, NOW - 86400]))
 def test_a_page_opens_without_a_network(records: list[StoredRecord], earliest: float) -> None:
     """Whatever ran, the page is well-formed, has nothing of elsewhere, no script, and every number is one."""

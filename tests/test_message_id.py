@@ -34,6 +34,18 @@ def table(embedded_aws: EmbeddedAws) -> str:
 
 
 @pytest.fixture
+def producer(
+    monkeypatch: pytest.MonkeyPatch,
+    embedded_aws: EmbeddedAws,
+    calls_of_its_own: None,  # noqa: ARG001
+) -> EmbeddedAws:
+    """Make this process a producer within a function alone: what sends a message makes no difference to its id."""
+    for name, value in {**embedded_aws.environ(), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}.items():
+        monkeypatch.setenv(name, value)
+    return embedded_aws
+
+
+@pytest.fixture
 def _recorded(table: str, default_queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  # noqa: ARG001
     """A producer and a worker that have one table."""
     monkeypatch.setenv("LAMBDA_TASKS_TABLE", table)
