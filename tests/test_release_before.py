@@ -16,9 +16,10 @@ import pytest
 
 import stores
 from lambda_tasks.local.embedded_aws import EmbeddedAws
+from lambda_tasks.state import history
 from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, Queued, Started
-from lambda_tasks.state.record import Ending, Status
+from lambda_tasks.state.record import Ending, PastAttempt, Status
 from stores import Clock, create_table, dynamodb_state, soon
 
 REQUESTS = json.loads((Path(__file__).parent / "release_before.json").read_text())
@@ -174,3 +175,9 @@ def test_the_release_before_runs_what_this_one_queued(
     record = state.record(one.message_id, deadline=soon())
     assert record is not None
     assert (record.status, record.attempts, record.queued_at) == (Status.SUCCEEDED, 1, clock.now)
+
+
+def test_a_later_release_may_say_more_of_an_attempt() -> None:
+    """Fields at the end of an entry are left out, as is an entry of another form."""
+    entries = ['[1.5,"r-1",2.5,"retrying",null,null,"more"]', "nonsense", '{"started_at":1}', "[3]"]
+    assert history.read(entries) == (PastAttempt(1.5, "r-1", 2.5, "retrying"), PastAttempt(3))
