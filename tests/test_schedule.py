@@ -118,6 +118,7 @@ def test_a_schedule_that_would_be_past_is_put_off() -> None:
     at = datetime.fromtimestamp(1_790_000_000.5, timezone.utc)
     assert schedule.expression(at, 1_790_000_000.2) == "at(2026-09-21T14:14:21)"
     assert schedule.expression(at, 1_780_000_000) == "at(2026-09-21T14:13:21)"
+    assert schedule.expression(datetime.max.replace(tzinfo=timezone.utc), 0) == "at(9999-12-31T23:59:59)"
 
 
 def test_many_for_later_are_a_schedule_each(producer: EmbeddedAws) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lambda_tasks.definition.options import Seconds
 
 MAX_ID_CHARACTERS = 128  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
-_LATEST_EPOCH_SECONDS = 253402300799  # the last second of the year 9999, in UTC
+LATEST_EPOCH_SECONDS = 253402300799  # the last second of the year 9999, in UTC
 MAX_KEY_CHARACTERS = 1024
 _LONGEST_SECONDS = 366 * 86400.0
 _ID_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
@@ -101,7 +101,7 @@ def _moment(name: str, value: object) -> datetime | None:
     if value.utcoffset() is None:
         remedy = "give it a time zone, such as datetime(..., tzinfo=timezone.utc)"
         raise InvalidTask(f"{name} is {value.isoformat()}, without a time zone", remedy=remedy)
-    if value.timestamp() > _LATEST_EPOCH_SECONDS:
+    if value.timestamp() > LATEST_EPOCH_SECONDS:
         raise InvalidTask(f"{name} is {value.isoformat()}", remedy="use a time before the end of the year 9999 in UTC")
     return value
 

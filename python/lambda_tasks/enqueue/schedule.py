@@ -17,6 +17,7 @@ import msgspec
 from lambda_tasks.aws import calls
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.enqueue import offloading
+from lambda_tasks.enqueue.message_options import LATEST_EPOCH_SECONDS
 from lambda_tasks.errors import EnqueueFailed, InvalidSetting
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def create(message: Outgoing, queue: QueueAddress, settings: Settings) -> str:
 def expression(at: datetime, now: float) -> str:
     """Return the expression of a schedule for the time `at`, or a little after `now` (epoch seconds)."""
     epoch_seconds = max(math.ceil(at.timestamp()), math.ceil(now) + _SOONEST_SECONDS)
+    epoch_seconds = min(epoch_seconds, LATEST_EPOCH_SECONDS)  # of another framework's message, which was not checked
     return f"at({datetime.fromtimestamp(epoch_seconds, timezone.utc):%Y-%m-%dT%H:%M:%S})"
 
 
