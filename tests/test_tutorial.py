@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -51,6 +50,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **kept,
+        "COLUMNS": "200",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "XDG_STATE_HOME": str(tmp_path / "state"),
@@ -106,7 +106,7 @@ def session(command: str, folder: Path, environ: dict[str, str]) -> Iterator[Ter
         end.start()
         try:
             yield Terminal(process)
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # ends it as Ctrl-C does, which a background job of a shell ignores
             output, _ = process.communicate()
             assert "succeeded" in output  # the summary
         finally:
