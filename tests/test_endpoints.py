@@ -45,6 +45,8 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "scheduler": ("list_schedules", {}),
     "sns": ("list_topics", {}),
     "sts": ("get_caller_identity", {}),
+    "batch": ("list_jobs", {}),
+    "ecs": ("list_clusters", {}),
 }
 # Regions that are too new for this botocore: one that looks like those of AWS, and one that does not.
 NEW_REGIONS = [("eu-west-9", "aws"), ("xx-new-1", "aws")]

@@ -69,7 +69,8 @@ class Settings(Value):
     Unset, any module may."""
     queue_urls: Mapping[str, str] = {}
     """The queues that `enqueue` sends to: `LAMBDA_TASKS_QUEUE_URL` is the queue `default`, and
-    `LAMBDA_TASKS_QUEUE_URL_<NAME>` the queue of that name."""
+    `LAMBDA_TASKS_QUEUE_URL_<NAME>` the queue of that name. `batch:<job queue>/<job definition>` and
+    `ecs:<cluster>/<task definition>` make each message a job."""
     table: str | None = None
     """The DynamoDB table, by name or ARN, that keeps leases and records. Unset, a duplicate of a message runs again."""
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
@@ -255,6 +256,11 @@ def current() -> Settings:
 def queue_url_variable(queue: str) -> str:
     """Return the name of the variable that holds the URL of `queue`."""
     return _QUEUE_URL if queue == "default" else f"{_QUEUE_URL}_{queue.upper().replace('-', '_')}"
+
+
+def names_jobs(queue_url: str) -> bool:
+    """Tell whether the URL of a queue names what runs jobs in its place: AWS Batch, or Amazon ECS."""
+    return queue_url.startswith(("batch:", "ecs:"))
 
 
 def _queue_urls(environ: Mapping[str, str]) -> dict[str, str]:

@@ -46,6 +46,10 @@ class Boto3Calls:
         """See `ProducerCalls.sqs`."""
         return dict(self._call("sqs", operation, {"QueueUrl": queue.url, **request}, queue.region))
 
+    def submit(self, service: str, operation: str, request: Mapping[str, Any], *, region: str) -> dict[str, Any]:
+        """See `ProducerCalls.submit`."""
+        return dict(self._call(service, operation, request, region))
+
     def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
         """See `ProducerCalls.create_schedule`."""
         answer = self._call("scheduler", "CreateSchedule", {"Name": name, **request}, region)

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
             """Return SQS's answer to an operation on `queue`, such as ``SendMessage``."""
             ...
 
+        def submit(self, service: str, operation: str, request: Mapping[str, Any], *, region: str) -> dict[str, Any]:
+            """Return the answer of Batch's ``SubmitJob``, or of an operation of ECS."""
+            ...
+
         def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
             """Create a schedule in EventBridge Scheduler and return its ARN."""
             ...
@@ -64,6 +68,35 @@ class SignedCalls:
             partition=queue.partition,
             deadline=_within(CALL_SECONDS, deadline),
         )
+
+    def submit(self, service: str, operation: str, request: Mapping[str, Any], *, region: str) -> dict[str, Any]:
+        """Return the answer of Batch's ``SubmitJob``, or of an operation of ECS.
+
+        Raises:
+            CallFailed: as `sqs`.
+
+        """
+        partition, deadline = endpoints.partition_of(region), time.monotonic() + CALL_SECONDS
+        if service == "ecs":
+            return self._transport.call(
+                service, operation, request, region=region, partition=partition, deadline=deadline
+            )
+        import json  # noqa: PLC0415 - few messages become jobs
+
+        answer = self._transport.send(
+            service,
+            "POST",
+            f"/v1/{operation.lower()}",
+            json.dumps(request).encode(),
+            region=region,
+            partition=partition,
+            deadline=deadline,
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            return dict(json.loads(answer))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CallFailed("Batch did not say whether it took the job") from error
 
     def create_schedule(self, name: str, request: Mapping[str, Any], *, region: str) -> str:
         """Create a schedule in EventBridge Scheduler and return its ARN.

@@ -64,6 +64,8 @@ def resolve(service: str, region: str, partition: str, environ: Mapping[str, str
     if fips and (service, partition) in _WITHOUT_FIPS:
         raise _no_endpoint(f"the partition {partition} has no FIPS endpoint of {service}", _FIPS)
     name = f"{service}-fips" if fips and (dual_stack or (service, partition) not in _FIPS_BY_PLAIN_NAME) else service
+    if name != service and (service, partition, dual_stack) in _FIPS_BEFORE_NAME:
+        name = f"fips.{service}"
     suffix = DNS_SUFFIXES[partition]
     if dual_stack and service == "s3":  # older than the suffixes of its own
         name = f"{name}.dualstack"
@@ -114,10 +116,13 @@ _SERVICE_IDS = {
     "scheduler": "SCHEDULER",
     "sns": "SNS",
     "sts": "STS",
+    "batch": "BATCH",
+    "ecs": "ECS",
 }
 
 # Services whose plain name in this partition already answers with FIPS-validated cryptography: they have no other one.
-_FIPS_BY_PLAIN_NAME = {(service, "aws-us-gov") for service in ("dynamodb", "sns", "sqs", "ssm", "sts")}
+_FIPS_BY_PLAIN_NAME = {(service, "aws-us-gov") for service in ("batch", "dynamodb", "sns", "sqs", "ssm", "sts")}
+_FIPS_BEFORE_NAME = {("batch", "aws", False)}  # with dual stack or without
 _WITHOUT_FIPS = {("s3", "aws-cn")}
 # Services whose plain name, here and with or without FIPS, already has IPv6 addresses too.
 # https://docs.aws.amazon.com/secretsmanager/latest/userguide/ip-access.html

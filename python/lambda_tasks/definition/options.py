@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
+from lambda_tasks import settings
 from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, InvalidTask
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ ExceptionType = type[BaseException]
 
 _LONGEST_KEPT_SECONDS = 10 * 366 * 86400.0
 MAX_DELAY_SECONDS = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+
+_LONGEST_FUNCTION_SECONDS = 900
+_LONGEST_JOB_SECONDS = 14 * 86400
+_DEFAULT_QUEUE = "default"
 
 
 class OptionValuesOfAll(TypedDict, total=False):
@@ -39,7 +44,8 @@ class OptionValuesOfAll(TypedDict, total=False):
     soft_timeout: Seconds | None
     """The time after which `SoftTimeLimitExceeded` is raised in the task. `None` is the setting's."""
     hard_timeout: Seconds | None
-    """The time after which `HardTimeLimitExceeded` is raised in the task. `None` is the setting's."""
+    """The time after which `HardTimeLimitExceeded` is raised in the task. `None` is the setting's. Above 900
+    seconds the task needs a queue of its own, for containers."""
     singleton: bool | tuple[str, ...] | list[str]
     """`True`: one message of the task runs at a time; names of kwargs: one for each value of those. Needs a table."""
     singleton_busy: Literal["defer", "skip"]
@@ -102,6 +108,7 @@ class Options(msgspec.Struct, frozen=True):
         if options.soft_timeout and options.hard_timeout and options.soft_timeout >= options.hard_timeout:
             remedy = "the soft timeout lets a task clean up before the hard one ends it: make it shorter"
             raise InvalidTask("soft_timeout is not below hard_timeout", remedy=remedy)
+        _check_length(options)
         for retried in options.retry_on:
             for ignored in options.ignore_errors:
                 if issubclass(retried, ignored) or issubclass(ignored, retried):
@@ -122,7 +129,21 @@ def _seconds(minimum: float, maximum: float) -> Callable[[str, object], float]:
     return check
 
 
-_timeout_seconds = _seconds(0.001, 900)  # a function runs at most 15 minutes
+_timeout_seconds = _seconds(0.001, _LONGEST_JOB_SECONDS)
+
+
+def _check_length(options: Options) -> None:
+    """Refuse what no function can run: tasks of containers have a queue of their own, or are jobs."""
+    for name in ("soft_timeout", "hard_timeout"):
+        seconds = getattr(options, name) or 0
+        if seconds > _LONGEST_FUNCTION_SECONDS and options.queue == _DEFAULT_QUEUE and not _makes_jobs():
+            remedy = f'use up to {_LONGEST_FUNCTION_SECONDS} s, or a queue for containers, such as queue="reports"'
+            raise InvalidTask(f"{name} is {seconds} s, and a function runs 15 minutes at most", remedy=remedy)
+
+
+def _makes_jobs() -> bool:
+    url = settings.current().queue_urls.get(settings.queue_url_variable(_DEFAULT_QUEUE), "")
+    return settings.names_jobs(url)
 
 
 def _timeout(name: str, value: object) -> float | None:

@@ -64,7 +64,10 @@ def enqueue_many(definition: Definition, options: MessageOptions, many_kwargs: I
         return many.one_by_one(definition, common, many_kwargs, destination, queue=queue_of(common.queue))
     if current.mode != "sqs":
         return many.one_by_one(definition, common, many_kwargs, _destination(current))
-    queue = calls.queue_at(current.queue_url(common.queue))
+    url = current.queue_url(common.queue)
+    if settings.names_jobs(url):
+        return many.one_by_one(definition, common, many_kwargs, _destination(current))
+    queue = calls.queue_at(url)
     if common.due(queue) is None:
         return many.one_by_one(definition, common, many_kwargs, _destination(current), queue=queue)
     return many.in_batches(definition, common, many_kwargs, queue, current)
@@ -127,7 +130,12 @@ def _drop(message: Outgoing) -> str:
 
 
 def _send_to_sqs(message: Outgoing, current: Settings) -> str:
-    queue = calls.queue_at(current.queue_url(message.queue))
+    url = current.queue_url(message.queue)
+    if settings.names_jobs(url):
+        from lambda_tasks.enqueue.jobs import submission  # noqa: PLC0415 - for producers of jobs
+
+        return submission.submit(message, url, current)
+    queue = calls.queue_at(url)
     due = message.due(queue)
     if due is None:
         from lambda_tasks.enqueue import schedule  # noqa: PLC0415 - few messages are scheduled

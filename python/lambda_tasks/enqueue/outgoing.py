@@ -43,6 +43,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     deduplication_id: str | None = None
     at: datetime | None = None
     is_recorded: bool = False
+    attempts: int = 1  # of a job, and its task's own limit, where the message becomes one
+    timeout_seconds: float | None = None
 
     def __repr__(self) -> str:
         return f"Outgoing({self.task_name}, queue {self.queue})"
@@ -164,6 +166,8 @@ def template(definition: Definition, options: MessageOptions) -> Outgoing:
         group=options.group,
         deduplication_id=options.deduplication_id,
         at=options.at,
+        attempts=definition.options.max_retries + 1,
+        timeout_seconds=definition.options.hard_timeout,
     )
 
 

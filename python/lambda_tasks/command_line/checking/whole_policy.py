@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambda_tasks.aws.queue_address import QueueAddress
-from lambda_tasks.settings import Settings
+from lambda_tasks.settings import Settings, names_jobs
 
 NO_ACCOUNT = "000000000000"
 ACCOUNT_PARAMETER = "${AWS::AccountId}"
@@ -43,7 +43,7 @@ def whole_policy(
     Where the account is not known (`NO_ACCOUNT`), the policy has CloudFormation's parameter for it.
     """
     settings = Settings.from_environ(environ)
-    urls = settings.queue_urls.values()
+    urls = [url for url in settings.queue_urls.values() if not names_jobs(url)]
     sent = {QueueAddress.of_url(url, environ).arn for url in urls}
     dead = {*around.dead_letters}
     if settings.dead_letter_queue_url:
