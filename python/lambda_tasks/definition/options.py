@@ -129,7 +129,8 @@ def _seconds(minimum: float, maximum: float) -> Callable[[str, object], float]:
     return check
 
 
-_timeout_seconds = _seconds(0.001, _LONGEST_JOB_SECONDS)
+_timeout_seconds = _seconds(0.001, _LONGEST_FUNCTION_SECONDS)
+_long_timeout_seconds = _seconds(0.001, _LONGEST_JOB_SECONDS)
 
 
 def _check_length(options: Options) -> None:
@@ -137,8 +138,8 @@ def _check_length(options: Options) -> None:
     for name in ("soft_timeout", "hard_timeout"):
         seconds = getattr(options, name) or 0
         if seconds > _LONGEST_FUNCTION_SECONDS and options.queue == _DEFAULT_QUEUE and not _makes_jobs():
-            remedy = f'use up to {_LONGEST_FUNCTION_SECONDS} s, or a queue for containers, such as queue="reports"'
-            raise InvalidTask(f"{name} is {seconds} s, and a function runs 15 minutes at most", remedy=remedy)
+            remedy = f'use from 0.001 to {_LONGEST_FUNCTION_SECONDS} s, or a queue for containers, as queue="reports"'
+            raise InvalidTask(f"{name} is {seconds} s", remedy=remedy)
 
 
 def _makes_jobs() -> bool:
@@ -147,7 +148,11 @@ def _makes_jobs() -> bool:
 
 
 def _timeout(name: str, value: object) -> float | None:
-    return None if value is None else _timeout_seconds(name, value)
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    is_long = isinstance(seconds, (int, float)) and seconds > _LONGEST_FUNCTION_SECONDS
+    return (_long_timeout_seconds if is_long else _timeout_seconds)(name, value)
 
 
 def _exception_types(name: str, value: object) -> tuple[ExceptionType, ...]:
