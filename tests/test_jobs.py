@@ -204,7 +204,9 @@ def test_functions_sign_submissions_themselves() -> None:
 
 def test_long_timeouts_need_a_queue_for_containers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above 15 minutes a task needs a queue of its own, or jobs for the default one; 14 days are the most."""
-    with pytest.raises(InvalidTask, match="hard_timeout is 901 s: use from 0.001 to 900 s, or a queue for containers"):
+    with pytest.raises(
+        InvalidTask, match=r"hard_timeout is 901 s: use from 0\.001 to 900 s, or a queue for containers"
+    ):
         Options.check({"hard_timeout": 901})
     assert Options.check({"hard_timeout": 901, "queue": "reports"}).hard_timeout == 901
     with pytest.raises(InvalidTask, match="1209600"):
