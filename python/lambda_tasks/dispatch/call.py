@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lambda_tasks.definition.batch import Item
     from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.dispatch.job import Job
-    from lambda_tasks.life_cycle.application import Application
     from lambda_tasks.limits.signal_interrupter import Interrupter
     from lambda_tasks.messages.context import Bearer
 
@@ -237,14 +236,15 @@ class Call:
         return contexts.of_batch([job.context for job in self._ready])
 
     def _perform(self, interrupter: Interrupter) -> None:
-        guard, forks_before = self._worker.memory_guard, forks.number
-        application, database = self._worker.application, self._database
+        worker, definition = self._worker, self._definition
+        guard, forks_before = worker.memory_guard, forks.number
         try:
-            if application is None and not database:
-                value = self._call(interrupter)
+            if worker.application is not None or definition.options.atomic or worker.settings.atomic:
+                value = self._surrounded(interrupter)
+            elif self.limits is timeouts.UNLIMITED:
+                value = definition.function(**self._kwargs)
             else:
-                with (application or _no_application()).around(database):
-                    value = self._call(interrupter)
+                value = interrupter.run(self.limits, definition.function, self._kwargs)
         except BaseException as error:  # noqa: BLE001 - a task that exits must not take the batch with it
             if guard is not None:
                 guard.make_room()  # before anything else: there may be no memory for a frame of Python's
@@ -256,16 +256,14 @@ class Call:
                 forks.end()
             self.returned(value)
 
-    def _call(self, interrupter: Interrupter) -> object:
-        if self.limits is timeouts.UNLIMITED:
-            return self._definition.function(**self._kwargs)
-        return interrupter.run(self.limits, self._definition.function, self._kwargs)
-
-    @property
-    def _database(self) -> str | None:
-        """The alias of the database in whose transaction the task is called, if it is to be."""
-        own: str | None = self._definition.options.atomic
-        return self._worker.settings.atomic if own is None else own
+    def _surrounded(self, interrupter: Interrupter) -> object:
+        """Call the task as Django has it: its connections tidied up, in a transaction where that is wanted."""
+        application, own = self._worker.application, self._definition.options.atomic
+        database = self._worker.settings.atomic if own is None else own
+        if application is None and database:
+            raise _no_application()
+        with _UNTOUCHED if application is None else application.around(database):
+            return interrupter.run(self.limits, self._definition.function, self._kwargs)
 
     def _announce_start(self) -> None:
         if report.start_is_awaited():
@@ -295,6 +293,6 @@ class Call:
         return timeouts.was_cut_short(*((given.hard, fresh.hard) if is_hard else (given.soft, fresh.soft)))
 
 
-def _no_application() -> Application:
+def _no_application() -> InvalidSetting:
     remedy = "set DJANGO_SETTINGS_MODULE, and bundle Django with the function"
-    raise InvalidSetting("the task is atomic, and Django is not set up", remedy=remedy)
+    return InvalidSetting("the task is atomic, and Django is not set up", remedy=remedy)

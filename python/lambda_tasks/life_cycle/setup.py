@@ -58,12 +58,17 @@ def of_process() -> Application | None:
 
 
 def _import_backends() -> None:
-    """Import the backends of ``django.tasks``: ours says how its tasks are found, whichever backend they name."""
+    """Import the application's backends of ``django.tasks``: ours says how tasks are found, whichever they name.
+
+    Django's own have nothing to say, and one of them is there by default.
+    """
     from django.conf import settings as of_django  # noqa: PLC0415
     from django.utils.module_loading import import_string  # noqa: PLC0415
 
     for backend in (getattr(of_django, "TASKS", None) or {}).values():
-        import_string(backend["BACKEND"])
+        path = str(backend.get("BACKEND", ""))
+        if path and not path.startswith(("django.", "django_tasks.")):
+            import_string(path)
 
 
 def _is_installed() -> bool:
