@@ -38,7 +38,7 @@ LEFT_OUT = frozenset(
     }
 )
 
-MAX_ZIPPED_BYTES = 7 * 512 * 1024  # 3.5 MiB, of which a release has a twentieth to spare
+MAX_ZIPPED_BYTES = 4 * 1024 * 1024  # of which a release has a twentieth to spare
 MAX_UNPACKED_BYTES = 12 * 1024 * 1024
 
 _COMPILER = Path(__file__).with_name("compile.py")

@@ -81,12 +81,12 @@ def test_metrics_are_lines_of_their_own(embedded_aws: EmbeddedAws, log_format: s
         (one["Task"], {name: one[name] for name in ("Succeeded", "Failed", "Rejected", "Skipped") if name in one})
         for one in metrics
     ]
-    assert counts == [
+    assert sorted(counts[:3]) == [  # outcomes of different lanes are written at the same time
+        ("(unknown)", {"Rejected": 1}),
         (f"{OBSERVED}.hoard", {"Failed": 1}),
         (f"{OBSERVED}.look_around", {"Succeeded": 1}),
-        ("(unknown)", {"Rejected": 1}),
-        (f"{OBSERVED}.look_around", {"Skipped": 1}),
     ]
+    assert counts[3:] == [(f"{OBSERVED}.look_around", {"Skipped": 1})]
     assert {one["FunctionName"] for one in metrics} == {"worker"}
 
 
@@ -96,7 +96,7 @@ def test_hooks_of_the_task_modules_are_called(embedded_aws: EmbeddedAws, log_for
     _, function = finished(embedded_aws, log_format)
     # Not line by line: as text awslambdaric ends a traceback without a line break, where Lambda does not frame it.
     noted = re.findall(r"noted (\w+)$", function.output, re.MULTILINE)
-    assert noted == ["failed", "succeeded", "rejected", "skipped"]
+    assert (sorted(noted[:3]), noted[3:]) == (["failed", "rejected", "succeeded"], ["skipped"])
 
 
 def test_json_logs_of_a_function_can_be_filtered_by_key(embedded_aws: EmbeddedAws) -> None:
