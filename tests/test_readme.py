@@ -291,9 +291,9 @@ def test_attaching_takes_layer_handler_wrapper_and_mapping(language: str, report
 
 @pytest.mark.skipif(not shutil.which("unzip"), reason="unzip is not installed")
 def test_container_image_has_the_layer_at_opt(layer_zip: Path, tmp_path: Path) -> None:
-    """The image's stage unpacks the zip with its permissions, and the image has it where a layer would lie."""
-    (text,) = (block.text for block in blocks("dockerfile"))
-    (unpack,) = re.findall(r"^RUN (.*)$", text, re.MULTILINE)
+    """The stage of both images unpacks the zip with its permissions, and they have it where a layer would lie."""
+    function, worker = (block.text for block in blocks("dockerfile"))
+    (unpack,) = {re.findall(r"^RUN (.*)$", text, re.MULTILINE)[0] for text in (function, worker)}
     shutil.copy(layer_zip, tmp_path / "lambda-tasks-layer.zip")
     process = run(unpack.replace(" /", f" {tmp_path}/"))
     with zipfile.ZipFile(layer_zip) as layer:
@@ -302,6 +302,7 @@ def test_container_image_has_the_layer_at_opt(layer_zip: Path, tmp_path: Path) -
     assert process.returncode == 0, process.stderr
     assert all((tmp_path / "layer" / name).is_file() for name in names)
     assert os.access(tmp_path / "layer" / "bin" / "lambda-tasks-exec", os.X_OK)
-    assert "COPY --from=layer /layer /opt\n" in text
-    assert "ENV AWS_LAMBDA_EXEC_WRAPPER=/opt/bin/lambda-tasks-exec\n" in text
-    assert 'CMD ["lambda_tasks.handler.handler"]\n' in text
+    assert all("COPY --from=layer /layer /opt\n" in text for text in (function, worker))
+    assert "ENV AWS_LAMBDA_EXEC_WRAPPER=/opt/bin/lambda-tasks-exec\n" in function
+    assert 'CMD ["lambda_tasks.handler.handler"]\n' in function
+    assert 'ENTRYPOINT ["/opt/bin/lambda-tasks-exec"]\n' in worker
