@@ -1,7 +1,11 @@
-"""A local SQS and DynamoDB that only take, as fast as they can: moto's time for a message grows with the queue."""
+"""A local SQS and DynamoDB without memory, as fast as they can be: moto's time for a message grows with the queue.
+
+They take whatever comes, and a queue always has messages, for the task that it is named after.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
@@ -10,8 +14,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+def _message(request: dict[str, Any]) -> dict[str, Any]:
+    """Return a message of a queue that is never empty, for the task that the queue is named after."""
+    task = request["QueueUrl"].rpartition("/")[2]
+    body = json.dumps({"task_name": task, "kwargs": {"order_id": 1, "currency": "EUR"}, "n_retries": 0})
+    message_id = str(uuid.uuid4())
+    digest = hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+    attributes = {"ApproximateReceiveCount": "1", "SentTimestamp": "1790000000000"}
+    known = {"MessageId": message_id, "ReceiptHandle": message_id, "Body": body, "MD5OfBody": digest}
+    return {**known, "Attributes": attributes}
+
+
 class Handler(BaseHTTPRequestHandler):
-    """Answers SendMessage and SendMessageBatch with new message ids, and BatchExecuteStatement."""
+    """Answers SendMessage, SendMessageBatch, ReceiveMessage, DeleteMessageBatch and BatchExecuteStatement."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -23,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         if "Entries" in request:
             successful = [{"Id": entry["Id"], "MessageId": str(uuid.uuid4())} for entry in request["Entries"]]
             answer = {"Successful": successful, "Failed": []}
+        if "MaxNumberOfMessages" in request:
+            answer = {"Messages": [_message(request) for _ in range(request["MaxNumberOfMessages"])]}
         if "Statements" in request:
             answer = {"Responses": [{"TableName": "tasks"} for _ in request["Statements"]]}
         body = json.dumps(answer).encode()

@@ -14,6 +14,7 @@ import pytest
 from copies import ROOT, copy_tree
 
 SAM_FOLDER = ROOT / ".venv-sam" / "bin"
+CONTAINERS = [f"examples/containers/{name}.yaml" for name in ("batch", "worker")]
 CHECKOV = ROOT / ".venv-policy" / "bin" / "checkov"
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -156,7 +157,7 @@ def test_sam_finds_no_fault(tree: Path) -> None:
 def test_cfn_lint_finds_no_fault(tree: Path) -> None:
     """cfn-lint has nothing to say either, informational rules included, with FIFO queues or without."""
     process = subprocess.run(
-        [SAM_FOLDER / "cfn-lint", "--include-checks", "I", "--", "template.yaml"],
+        [SAM_FOLDER / "cfn-lint", "--include-checks", "I", "--", "template.yaml", *CONTAINERS],
         cwd=tree,
         capture_output=True,
         text=True,
