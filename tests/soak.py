@@ -17,6 +17,7 @@ import random
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,7 @@ SUCCEEDING = (
     *("alone_or_skipped", "together_async", "elsewhere"),  # of the chaos, which knows whether one may be skipped
 )
 FAILING = ("fail", "overrun", "rejected")
+KEYED = "keyed"  # of the chaos: one of these takes effect for all
 FIFO_PART = 0.2
 GROUP_SIZE = 5
 MIX = (
@@ -85,13 +87,15 @@ class Accounts:
         """Say what must not be; note in `unrecorded` which effects were killed before they were recorded."""
         found = [f"{self.left} messages are still in the queue"] if self.left else []
         for message_id, task in self.sent.items():
+            if task == KEYED and message_id not in self.dead:
+                continue  # succeeded, or skipped
             ended = (message_id in self.succeeded, message_id in self.dead)
             wanted = (task in SUCCEEDING, task in FAILING)
             if ended != wanted:
                 found.append(f"{task} {message_id}: succeeded, dead = {ended}, expected {wanted}")
             elif ended[1] and not self.dead[message_id]:
                 found.append(f"{task} {message_id} is a dead letter without a reason")
-        return found + self._wrong_effects() + self._wrong_order()
+        return found + self._wrong_effects() + self._wrong_order() + self._wrong_keys()
 
     def _wrong_effects(self) -> list[str]:
         by_message = collections.defaultdict(list)
@@ -99,6 +103,8 @@ class Accounts:
             by_message[effect["message_id"]].append(effect["process"])
         found = []
         for message_id, task in self.sent.items():
+            if task == KEYED:
+                continue
             processes = by_message.get(message_id, [])
             killed = [one for one in processes if self._was_killed_before_the_record(message_id, one)]
             named = killed[: max(0, len(processes) - 1)]
@@ -122,6 +128,21 @@ class Accounts:
                 told = [f"{self.sent[one]} {one}" for one in sorted(order, key=first.__getitem__)]
                 found.append(f"group {group} took effect out of order: {', '.join(told)}")
         return found
+
+    def _wrong_keys(self) -> list[str]:
+        """Say whether more than one message of a key took effect, without one of the two reasons for that."""
+        keyed = {message_id for message_id, task in self.sent.items() if task == KEYED}
+        if not keyed:
+            return []
+        effects = [(one["message_id"], one["process"]) for one in self.effects if one["message_id"] in keyed]
+        unrecorded = sum(self._was_killed_before_the_record(*effect) for effect in effects)
+        warned = [line for line in self.lines if "the key was not kept" in line]
+        not_kept = sum(message_id in line for line in warned for message_id in keyed)
+        if effects and len(effects) - unrecorded - not_kept <= 1 and keyed & self.succeeded:
+            return []
+        return [
+            f"{len(effects)} messages of a key took effect: {effects}, {unrecorded} unrecorded, {not_kept} not kept"
+        ]
 
     def _was_killed_before_the_record(self, message_id: str, process: str) -> bool:
         """Tell whether that is why an effect is no record: its process was killed, and did not log that it succeeded."""
@@ -215,11 +236,13 @@ def soak(
 
 def send(queue: Queue | ServedQueue, names: Sequence[str], group: str | None = None) -> dict[str, str]:
     """Send a message for each of the tasks, in order; return their names by message id."""
-    sent = {}
+    sent, order = {}, uuid.uuid4().hex
     for number, name in enumerate(names):
         body = message_body(f"catalogue.soak.{'succeed' if name == 'rejected' else name}", number=number)
         if name == "elsewhere":
             body = json.dumps([POINTER, {"s3BucketName": BUCKET, "s3Key": ELSEWHERE}])
+        elif name == KEYED:
+            body = message_body(f"catalogue.soak.{name}", number=number, order=order)
         elif name == "rejected":
             body = body.replace(f'"number": {number}', '"number": "none"')
         options = {"MessageGroupId": group, "MessageDeduplicationId": f"{group}-{number}"} if group else {}

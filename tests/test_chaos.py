@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos import SCENARIOS, SWALLOWED, SWALLOWED_AFTERWARDS, Case, Chaos, Verdict, cases_of, shuffled
+from chaos import KILLED_AFTER, SCENARIOS, SWALLOWED, SWALLOWED_AFTERWARDS, Case, Chaos, Verdict, cases_of, shuffled
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from soak import soak
 
@@ -25,11 +25,12 @@ ONE_CASE = os.environ.get("CHAOS_CASE", "")
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**9))
 
 SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
-# Cases that once cost a second effect, an order or a message.
+# Cases that once cost a second effect, an order or a message, or would.
 ONCE_BROKEN = [
     Case(SCENARIO["ordinary"], SWALLOWED, 1, "message ends"),
     Case(SCENARIO["FIFO batch task"], SWALLOWED_AFTERWARDS, 0, "message starts"),
     Case(SCENARIO["skipping singleton"], SWALLOWED_AFTERWARDS, 1, "singleton starts"),
+    Case(SCENARIO["keys"], KILLED_AFTER, 2, "key ends"),  # between what is kept and the record
 ]
 
 

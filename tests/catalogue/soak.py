@@ -90,6 +90,13 @@ def alone_or_skipped(*, number: int) -> int:
     return number
 
 
+@task(idempotency_key=("order",))
+def keyed(*, number: int, order: str) -> str:
+    """Take effect once for all messages of one order."""
+    take_effect(context.message_id)
+    return f"{number} of {order}"
+
+
 @task(batch=True)
 def together(items: list[Item[Number]]) -> None:
     for item in items:
