@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.plan import Lane
+    from lambda_tasks.limits.timeouts import InvocationTime
 
 _LONGEST_FUNCTION_SECONDS = 900.0
 
@@ -32,8 +33,6 @@ def take_early(lanes: Sequence[Lane], invocation: Invocation) -> None:
 
     Of a FIFO group that is one message, also where several of them share a call.
     """
-    if invocation.worker.state is None:
-        return
     first = [job for lane in lanes for job in (lane[0] if lane[0][0].group is None else lane[0][:1])]
     early = [job for job in first if _needs_lease(job)]
     if len(early) > 1:
@@ -187,17 +186,22 @@ def _take_lease(job: Job, invocation: Invocation, details: Mapping[str, str]) ->
 
     state, breaker = invocation.worker.state, invocation.leases
     assert state is not None  # noqa: S101 - for mypy
-    if breaker.is_open:
-        return _without_state(job, breaker.last)
-    clock, now = invocation.time, time.monotonic()
-    seconds = min(clock.ends_at - now, max(_LONGEST_FUNCTION_SECONDS, _limit_of(job) + clock.grace_seconds))
-    try:
-        result = leases.take(job, state, lease_seconds=seconds, details=details, deadline=clock.settle_deadline(now))
-    except LambdaTasksError as error:
-        breaker.failed(error)
-        return _without_state(job, error)
-    breaker.succeeded()
+    with breaker.turn():
+        if breaker.is_open:
+            return _without_state(job, breaker.last)
+        clock, now = invocation.time, time.monotonic()
+        seconds, deadline = _lease_seconds(job, clock, now), clock.settle_deadline(now)
+        try:
+            result = leases.take(job, state, lease_seconds=seconds, details=details, deadline=deadline)
+        except LambdaTasksError as error:
+            breaker.failed(error)
+            return _without_state(job, error)
+        breaker.succeeded()
     return _take_key(job, invocation) if result is None and job.result is None and job.key is not None else result
+
+
+def _lease_seconds(job: Job, clock: InvocationTime, now: float) -> float:
+    return min(clock.ends_at - now, max(_LONGEST_FUNCTION_SECONDS, _limit_of(job) + clock.grace_seconds))
 
 
 def _take_key(job: Job, invocation: Invocation) -> Result | None:
@@ -205,7 +209,7 @@ def _take_key(job: Job, invocation: Invocation) -> Result | None:
 
     keys, clock, now = invocation.worker.keys, invocation.time, time.monotonic()
     assert keys is not None  # noqa: S101 - for mypy
-    seconds = min(clock.ends_at - now, _LONGEST_FUNCTION_SECONDS) + leases.MARGIN_SECONDS
+    seconds = _lease_seconds(job, clock, now) + leases.MARGIN_SECONDS
     try:
         return leases.take_key(job, keys, lease_seconds=seconds, deadline=clock.settle_deadline(now))
     except LambdaTasksError as error:

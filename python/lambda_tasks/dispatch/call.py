@@ -37,14 +37,14 @@ _OUR_PACKAGES = (__package__, timeouts.__package__, "lambda_tasks.django")
 _UNTOUCHED = contextlib.nullcontext()
 
 
-def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, *, is_beside: bool = False) -> bool:
+def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, is_beside: bool = False) -> bool:  # noqa: FBT001, FBT002
     """Run a call of an ordinary task, and tell whether all its messages are done with.
 
-    What `is_beside` is settled beside the calls that follow, and counts as unfinished here. Everything around a task is
-    here, in order. `lambda_tasks.dispatch.event_loop` has the same for async tasks.
+    What `is_beside` is settled beside the calls that follow, and counts as unfinished here. Everything around a task
+    is here, in order. `lambda_tasks.dispatch.event_loop` has the same for async tasks.
     """
     call, watchdog = Call(jobs, invocation), invocation.watchdog
-    invocation.settlement.tell()
+    invocation.settlement.tell() if invocation.settlement.untold else None
     if watchdog is not None:
         watchdog.enter(call)  # from here on the process does not end under the call
     is_left = False

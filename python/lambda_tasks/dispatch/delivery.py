@@ -112,15 +112,8 @@ class _Preparation:
             definition = self._lookup.known.get(name) or self._found(name)
             job.is_found = True
             job.kwargs = definition.decode(message)
-            if given_key is not None or definition.options.idempotency_key:
-                from lambda_tasks.definition import keys  # noqa: PLC0415 - for messages with keys
-
-                job.key = keys.key_of(definition, job.kwargs, given_key)
-            if definition.options.singleton:
-                job.singleton_key = definition.singleton_key(job.kwargs)
-            if definition.options.batch:
-                singleton = repr(definition.singleton_values(job.kwargs))
-                job.batch_key = definition.name, job.context.group_key, singleton
+            if given_key is not None or not definition.is_plain:
+                _relate(job, definition, given_key)
             job.definition = definition
         except BaseException as error:  # noqa: BLE001 - of this message alone
             self.fail(job, error)
@@ -173,6 +166,20 @@ class _Preparation:
         limits = Limits(hard=max(0.0, seconds))
         with self._invocation.interrupter() as interrupter:
             return interrupter.run(limits, find)
+
+
+def _relate(job: Job, definition: Definition, given_key: str | None) -> None:
+    """Note by what a message belongs to others: its key, its singleton, its batch."""
+    job.is_alone = False
+    if given_key is not None or definition.options.idempotency_key:
+        from lambda_tasks.definition import keys  # noqa: PLC0415 - for messages with keys
+
+        job.key = keys.key_of(definition, job.kwargs, given_key)
+    if definition.options.singleton:
+        job.singleton_key = definition.singleton_key(job.kwargs)
+    if definition.options.batch:
+        singleton = repr(definition.singleton_values(job.kwargs))
+        job.batch_key = definition.name, job.context.group_key, singleton
 
 
 def _fetching(pointers: Sequence[Pointer], invocation: Invocation) -> Fetching:

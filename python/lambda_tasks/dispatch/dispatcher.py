@@ -129,9 +129,10 @@ def run(invocation: Invocation) -> None:
 
 def _run_in_order(order: Plan, invocation: Invocation) -> None:
     """Run what the plan says: the async tasks together, and the ordinary ones, whichever kind comes first."""
-    take_early(order.together, invocation)
-    take_early(order.ordinary, invocation)
-    await_early(invocation)
+    if invocation.worker.state is not None:
+        take_early(order.together, invocation)
+        take_early(order.ordinary, invocation)
+        await_early(invocation)
     if order.async_first:
         _run_together(order, invocation)
     concurrency = invocation.worker.settings.concurrency

@@ -56,6 +56,7 @@ class Job:
     definition: Definition | None = None
     kwargs: Any = None
     batch_key: object = None
+    is_alone = True
     singleton_key: str | None = None
     key: Key | None = None
     key_lease: KeyLease | None = None

@@ -20,29 +20,29 @@ logger = logging.getLogger("lambda_tasks")
 
 def run_all(lanes: Sequence[Lane], invocation: Invocation) -> None:
     """Run lanes one after the other, in this thread."""
-    last = lanes[-1]
+    last = lanes[-1] if invocation.worker.state is not None else None
     with invocation.interrupter() as interrupter:
         for lane in lanes:
-            run_lane(lane, invocation, interrupter, goes_on=lane is not last)
+            run_lane(lane, invocation, interrupter, goes_on=last is not None and lane is not last)
 
 
 def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter, *, goes_on: bool = False) -> None:
     """Run the calls of a lane one after the other; of a FIFO group, up to the first that is not done with.
 
-    Where this thread `goes_on` with other lanes, it does not wait for the outcome of the last call.
-    An error of this package's own code is logged: its messages have no outcome, so SQS keeps them.
+    Where this thread `goes_on` with other lanes, it does not wait for the outcome of the last call. An error of this
+    package's own code is logged: its messages have no outcome, so SQS keeps them.
     """
     try:
         for number, jobs in enumerate(lane):
             is_beside = goes_on and jobs is lane[-1]
-            if not _run_call(jobs, invocation, interrupter, is_beside=is_beside) and jobs[0].group is not None:
+            if not _run_call(jobs, invocation, interrupter, is_beside) and jobs[0].group is not None:
                 invocation.settlement.defer(lane[number + 1 :])
                 return
     except BaseException:  # also a time limit that arrived late
         logger.exception("a message could not be dispatched, and stays in the queue")
 
 
-def _run_call(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, *, is_beside: bool) -> bool:
+def _run_call(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, is_beside: bool) -> bool:  # noqa: FBT001
     first = jobs[0]
     if first.is_settled:
         return False  # this thread was stuck, and its next call was deferred
@@ -54,4 +54,4 @@ def _run_call(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrup
     if invocation.worker.memory_guard is not None and invocation.is_exhausted:
         invocation.settlement.defer([list(jobs)])
         return False
-    return call.run(jobs, invocation, interrupter, is_beside=is_beside)
+    return call.run(jobs, invocation, interrupter, is_beside)

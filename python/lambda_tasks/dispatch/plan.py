@@ -37,6 +37,8 @@ def plan(jobs: Sequence[Job]) -> Plan:
                 groups[job.group] = []
                 lanes.append(groups[job.group])
             _append(groups[job.group], job)
+        elif job.is_alone:
+            lanes.append([[job]])
         else:
             _add(lanes, of_keys, batches, job)
     together = [lane for lane in lanes if _is_async(lane)]

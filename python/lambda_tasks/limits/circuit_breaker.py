@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
 _FAILURES = 2
+_AT_THE_SAME_TIME = contextlib.nullcontext()
 
 
 class CircuitBreaker:
@@ -13,6 +21,13 @@ class CircuitBreaker:
 
     _failures = 0
     last: Exception | None = None
+
+    def __init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Give what a call is made within: after a failure there is one at a time, so that a second one ends them."""
+        return self._one_at_a_time if self._failures else _AT_THE_SAME_TIME
 
     @property
     def is_open(self) -> bool:
