@@ -36,8 +36,13 @@ def take_early(lanes: Sequence[Lane], invocation: Invocation) -> None:
     first = [job for lane in lanes for job in (lane[0] if lane[0][0].group is None else lane[0][:1])]
     early = [job for job in first if _needs_lease(job)]
     if len(early) > 1:
+        with_keys: set[str] = set()
         for job in early:
-            take = functools.partial(_take_lease, job, invocation, _details(job, invocation))
+            # Two groups may share a key, which is the first one's.
+            takes_key = job.key is not None and job.key.hash not in with_keys
+            if job.key is not None:
+                with_keys.add(job.key.hash)
+            take = functools.partial(_take_lease, job, invocation, _details(job, invocation), takes_key=takes_key)
             job.early = invocation.worker.side_calls.begin(take)
 
 
@@ -140,8 +145,9 @@ class _Admission:
             if due_seconds <= leases.SOON_SECONDS and self._has_time(due_seconds):
                 time.sleep(due_seconds)  # a crash left it: to wait a little costs no delivery
                 result = take(_details(job, self._invocation))
-        if result is not None and result.reason == KEY_BUSY and job.early is not None:
-            return _take_key(job, self._invocation)  # the other one may have been of this batch
+        wants_key = job.key is not None and job.key_lease is None and job.result is None
+        if wants_key and job.early is not None and (result is None or result.reason == KEY_BUSY):
+            return _take_key(job, self._invocation)  # another one of this batch may have had it
         if result is not None and result.reason == ELSEWHERE:
             return structs.replace(result, visible_after_seconds=_seconds_until(job.due_at))
         return result
@@ -181,7 +187,9 @@ def _details(job: Job, invocation: Invocation) -> Mapping[str, str]:
     return recorded.details(job, environ, invocation.request_id, records_kwargs=settings.record_kwargs)
 
 
-def _take_lease(job: Job, invocation: Invocation, details: Mapping[str, str]) -> Result | None:
+def _take_lease(
+    job: Job, invocation: Invocation, details: Mapping[str, str], *, takes_key: bool = True
+) -> Result | None:
     from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table
 
     state, breaker = invocation.worker.state, invocation.leases
@@ -197,7 +205,9 @@ def _take_lease(job: Job, invocation: Invocation, details: Mapping[str, str]) ->
             breaker.failed(error)
             return _without_state(job, error)
         breaker.succeeded()
-    return _take_key(job, invocation) if result is None and job.result is None and job.key is not None else result
+    if result is None and takes_key and job.result is None and job.key is not None:
+        return _take_key(job, invocation)
+    return result
 
 
 def _lease_seconds(job: Job, clock: InvocationTime, now: float) -> float:
