@@ -286,7 +286,7 @@ class Chaos:
     def cases(self, scenarios: Sequence[Scenario]) -> list[Case]:
         """Run the scenarios with nothing in their way, and return each case of the calls that they made."""
         verdicts = self.run([Case(one) for one in scenarios])
-        assert all(verdict.holds for verdict in verdicts), [verdict.told() for verdict in verdicts]
+        assert not any(verdict.problems for verdict in verdicts), [verdict.told() for verdict in verdicts]
         calls = {verdict.case.scenario: verdict.calls for verdict in verdicts}
         return [case for scenario in scenarios for case in cases_of(scenario, calls[scenario])]
 
