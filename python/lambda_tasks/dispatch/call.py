@@ -35,6 +35,7 @@ logger = logging.getLogger("lambda_tasks")
 
 _OUR_PACKAGES = (__package__, timeouts.__package__, "lambda_tasks.django")
 _UNTOUCHED = contextlib.nullcontext()
+_SUCCEEDED = Outcome.SUCCEEDED
 
 
 def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, is_beside: bool = False) -> bool:  # noqa: FBT001, FBT002
@@ -44,7 +45,8 @@ def run(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, i
     is here, in order. `lambda_tasks.dispatch.event_loop` has the same for async tasks.
     """
     call, watchdog = Call(jobs, invocation), invocation.watchdog
-    invocation.settlement.tell() if invocation.settlement.untold else None
+    if is_beside:
+        invocation.settlement.tell()
     if watchdog is not None:
         watchdog.enter(call)  # from here on the process does not end under the call
     is_left = False
@@ -72,6 +74,8 @@ class Call:
     _ready: list[Job] = []  # noqa: RUF012 - never changed in place
     is_over = False  # the task has returned, or raised
     _items: Mapping[Job, Item[Any]] = MappingProxyType({})
+    _bearer: Bearer
+    _kwargs: dict[str, Any]
 
     def __init__(self, jobs: Sequence[Job], invocation: Invocation) -> None:
         self.jobs = jobs
@@ -82,23 +86,26 @@ class Call:
     def prepare(self) -> bool:
         """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
         worker, invocation = self._worker, self._invocation
-        self._ready = admitted(self.jobs, self._definition, invocation)
-        if not self._ready:
+        ready = self._ready = admitted(self.jobs, self._definition, invocation)
+        if not ready:
             return False
         options, now = self._definition.options, time.monotonic()
         limits = timeouts.limits(options, worker.settings, invocation.time.tasks_end_at - now)
         if limits is not timeouts.UNLIMITED:
             self.limits = limits
-            for job in self._ready:
+        for job in ready:
+            job.has_run = True
+            if limits is not timeouts.UNLIMITED:
                 job.must_end_at = now + limits.hard
+        self._bearer = ready[0] if len(ready) == 1 else contexts.of_batch([job.context for job in ready])
+        self._kwargs = ready[0].kwargs
         if options.batch:
             from lambda_tasks.definition.batch import Item  # noqa: PLC0415 - for functions with batch tasks
 
-            self._items = {job: Item(job.kwargs, job.context) for job in self._ready}
+            self._items = {job: Item(job.kwargs, job.context) for job in ready}
+            self._kwargs = {self._definition.batch_parameter: list(self._items.values())}
         if worker.memory_guard is not None:
             worker.memory_guard.limit_tasks()
-        for job in self._ready:
-            job.has_run = True
         invocation.has_started = True
         self._started = time.perf_counter()
         return True
@@ -156,7 +163,7 @@ class Call:
             if error is not None:
                 job.result = self._raised(job, error, duration_ms)
             else:
-                job.result = Result(Outcome.SUCCEEDED, job.task_name, None, value, duration_ms)
+                job.result = Result(_SUCCEEDED, job.task_name, None, value, duration_ms)
         self.is_over = True
 
     def raised(self, error: BaseException) -> None:
@@ -222,24 +229,11 @@ class Call:
         if self._invocation.watchdog is not None:
             self._invocation.watchdog.leave(self)
 
-    @property
-    def _kwargs(self) -> dict[str, Any]:
-        if self._items:
-            return {self._definition.batch_parameter: list(self._items.values())}
-        kwargs: dict[str, Any] = self._ready[0].kwargs
-        return kwargs
-
-    @property
-    def _bearer(self) -> Bearer:
-        if len(self._ready) == 1:
-            return self._ready[0]
-        return contexts.of_batch([job.context for job in self._ready])
-
     def _perform(self, interrupter: Interrupter) -> None:
-        worker, definition = self._worker, self._definition
-        guard, forks_before = worker.memory_guard, forks.number
+        definition = self._definition
+        guard, forks_before = self._worker.memory_guard, forks.number
         try:
-            if worker.application is not None or definition.options.atomic or worker.settings.atomic:
+            if self._invocation.is_surrounded or definition.options.atomic:
                 value = self._surrounded(interrupter)
             elif self.limits is timeouts.UNLIMITED:
                 value = definition.function(**self._kwargs)

@@ -53,6 +53,7 @@ class Invocation:
         self.leases = CircuitBreaker()
         self.has_started = self.has_stuck_calls = False
         self.is_observed: bool | None = None
+        self.is_surrounded = worker.application is not None or bool(worker.settings.atomic)
         self.watchdog: Watchdog[Any] | None = None
         if clock.ends_at < math.inf and can_answer(worker.environ):
             ends_at = clock.tasks_end_at + clock.grace_seconds

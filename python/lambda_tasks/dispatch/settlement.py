@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("lambda_tasks")
 
+_SUCCEEDED = Outcome.SUCCEEDED
+
 
 class Settlement:
     """The outcomes of one invocation's messages. Usable from several threads."""
@@ -60,7 +62,11 @@ class Settlement:
             job.is_settled = True
         if not result.outcome.deletes_message and isinstance(job.receipt_handle, str):
             result = self._within_budget(job, result)
-        result = self._conclude(job, result, is_held_back=is_held_back)
+        has_lease = job.leases is not None or job.early is not None or job.key_lease is not None
+        if result.outcome is _SUCCEEDED and not has_lease:
+            job.is_done_with = not is_held_back
+        else:
+            result = self._conclude(job, result, is_held_back=is_held_back)
         job.result = result
         if not job.is_done_with:
             self._schedule(job, result)
