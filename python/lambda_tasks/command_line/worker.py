@@ -63,10 +63,10 @@ from lambda_tasks.containers.source import MAX_MESSAGES, address_by_name
     "--wait",
     "wait_seconds",
     type=click.IntRange(0, 20),
-    default=20,
+    default=5,
     show_default=True,
     metavar="SECONDS",
-    help="Length of a long poll.",
+    help="Length of a long poll, which the end waits for; never more than --grace.",
 )
 @click.option(
     "--health-file",
@@ -102,7 +102,7 @@ def command(
         batch_size=batch_size,
         grace_seconds=grace_seconds,
         visibility_seconds=visibility_seconds,
-        wait_seconds=wait_seconds,
+        wait_seconds=min(wait_seconds, max(1, int(grace_seconds))),
     )
     try:
         health = Health(health_file, health_port)

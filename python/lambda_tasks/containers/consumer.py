@@ -34,7 +34,6 @@ logger = logging.getLogger("lambda_tasks")
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
 LONGEST_SECONDS = 12 * 3600
 _SETTLING_SECONDS = 5.0
-_POLL_LEFT_SECONDS = 2.0  # for a long poll that is under way at the end
 _LONGEST_PAUSE_SECONDS = 30.0
 STUCK_STATUS = 1
 
@@ -106,7 +105,7 @@ class Consumer:
         self._work(first)
         with self._changed:
             self._changed.wait_for(lambda: self._is_idle)  # `drain` puts an end to it
-            self._changed.wait_for(lambda: not self._is_receiving, _POLL_LEFT_SECONDS)
+        self._end_receiving()
         self._deleting.finish(_SETTLING_SECONDS)
         self._held.end()
 
@@ -122,18 +121,28 @@ class Consumer:
         with self._changed:
             if self._changed.wait_for(lambda: self._is_idle, self._grace_seconds):
                 return
-            running, waiting = list(self._running), self._waiting
-            self._waiting = []
-        logger.warning(
-            "%d messages did not finish in time, and are given back", sum(len(one.handles) for one in running)
-        )
-        for unit in waiting:
-            self._held.let_go(unit.handles)
-            self._source.give_back(unit.handles)
+        self._end_receiving()
+        with self._changed:
+            running = list(self._running)
+        count = sum(len(one.handles) for one in running)
+        logger.warning("%d messages did not finish in time, and are given back", count)
+        self._give_back_waiting()
         for unit in running:
             self._put_off(unit)
         self._deleting.finish(_SETTLING_SECONDS)
         self._end(status)
+
+    def _end_receiving(self) -> None:
+        """Wait for the poll that is under way: what is given back before its end, it would receive again."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_receiving, self._source.poll_seconds)
+
+    def _give_back_waiting(self) -> None:
+        with self._changed:
+            waiting, self._waiting = self._waiting, []
+        for unit in waiting:
+            self._held.let_go(unit.handles)
+            self._source.give_back(unit.handles)
 
     @property
     def _is_idle(self) -> bool:
@@ -246,16 +255,16 @@ class Consumer:
     def _end_stuck(self, unit: Unit) -> None:
         """End the process, since one of its tasks does not: its message by the timeout, the rest as they can."""
         logger.error("a task is stuck and is ended with its process")
+        self.stop()
         watchdog = unit.invocation.watchdog if unit.invocation is not None else None
         for call in watchdog.overdue() if watchdog is not None else ():
             call.abandon()
+        self._end_receiving()
         self._put_off(unit)
+        self._give_back_waiting()
         with self._changed:
             self._running.discard(unit)
-            waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            self._held.let_go(one.handles)
-            self._source.give_back(one.handles)
+            self._changed.notify_all()
         self.drain(STUCK_STATUS)
         self._deleting.finish(_SETTLING_SECONDS)
         self._end(STUCK_STATUS)

@@ -32,7 +32,7 @@ class Consumption(Value):
     batch_size: int = MAX_MESSAGES
     grace_seconds: float = 25.0
     visibility_seconds: int = 60
-    wait_seconds: int = 20
+    wait_seconds: int = 5
 
 
 def consume(how: Consumption, line: socket.socket) -> int:

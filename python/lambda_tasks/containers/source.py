@@ -36,7 +36,8 @@ class Received(NamedTuple):
 class Source:
     """A queue. Usable from several threads.
 
-    `visibility_seconds` is how long a message stays invisible after each call that says so.
+    `visibility_seconds` is how long a message stays invisible after each call that says so; one try of a long poll ends
+    within `poll_seconds`.
     """
 
     def __init__(self, calls: SignedCalls, queue: QueueAddress, *, visibility_seconds: int, wait_seconds: int) -> None:
@@ -44,6 +45,7 @@ class Source:
         self._queue = queue
         self._wait_seconds = wait_seconds
         self.visibility_seconds = visibility_seconds
+        self.poll_seconds = wait_seconds + _ANSWER_SECONDS
         self.is_fifo = queue.is_fifo
 
     def receive(self, limit: int) -> list[Received]:
@@ -61,7 +63,7 @@ class Source:
             "MessageAttributeNames": ["All"],
         }
         # One try may take a third of the time.
-        deadline = time.monotonic() + 3 * (self._wait_seconds + _ANSWER_SECONDS)
+        deadline = time.monotonic() + 3 * self.poll_seconds
         answer = self._calls.sqs("ReceiveMessage", self._queue, request, deadline=deadline)
         messages = answer.get("Messages") or []
         try:
