@@ -95,7 +95,7 @@ def test_a_container_endpoint_that_fails_is_said(script: Script, problem: str) -
     """An endpoint that gives no credentials is an error that says why, and not what it answered."""
     with serve(script) as server, pytest.raises(CredentialsNotFound) as caught:
         container(server.url, AWS_CONTAINER_AUTHORIZATION_TOKEN="token").before(within(0.5))
-    assert len(server.heads) > 1
+    assert server.heads
     assert str(caught.value) == (
         f"the container's endpoint gives no credentials: {problem} "
         f"(variable AWS_CONTAINER_CREDENTIALS_FULL_URI): {CORRECT}"

@@ -39,7 +39,7 @@ class Definition:
         self.options = options
         self.name = _path(function)
         self.is_async = is_coroutine_function(function)
-        self.is_plain = not (options.batch or options.singleton or options.idempotency_key)
+        self.is_plain = options.is_plain
         if self.is_async and options.atomic:
             remedy = "Django has no transactions in async code: call a function with one by sync_to_async"
             raise InvalidTask("an async task cannot be atomic", source=f"task {self.name}", remedy=remedy)

@@ -116,6 +116,11 @@ class Options(msgspec.Struct, frozen=True):
                     raise InvalidTask(problem, remedy="keep each exception in one of them")
         return options
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether no message of the task belongs to others: by a batch, a singleton or a key."""
+        return not (self.batch or self.singleton or self.idempotency_key)
+
 
 def _seconds(minimum: float, maximum: float) -> Callable[[str, object], float]:
     def check(name: str, value: object) -> float:

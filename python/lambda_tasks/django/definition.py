@@ -82,6 +82,7 @@ class DjangoDefinition(Definition):
         self.module = task.func.__module__
         self.function: Any = running.run_async if self.is_async else running.run
         self.options = check_options({**_defaults(task), **getattr(task.func, _OPTIONS, {})})
+        self.is_plain = self.options.is_plain
         self._parameters = {"call": Required}
         self._has_defaults = False
         if self.is_async and self.options.atomic:

@@ -6,8 +6,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from lambda_tasks.state.protocol import Busy, Kept, key_lost, turn_after
 
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_KEYS = 10_000
 
 
-class _Held(msgspec.Struct):
+class _Held:
     """What is known of one key: the lease that was taken last, and what was kept. Times are in epoch seconds."""
 
     lease: KeyLease | None = None
