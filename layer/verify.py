@@ -27,15 +27,21 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     archive = parser.parse_args(arguments).zip
 
     files, problems = contents.read(archive)
-    problems += contents.problems(files, *expectation(files, environ))
-    if not problems and zipped(files) != archive.read_bytes():
-        problems.append(f"{archive.name}: holds something beside its files, or was packed otherwise")
+    problems += judged(archive, files, *expectation(files, environ))
     print(f"{archive}\n  {'files':<14} {_verdict(problems, f'{len(files)}, each of this commit or of a pinned wheel')}")
     if not problems:  # what is not ours is not executed
         problems = cold_starts(files, environ)
     for problem in problems:
         print(f"layer: {problem}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def judged(archive: Path, files: Files, expected: Files, compiled: Files) -> list[str]:
+    """Say what is wrong with the files of an archive, as `contents.problems` does, and with what is around them."""
+    problems = contents.problems(files, expected, compiled)
+    if not problems and zipped(files) != archive.read_bytes():
+        problems.append(f"{archive.name}: holds something beside its files, or was packed otherwise")
+    return problems
 
 
 def expectation(files: Files, environ: Mapping[str, str]) -> tuple[Files, Files]:

@@ -55,7 +55,7 @@ def test_values_arrive_in_the_command_and_nothing_else_does(aws: FakeAws) -> Non
     assert run.arguments == ["one", "two words"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_any_flat_object_of_strings_arrives_byte_for_byte(variables: dict[str, str]) -> None:
     """COMMAND sees exactly the names and values of an environment secret."""

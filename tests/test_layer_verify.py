@@ -132,19 +132,6 @@ def test_changed_byte_code_is_found(
     assert problems({name: change(layer_files[name], other)}) == [f"{name}: not the byte code of its source"]
 
 
-def test_changed_byte_code_is_not_executed(
-    layer_files: Files, doctored: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The program says which byte code was changed, and starts nothing with it."""
-    name = f"python/lambda_tasks/__pycache__/errors.cpython-{TAG}.pyc"
-    changed = File(layer_files[name].data + b"\0")
-
-    assert verify.main([str(doctored({name: changed}))], os.environ) == 1
-    captured = capsys.readouterr()
-    assert captured.err == f"layer: {name}: not the byte code of its source\n"
-    assert "Python" not in captured.out
-
-
 def test_byte_code_under_another_spelling_is_found(layer_files: Files, problems: Callable[..., list[str]]) -> None:
     """Byte code that the build would not name so is compared with nothing, and fails."""
     names = [name for name in layer_files if name.endswith(f".cpython-{TAG}.pyc")]
@@ -165,14 +152,17 @@ def test_byte_code_that_cannot_be_compared_fails(layer_files: Files, problems: C
 
 @pytest.mark.parametrize("alter", [lambda data: b"#!/bin/sh\n" + data, lambda data: data + b"\0", repacked])
 def test_archive_that_was_not_packed_by_the_build_is_found(
-    alter: Callable[[bytes], bytes], layer_zip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    alter: Callable[[bytes], bytes], layer_zip: Path, tmp_path: Path, expected: tuple[Files, Files]
 ) -> None:
     """Bytes around the entries fail, and so do the same files packed otherwise: readers of zips differ about these."""
     archive = tmp_path / "layer.zip"
     archive.write_bytes(alter(layer_zip.read_bytes()))
+    files, wrong = contents.read(archive)
 
-    assert verify.main([str(archive)], os.environ) == 1
-    assert "layer.zip: holds something beside its files, or was packed otherwise" in capsys.readouterr().err
+    assert wrong == []
+    assert verify.judged(archive, files, *expected) == [
+        "layer.zip: holds something beside its files, or was packed otherwise"
+    ]
 
 
 def test_module_for_another_processor_is_found(layer_files: Files, problems: Callable[..., list[str]]) -> None:
@@ -212,14 +202,21 @@ def test_links_and_repeated_entries_are_found(tmp_path: Path) -> None:
 
 
 def test_foreign_code_is_not_executed(
-    doctored: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    layer_files: Files, doctored: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A zip with a file that is not ours is refused before any of it runs."""
+    """A zip with a file that is not ours, or byte code of another source, is refused before any of it runs."""
+    source, byte_code = "python/lambda_tasks/__init__.py", f"python/lambda_tasks/__pycache__/errors.cpython-{TAG}.pyc"
     code = f"open({str(tmp_path / 'ran')!r}, 'w')"
-    verify.main([str(doctored({"python/lambda_tasks/__init__.py": File(code.encode())}))], os.environ)
+    changes = {source: File(code.encode()), byte_code: File(layer_files[byte_code].data + b"\0")}
 
+    assert verify.main([str(doctored(changes))], os.environ) == 1
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        f"layer: {source}: not the bytes of this commit or of a pinned wheel",
+        f"layer: {byte_code}: not the byte code of its source",
+    ]
     assert not (tmp_path / "ran").exists()
-    assert "Python" not in capsys.readouterr().out
+    assert "Python" not in captured.out
 
 
 def test_zip_that_nothing_here_can_start_fails(doctored: Callable[..., Path]) -> None:

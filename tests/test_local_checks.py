@@ -97,9 +97,7 @@ def test_a_good_template_has_no_findings(project: Path) -> None:
     assert (result.returncode, json.loads(result.stdout)["findings"]) == (0, [])
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "line"),
-    [
+MISTAKES = [
         ("            FunctionResponseTypes: [ReportBatchItemFailures]\n", "", "13: Worker.Jobs: there is no ReportBatchItemFailures"),
         ("[ReportBatchItemFailures]", "[ReportBatchItemFailure]", "15: Worker.Jobs: FunctionResponseTypes has ReportBatchItemFailure"),
         ("VisibilityTimeout: 180", "VisibilityTimeout: 179", "24: Jobs: VisibilityTimeout of 179 s is below six times the Timeout of Worker, 30 s: set it to 180 s"),
@@ -119,8 +117,12 @@ def test_a_good_template_has_no_findings(project: Path) -> None:
         ("shop.tasks.call", "shop.task.call", "32: Weekly: it sends the task shop.task.call, which the code of Worker does not have"),
         ("Timeout: 30\n", "Timeout: 901\n", "8: Worker: Timeout is 901"),
         ("        Nightly:", "        Again: {Type: SQS, Properties: {Queue: !GetAtt Jobs.Arn, FunctionResponseTypes: [ReportBatchItemFailures]}}\n        Nightly:", "16: Worker.Again: Worker has two mappings of Jobs: remove one"),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+# A second process tells each of these as an annotation; the text is made in one place.
+ANNOTATED = MISTAKES[::5]
+
+
+@pytest.mark.parametrize(("before", "after", "line"), MISTAKES)
 def test_each_mistake_is_one_line(project: Path, before: str, after: str, line: str) -> None:
     """A mistake is named with its line and what to do, as text and as GitHub's annotation, and the status is 1."""
     edit(project, before, after)
@@ -128,10 +130,11 @@ def test_each_mistake_is_one_line(project: Path, before: str, after: str, line: 
     assert result.returncode == 1, result.stderr
     found = [text for text in result.stdout.splitlines() if text.startswith("template.yaml:")]
     assert [text for text in found if line in text], result.stdout
-    annotated = check(project, "--format", "github")
-    annotations = annotated.stdout.splitlines()
-    assert (annotated.returncode, len(annotations)) == (1, len(found))
-    assert all(text.startswith("::error file=template.yaml,line=") for text in annotations)
+    if (before, after, line) in ANNOTATED:
+        annotated = check(project, "--format", "github")
+        annotations = annotated.stdout.splitlines()
+        assert (annotated.returncode, len(annotations)) == (1, len(found))
+        assert all(text.startswith("::error file=template.yaml,line=") for text in annotations)
 
 
 def test_the_tasks_that_a_function_may_not_run_do_not_count(project: Path) -> None:

@@ -364,3 +364,12 @@ def test_the_channel_tells_writes_and_outcomes(tmp_path: Path) -> None:
         ("False", "succeeded", None),
         ("True", "failed", "ValueError"),
     ]
+
+
+def test_an_invocation_may_end_after_the_function(code: Path, emulator_path: Path) -> None:
+    """What is read after the end is nothing: an invocation that is under way when a session ends is no error."""
+    with following(plain(code), emulator_path) as (running, heard):
+        running.invoke(event("fine"))
+    count = len(heard)
+    running.read(is_end=True)
+    assert len(heard) == count

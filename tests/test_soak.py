@@ -13,7 +13,7 @@ from soak import soak
 
 def test_nothing_is_lost_whatever_goes_wrong(embedded_aws: EmbeddedAws, emulator_path: Path, tmp_path: Path) -> None:
     """With kills, duplicates and failing calls, each message is done once or a dead letter with a reason."""
-    messages = int(os.environ.get("SOAK_MESSAGES", "150"))
+    messages = int(os.environ.get("SOAK_MESSAGES", "100"))
     seed = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**9))
 
     accounts = soak(embedded_aws, emulator_path, tmp_path, messages, seed)

@@ -53,6 +53,7 @@ class FollowedFunction:
         self._writers: dict[tuple[str, int], TextBlocks] = {}
         self._message_ids: list[str] = []
         self._lock = threading.Lock()
+        self._is_closed = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"log-{self._name}", daemon=True)
         self._thread.start()
@@ -84,6 +85,8 @@ class FollowedFunction:
     def read(self, *, is_end: bool = False) -> None:
         """Hear what was written since the last time; with `is_end` also what has no end yet."""
         with self._lock:
+            if self._is_closed:
+                return  # an invocation that was under way ends after it
             for line in self._emulator.lines():
                 if (duration_ms := self._phases.read(line)) is not None:
                     self._listener(InitReport(self._name, duration_ms, self._runtime.opt))
@@ -102,8 +105,10 @@ class FollowedFunction:
         self._stopping.set()
         self._thread.join()
         self.read(is_end=True)
-        for tail in filter(None, (self._emulator, self._output, self._channel)):
-            tail.close()
+        with self._lock:
+            self._is_closed = True
+            for tail in filter(None, (self._emulator, self._output, self._channel)):
+                tail.close()
 
     def _follow(self) -> None:
         while not self._stopping.wait(_FOLLOW_SECONDS):
