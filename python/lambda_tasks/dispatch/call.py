@@ -158,12 +158,13 @@ class Call:
         if self.is_over:
             return  # it was counted as stuck
         duration_ms = (time.perf_counter() - self._started) * 1000
+        items = self._items
         for job in self._ready:
-            error = self._items[job].error if self._items else None
-            if error is not None:
-                job.result = self._raised(job, error, duration_ms)
-            else:
+            error = items[job].error if items else None
+            if error is None:
                 job.result = Result(_SUCCEEDED, job.task_name, None, value, duration_ms)
+            else:
+                job.result = self._raised(job, error, duration_ms)
         self.is_over = True
 
     def raised(self, error: BaseException) -> None:
@@ -202,8 +203,10 @@ class Call:
         In a thread beside that of the task (`is_beside`) no hook is called. An unfinished message of a FIFO group holds
         back all behind it, also where they ran with it.
         """
-        settle, done = self._invocation.settlement.settle, True
-        for job in self.jobs:
+        settle, jobs, done = self._invocation.settlement.settle, self.jobs, True
+        if len(jobs) == 1 and not is_beside:
+            return (result := jobs[0].result) is not None and settle(jobs[0], result)
+        for job in jobs:
             held_back = not done and job.group is not None
             if job.result is None:
                 done = False

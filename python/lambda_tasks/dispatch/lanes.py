@@ -32,17 +32,23 @@ def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter, *, go
     Where this thread `goes_on` with other lanes, it does not wait for the outcome of the last call. An error of this
     package's own code is logged: its messages have no outcome, so SQS keeps them.
     """
+    has_guard = invocation.worker.memory_guard is not None
     try:
         for number, jobs in enumerate(lane):
-            is_beside = goes_on and jobs is lane[-1]
-            if not _run_call(jobs, invocation, interrupter, is_beside) and jobs[0].group is not None:
+            first, definition = jobs[0], jobs[0].definition
+            if first.is_settled or has_guard or (definition is not None and definition.is_async):
+                is_done = _run_with_care(jobs, invocation, interrupter)
+            else:
+                is_done = call.run(jobs, invocation, interrupter, goes_on and jobs is lane[-1])
+            if not is_done and first.group is not None:
                 invocation.settlement.defer(lane[number + 1 :])
                 return
     except BaseException:  # also a time limit that arrived late
         logger.exception("a message could not be dispatched, and stays in the queue")
 
 
-def _run_call(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter, is_beside: bool) -> bool:  # noqa: FBT001
+def _run_with_care(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter) -> bool:
+    """Run a call that may be over already, that is async, or for which there may be no memory."""
     first = jobs[0]
     if first.is_settled:
         return False  # this thread was stuck, and its next call was deferred
@@ -51,7 +57,7 @@ def _run_call(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrup
 
         event_loop.run_lanes([[list(jobs)]], invocation)  # an async task among ordinary ones of its FIFO group
         return all(job.is_done_with for job in jobs)
-    if invocation.worker.memory_guard is not None and invocation.is_exhausted:
+    if invocation.is_exhausted:
         invocation.settlement.defer([list(jobs)])
         return False
-    return call.run(jobs, invocation, interrupter, is_beside)
+    return call.run(jobs, invocation, interrupter)

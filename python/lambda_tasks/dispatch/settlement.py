@@ -71,11 +71,12 @@ class Settlement:
         if not job.is_done_with:
             self._schedule(job, result)
         level = result.outcome.log_level
-        if level not in self._awaited:
-            self._awaited[level] = self._worker.metrics is not None or report.is_awaited(level)
-        if self._awaited[level] and is_beside and report.has_outcome_hooks():
+        is_awaited = self._awaited.get(level)
+        if is_awaited is None:
+            is_awaited = self._awaited[level] = self._worker.metrics is not None or report.is_awaited(level)
+        if is_awaited and is_beside and report.has_outcome_hooks():
             self.untold.append((job, result))
-        elif self._awaited[level]:
+        elif is_awaited:
             self._announce(job, result)
         job.is_concluded = True
         job.known_context = None  # it refers to the job: without a cycle both go at once

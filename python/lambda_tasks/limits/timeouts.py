@@ -115,7 +115,9 @@ def limits(options: Options, settings: Settings, available_seconds: float) -> Li
     """
     has_own = options.hard_timeout is not None or options.soft_timeout is not None
     if not has_own and settings.hard_timeout_seconds is None and settings.soft_timeout_seconds is None:
-        return UNLIMITED if available_seconds == math.inf else Limits(math.inf, max(0.0, available_seconds))
+        if available_seconds == math.inf:
+            return UNLIMITED
+        return Limits(math.inf, available_seconds if available_seconds > 0.0 else 0.0)
     wanted_hard = _first(options.hard_timeout, settings.hard_timeout_seconds)
     wanted_soft = _first(options.soft_timeout, settings.soft_timeout_seconds)
     hard = max(0.0, min(wanted_hard, available_seconds))
