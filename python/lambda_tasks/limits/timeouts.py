@@ -117,7 +117,8 @@ def limits(options: Options, settings: Settings, available_seconds: float) -> Li
     if not has_own and settings.hard_timeout_seconds is None and settings.soft_timeout_seconds is None:
         if available_seconds == math.inf:
             return UNLIMITED
-        return Limits(math.inf, available_seconds if available_seconds > 0.0 else 0.0)
+        hard = available_seconds if available_seconds > 0.0 else 0.0  # noqa: FURB136 - half the price, for every message
+        return Limits(math.inf, hard)
     wanted_hard = _first(options.hard_timeout, settings.hard_timeout_seconds)
     wanted_soft = _first(options.soft_timeout, settings.soft_timeout_seconds)
     hard = max(0.0, min(wanted_hard, available_seconds))
