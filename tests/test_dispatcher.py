@@ -185,7 +185,8 @@ def test_any_event_is_answered_or_refused(event: object) -> None:
     if isinstance(event, dict) and "Records" in event:
         kept = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
         assert all(isinstance(message_id, str) and message_id for message_id in kept)
-        assert len(kept) + len(tasks.ran) == len(event["Records"])
+        # A task that fails has run too, and its message is kept.
+        assert len(kept) <= len(event["Records"]) <= len(kept) + len(tasks.ran)
 
 
 def test_one_log_record_a_message_tells_what_became_of_it(caplog: pytest.LogCaptureFixture) -> None:
