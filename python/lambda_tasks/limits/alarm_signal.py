@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SOON_SECONDS = 0.001
+_NEVER = math.inf
 
 _get_timer, _set_timer, _REAL = signal.getitimer, signal.setitimer, signal.ITIMER_REAL
 
@@ -62,7 +63,7 @@ class AlarmSignal:
         after that: it is set anew then. To look costs a third of setting it.
         """
         self._at, self._every = now + seconds, 0.0
-        if self._theirs_at != math.inf:
+        if self._theirs_at != _NEVER:
             self._set()
         elif not 0.0 < _get_timer(_REAL)[0] <= seconds + SOON_SECONDS:
             _set_timer(_REAL, max(SOON_SECONDS, seconds))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NEVER = math.inf
+
 NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -60,7 +62,7 @@ class SignalInterrupter:
         """See `Interrupter.run`."""
         soft, hard = limits.soft, limits.hard
         seconds = soft if soft < hard else hard  # noqa: FURB136 - half the price, for every message
-        if seconds == math.inf:
+        if seconds == _NEVER:
             return call(**kwargs)
         if not self._signal.is_taken:
             self._signal.take()

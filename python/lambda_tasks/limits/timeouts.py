@@ -105,6 +105,7 @@ def margin_within(remaining_seconds: float, margin_seconds: float) -> float:
 
 
 UNLIMITED = Limits()
+_NEVER = math.inf
 
 
 def limits(options: Options, settings: Settings, available_seconds: float) -> Limits:
@@ -115,10 +116,10 @@ def limits(options: Options, settings: Settings, available_seconds: float) -> Li
     """
     has_own = options.hard_timeout is not None or options.soft_timeout is not None
     if not has_own and settings.hard_timeout_seconds is None and settings.soft_timeout_seconds is None:
-        if available_seconds == math.inf:
+        if available_seconds == _NEVER:
             return UNLIMITED
         hard = available_seconds if available_seconds > 0.0 else 0.0  # noqa: FURB136 - half the price, for every message
-        return Limits(math.inf, hard)
+        return Limits(_NEVER, hard)
     wanted_hard = _first(options.hard_timeout, settings.hard_timeout_seconds)
     wanted_soft = _first(options.soft_timeout, settings.soft_timeout_seconds)
     hard = max(0.0, min(wanted_hard, available_seconds))
