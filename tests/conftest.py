@@ -20,7 +20,7 @@ from workers import close_workers
 # It needs its own settings of Django: tests/test_django.py runs its tests.
 collect_ignore = ["django_project"]
 
-pytest_plugins = ["fixtures_aws", "fixtures_producers"]
+pytest_plugins = ["fixtures_aws", "fixtures_producers", "fixtures_tasks"]
 
 # A process an example: slow by design, and no measure of the code.
 settings.register_profile("processes", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,10 +23,7 @@ from workers import Dispatched, jobs_of, worker
 FIFO = {"SequenceNumber": "1"}
 
 
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
-    tasks.ran.clear()
-    tasks.seen.clear()
+pytestmark = pytest.mark.usefixtures("nothing_ran")
 
 
 def record_of(task_name: str, /, group: str | None = None, tenant: str | None = None, **kwargs: object) -> Record:

@@ -23,10 +23,7 @@ WORKER = worker()
 ADD, FAIL = "catalogue.tasks.add", "catalogue.tasks.fail"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
-    tasks.ran.clear()
-    tasks.seen.clear()
+pytestmark = pytest.mark.usefixtures("nothing_ran")
 
 
 @pytest.mark.parametrize(

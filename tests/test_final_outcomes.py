@@ -21,20 +21,9 @@ from memory_state import MemoryState
 from workers import Dispatched, worker
 
 FIFO: dict[str, Any] = {"SequenceNumber": "1", "MessageGroupId": "a"}
-DEAD_LETTERS = "arn:aws:sqs:eu-west-1:123456789012:dead"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
-    tasks.ran.clear()
-    tasks.seen.clear()
-
-
-@pytest.fixture
-def dead_letters(aws: FakeAws) -> FakeAws:
-    """SQS, where the queue of the records has a dead-letter queue, and allows five deliveries."""
-    aws.redrive_policies["queue"] = DEAD_LETTERS
-    return aws
+pytestmark = pytest.mark.usefixtures("nothing_ran")
 
 
 def record_of(task_name: str, received: int = 1, /, *, kwargs: dict[str, Any] | None = None, **system: str) -> Record:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,7 @@ from catalogue import tasks
 from lambda_tasks.errors import InvalidSetting, InvalidTask, TaskNotAllowed
 from lambda_tasks.testing import TaskQueue
 
-pytestmark = pytest.mark.usefixtures("calls_of_its_own")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> Iterator[None]:
-    tasks.ran.clear()
-    yield
-    tasks.ran.clear()
+pytestmark = pytest.mark.usefixtures("calls_of_its_own", "nothing_ran")
 
 
 def test_an_unknown_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,20 +22,9 @@ from workers import Dispatched, worker
 
 ADD, FAIL = "catalogue.tasks.add", "catalogue.tasks.fail"
 FIFO = {"SequenceNumber": "1"}
-DEAD_LETTERS = "arn:aws:sqs:eu-west-1:123456789012:dead"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
-    tasks.ran.clear()
-    tasks.seen.clear()
-
-
-@pytest.fixture
-def dead_letters(aws: FakeAws) -> FakeAws:
-    """SQS, where the queue of the records has a dead-letter queue."""
-    aws.redrive_policies["queue"] = DEAD_LETTERS
-    return aws
+pytestmark = pytest.mark.usefixtures("nothing_ran")
 
 
 def record_of(task_name: str, /, *, attributes: dict[str, Any] | None = None, **system: str) -> Record:

@@ -100,9 +100,7 @@ def aws() -> Iterator[Aws]:
         thread.join()
 
 
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
-    tasks.ran.clear()
+pytestmark = pytest.mark.usefixtures("nothing_ran")
 
 
 def pointer(key: str = "k", bucket: str = "bucket", **attributes: str) -> Record:

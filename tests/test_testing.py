@@ -49,11 +49,7 @@ TESTS = """
 """
 
 
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> Iterator[None]:
-    tasks.ran.clear()
-    yield
-    tasks.ran.clear()
+pytestmark = pytest.mark.usefixtures("nothing_ran")
 
 
 def test_the_plugin_is_there_where_the_package_is(pytester: pytest.Pytester) -> None:

@@ -20,11 +20,7 @@ from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
 from workers import Dispatched, reports, worker
 
-
-@pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
-    tasks.ran.clear()
-    tasks.seen.clear()
+pytestmark = pytest.mark.usefixtures("nothing_ran")
 
 
 def record_of(task_name: str, /, **kwargs: object) -> Record:

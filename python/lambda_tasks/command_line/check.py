@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from lambda_tasks import settings
 from lambda_tasks.aws import endpoints
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
@@ -115,7 +115,7 @@ def _environs(
     is_for_policy: bool,
 ) -> dict[str, dict[str, str]]:
     """Return what is to be checked, by function: this environment, with its references replaced by those named."""
-    environ = dict(os.environ)
+    environ = dict(settings.environ())
     if env_file is None and template is None:
         return {"": environ}
     environ = {name: value for name, value in environ.items() if not name.startswith("LAMBDA_TASKS_")}
@@ -163,7 +163,7 @@ def _place(environ: Mapping[str, str]) -> dict[str, str]:
 def _findings(template: Path, parameters: Mapping[str, str]) -> list[Finding]:
     from lambda_tasks.command_line.checking.template_checks import findings_of  # noqa: PLC0415 - of the extra `local`
 
-    return findings_of(template, parameters, **_place(os.environ))
+    return findings_of(template, parameters, **_place(settings.environ()))
 
 
 def _print(

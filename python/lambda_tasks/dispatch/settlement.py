@@ -48,7 +48,7 @@ class Settlement:
         self._changes: dict[str, list[tuple[str, float]]] = {}
         self._reports: list[Report] = []
         self._awaited: dict[int, bool] = {}
-        self.untold: deque[tuple[Job, Result]] = deque()
+        self._untold: deque[tuple[Job, Result]] = deque()
 
     def settle(self, job: Job, result: Result, *, is_held_back: bool = False, is_beside: bool = False) -> bool:
         """Do what the outcome of a message asks for, and return whether the message is done with (deleted).
@@ -75,7 +75,7 @@ class Settlement:
         if is_awaited is None:
             is_awaited = self._awaited[level] = self._worker.metrics is not None or report.is_awaited(level)
         if is_awaited and is_beside and report.has_outcome_hooks():
-            self.untold.append((job, result))
+            self._untold.append((job, result))
         elif is_awaited:
             self._announce(job, result)
         job.is_concluded = True
@@ -91,8 +91,8 @@ class Settlement:
     def tell(self) -> None:
         """Tell of the messages that were settled beside the tasks."""
         with contextlib.suppress(IndexError):  # another thread took the last one
-            while self.untold:
-                job, result = self.untold.popleft()
+            while self._untold:
+                job, result = self._untold.popleft()
                 self._announce(job, result)
                 job.known_context = None
 

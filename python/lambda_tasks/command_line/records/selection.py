@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from lambda_tasks.command_line.arguments import BadInput, aws_options, json_opti
 from lambda_tasks.command_line.running_local import use_running
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.settings import Settings
+from lambda_tasks.settings import environ as process_environ
 from lambda_tasks.state.opening import open_state
 from lambda_tasks.state.protocol import State
 from lambda_tasks.state.record import Status, StoredRecord
@@ -136,7 +136,7 @@ def _has_table(state: State) -> bool:
 
 def _open(table: str | None, endpoint_url: str | None, region: str | None) -> State:
     use_running("LAMBDA_TASKS_TABLE", endpoint_url)
-    environ = dict(os.environ)
+    environ = dict(process_environ())
     if endpoint_url:
         environ["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint_url
     if region:

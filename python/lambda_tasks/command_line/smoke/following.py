@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from lambda_tasks.command_line.smoke.diagnosis import Finding
 from lambda_tasks.command_line.smoke.stack import Source, Stack
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.settings import Settings
+from lambda_tasks.settings import environ as process_environ
 from lambda_tasks.state.opening import open_state
 
 TASK = "lambda_tasks.tasks.smoke.nothing"
@@ -104,7 +104,7 @@ def _records(trial: Trial) -> list[Mapping[str, Any]]:
     table = trial.source.function.environ.get("LAMBDA_TASKS_TABLE")
     if not table:
         return []
-    environ = dict(os.environ)
+    environ = process_environ()
     with contextlib.suppress(LambdaTasksError):  # the log may say it; who deploys may not always read the table
         state = open_state(Settings(table=table), environ, Transport(CredentialChain(environ), environ))
         if state is not None:
