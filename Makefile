@@ -15,6 +15,7 @@ VENV_DOCS := .venv-docs
 VENV_DEMO := $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 VENV_LAYER := $(if $(filter-out demo,$(or $(MAKECMDGOALS),help)),$(VENV),$(VENV_DEMO))
 VENV_DJANGO_6 := .venv-django60 .venv-django61
+VENV_PEER := .venv-peer
 LAYER := layer/dist/lambda-tasks-layer.zip
 
 # Twice quiet: once for the progress, once for warnings about this machine's own pip settings. The locks are complete,
@@ -54,6 +55,9 @@ setup-actionlint: $(VENV_ACTIONLINT)/.installed ## Install actionlint; the tests
 .PHONY: setup-django
 setup-django: $(VENV_DJANGO_6:=/.installed) ## Install Django 6 into environments of its own, where a Python from 3.12 on is found
 
+.PHONY: setup-peer
+setup-peer: $(VENV_PEER)/.installed ## Install django-lambda-tasks into .venv-peer: it is imported as lambda_tasks too
+
 .PHONY: demo
 demo: $(VENV_DEMO)/.installed $(LAYER) ## Run the example function on this machine: secrets, SQS, layer, runtime
 	@if [ -f build/demo-began ]; then \
@@ -62,7 +66,7 @@ demo: $(VENV_DEMO)/.installed $(LAYER) ## Run the example function on this machi
 
 .PHONY: test
 test: ## Run lint and all tests, with coverage
-	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target lint setup-sam setup-policy setup-django $(LAYER)
+	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target lint setup-sam setup-policy setup-django setup-peer $(LAYER)
 	@mkdir -p build
 	@rm -f .coverage .coverage.*
 	@# Four processes on two cores, because most tests wait for other processes.
@@ -129,6 +133,7 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) --group msgspec-older --output-file tests/requirements-msgspec-older.txt
 	$(LOCK_DJANGO_6) --group django60 --output-file tests/requirements-django60.txt
 	$(LOCK_DJANGO_6) --group django61 --output-file tests/requirements-django61.txt
+	$(LOCK) --group peer --constraints tests/requirements.txt --output-file tests/requirements-peer.txt
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group mutants --output-file tests/requirements-mutants.txt
@@ -163,7 +168,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source distribution into dis
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_DJANGO_6) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .venv-demo .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf $(VENV) $(VENV_DJANGO_6) $(VENV_PEER) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .venv-demo .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -215,6 +220,15 @@ $(VENV_DOCS)/.installed: tests/requirements-docs.txt | $(VENV)/.installed
 	"$$python" -m venv --clear --without-pip $(@D); \
 	$(call INSTALL,$(@D),$<); \
 	touch $@
+
+$(VENV_PEER)/.installed: tests/requirements-peer.txt | $(VENV)/.installed
+	@echo "Installing django-lambda-tasks into $(VENV_PEER)"
+	@$(call ENVIRONMENT,$(VENV_PEER),tests/requirements-peer.txt)
+	@# Its source too, which has its example: a test moves that.
+	@grep -A 2 '^django-lambda-tasks==' tests/requirements-peer.txt >$(VENV_PEER)/source.txt
+	@$(VENV)/bin/python -m pip download $(PIP_OPTIONS) --require-hashes --no-binary :all: --no-build-isolation \
+		--dest $(VENV_PEER) --requirement $(VENV_PEER)/source.txt || echo "Its example is not tested: no source was found"
+	@touch $@
 
 $(VENV_POLICY)/.installed: tests/requirements-policy.txt | $(VENV)/.installed
 	@echo "Installing checkov into $(VENV_POLICY)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,17 +166,46 @@ def test_a_next_wrapper_that_cannot_run_is_an_error_of_its_own(aws: FakeAws, tmp
 
 
 def test_another_distribution_of_our_name_is_an_error(aws: FakeAws, tmp_path: Path) -> None:
-    """A package of our name in the function's folder, which would hide the layer's, is told with both files; ours is not."""
-    other = tmp_path / "lambda_tasks"
-    other.mkdir()
+    """A package of our name that hides the layer's is told with both files, references or none; ours is no other."""
+    other = tmp_path / "function" / "lambda_tasks"
+    other.mkdir(parents=True)
     (other / "__init__.py").touch()
     aws.secrets[secret_arn("s")] = "v"
-    environ = base_environ(aws.url, LAMBDA_TASK_ROOT=str(tmp_path), LAMBDA_TASKS_SECRET_S=secret_arn("s"))
-    run = run_wrapper(environ)
-    assert (run.status, run.was_launched) == (1, False)
     ours = ROOT / "python" / "lambda_tasks" / "__init__.py"
-    assert f"ShadowedPackage: {other}/__init__.py hides {ours}, whose handler would never run" in run.stderr
-    assert run_wrapper({**environ, "LAMBDA_TASK_ROOT": str(ROOT / "python")}).status == 0
+    environ = base_environ(aws.url, LAMBDA_TASK_ROOT=str(other.parent))
+    resolving = {**environ, "LAMBDA_TASKS_SECRET_S": secret_arn("s")}
+    for each in (environ, resolving):
+        run = run_wrapper(each)
+        assert (run.status, run.was_launched) == (1, False)
+        assert f"ShadowedPackage: {other}/__init__.py hides {ours}, whose handler would never run" in run.stderr
+    assert run_wrapper({**resolving, "LAMBDA_TASK_ROOT": str(ROOT / "python")}).status == 0
+
+
+def test_another_distribution_in_a_layer_is_an_error(aws: FakeAws, tmp_path: Path) -> None:
+    """Layers are searched for one too: beside ours, where it comes first, and in ours, which it was unpacked into."""
+    package, wrapper = tmp_path / "python" / "lambda_tasks", tmp_path / "bin" / "lambda-tasks-exec"
+    for folder in (package, wrapper.parent):
+        folder.mkdir(parents=True)
+    shutil.copy(WRAPPER, wrapper)
+    for path in (ROOT / "python" / "lambda_tasks").iterdir():
+        (package / path.name).symlink_to(path)
+    environ = base_environ(aws.url, AWS_LAMBDA_RUNTIME_API=aws.runtime_api)
+
+    def stderr() -> str:
+        finished = subprocess.run([wrapper, "true"], env=environ, capture_output=True, text=True, check=False)
+        assert finished.returncode == (1 if finished.stderr else 0)
+        return finished.stderr
+
+    assert stderr() == ""
+    (package / "decorators.py").touch()
+    assert "python/lambda_tasks/decorators.py of another layer lies beside our python/lambda_tasks/__init__" in stderr()
+    assert aws.init_errors[-1].body["errorType"] == "LambdaTasks.ShadowedPackage"
+    (package / "decorators.py").unlink()
+    beside = tmp_path / "python" / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages" / "lambda_tasks"
+    beside.mkdir(parents=True)
+    (beside / "__init__.py").touch()
+    assert f"{beside}/__init__.py hides " in stderr()
+    assert aws.init_errors[-1].body["errorType"] == "LambdaTasks.ShadowedPackage"
 
 
 def test_a_next_wrapper_that_is_this_one_is_an_error(aws: FakeAws, tmp_path: Path) -> None:

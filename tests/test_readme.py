@@ -74,6 +74,10 @@ NOT_HERE = {
         "test_check_command.py and test_command_line*.py run them, each against what it needs",
     ),
     "lambda-tasks smoke --stack shop": "test_smoke.py runs it, against a local run and a stack that a server describes",
+    "grep -rlE lambda_tasks --include='*.py' . | xargs sed -i -E   "
+    "-e 's/\\blambda_tasks\\.(decorators|logging)\\b/lambda_tasks.django/'   "
+    "-e 's/\\blambda_tasks\\.timeouts\\b/lambda_tasks/'   "
+    '-e "s/^( *)([\\"\'])lambda_tasks\\\\2/\\\\1\\\\2lambda_tasks.django\\\\2/"': "test_moving.py runs it in two apps",
     "sam build": "test_template.py runs it in a copy of the project",
     "sam deploy --guided --capabilities CAPABILITY_IAM": "it takes an AWS account; its options are looked up below",
     "aws dynamodb update-time-to-live --table-name tasks   "

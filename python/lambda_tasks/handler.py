@@ -68,7 +68,7 @@ _resolved_settings = _resolved()
 try:
     _use(settings.current() if setup.set_up(settings.environ(), is_worker=True) else _resolved_settings)
     _worker.lookup.import_modules()
-except ModuleNotFoundError as error:
+except ImportError as error:
     from lambda_tasks.environment import shadow
 
     explained = shadow.explained(error)

@@ -51,6 +51,8 @@ from django_project.orchard.api import TaskResultMismatch, default_task_backend,
 from django_project.orchard.models import Tree
 from events import message_body, sqs_record
 from lambda_tasks.django import LambdaTasksBackend, options
+from lambda_tasks.django.groups import group_of
+from lambda_tasks.django.running import Call
 from lambda_tasks.django.tasks_api import (
     InvalidTask,
     TaskResultDoesNotExist,
@@ -300,6 +302,26 @@ def test_the_dispatchers_options_count(sent: Sent) -> None:
     jobs.plant.enqueue("weed")
     assert sent.run()[3:] == ["succeeded", "failed"]
     assert [tree.name for tree in Tree.objects.all()] == ["rose"]
+
+
+def test_a_group_is_that_of_a_fifo_queue(sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group has a name, or is one for each value of arguments; a FIFO queue takes each message once, by its id."""
+    jobs.pick.enqueue(1)
+    monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL_MAIL", "https://sqs.eu-west-1.amazonaws.com/123456789012/mail.fifo")
+    last = jobs.pick.enqueue(tree=1, basket=2)
+    jobs.pick.enqueue("a pear, too")
+    first, second, third = ((one.group, one.deduplication_id) for one in sent)
+    assert (first, second) == (("1", None), ("1", last.id))
+    assert len(third[0] or "") == 64
+    assert sent.run() == ["succeeded"] * 3
+    backend = LambdaTasksBackend("default", {"QUEUES": ["mail"], "OPTIONS": {"group": "orchard"}})
+    assert list(backend.check()) == []
+    assert group_of("orchard", Call(jobs.answer, [], {})) == "orchard"
+    with pytest.raises(InvalidOption, match="there is no argument nobody for the group"):
+        jobs.lost.enqueue()
+    for bad in (7, (), "a b"):
+        with pytest.raises(InvalidOption, match="group is"):
+            options(group=bad)
 
 
 def test_the_allow_list_counts(sent: Sent) -> None:

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
     from lambda_tasks.django.backend import LambdaTasksBackend
     from lambda_tasks.django.definition import options
+    from lambda_tasks.django.moved import lambda_task, task_logger
 
-__all__ = ["LambdaTasksBackend", "options"]
+__all__ = ["LambdaTasksBackend", "lambda_task", "options", "task_logger"]
 
-_MODULES = {"LambdaTasksBackend": "backend", "options": "definition"}
+_MODULES = {
+    "LambdaTasksBackend": "backend",
+    "lambda_task": "moved",
+    "options": "definition",
+    "task_logger": "moved",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be anything

@@ -17,7 +17,8 @@ from django.utils import timezone
 from lambda_tasks import settings
 from lambda_tasks.definition import values
 from lambda_tasks.django import results, running
-from lambda_tasks.django.definition import check_options
+from lambda_tasks.django.definition import check_options, options_of
+from lambda_tasks.django.groups import GROUP, group_of
 from lambda_tasks.django.request import Request
 from lambda_tasks.django.tasks_api import (
     BaseTaskBackend,
@@ -202,8 +203,12 @@ def _message(result: TaskResult) -> Outgoing:
         "origin": Request.of(result),
     }
     at = None if task.run_after is None else _aware(task.run_after)
+    group = group_of(options_of(task).get(GROUP), running.Call(task, result.args, result.kwargs))
+    # Where the queue does not deduplicate by content: one message, however often it is sent again.
+    url = settings.current().queue_urls.get(settings.queue_url_variable(task.queue_name), "")
+    deduplication_id = result.id if url.endswith(".fifo") else None
     body = task.module_path, values.encode(result.kwargs), more
-    return outgoing.of_body(*body, queue=task.queue_name, at=at)
+    return outgoing.of_body(*body, queue=task.queue_name, at=at, group=group, deduplication_id=deduplication_id)
 
 
 def _aware(moment: datetime) -> datetime:

@@ -83,4 +83,5 @@ def _tasks() -> Iterator[Task[..., Any]]:
             importlib.import_module(f"{config.name}.tasks")
         for name, module in list(sys.modules.items()):
             if f"{name}.".startswith(f"{config.name}."):
-                yield from (value for value in list(getattr(module, "__dict__", {}).values()) if type(value) is Task)
+                values = list(getattr(module, "__dict__", {}).values())
+                yield from (value for value in values if issubclass(type(value), Task))

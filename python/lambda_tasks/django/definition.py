@@ -14,6 +14,7 @@ from lambda_tasks.definition.definition import Definition
 from lambda_tasks.definition.options import Options
 from lambda_tasks.definition.signature import Required
 from lambda_tasks.django import running
+from lambda_tasks.django.groups import GROUP, check_group
 from lambda_tasks.django.request import DECODER, Request
 from lambda_tasks.django.running import Call
 from lambda_tasks.django.tasks_api import Task, task_backends
@@ -50,18 +51,20 @@ def options(**given: Any) -> Callable[[F], F]:  # noqa: ANN401 - those of `lambd
 
 
 def check_options(given: Mapping[str, Any]) -> Options:
-    """Return the options that `given` means; a class among them may be a dotted path.
+    """Return the options of the worker that `given` means; a class among them may be a dotted path.
 
     Raises:
         ImportError: there is no such class.
-        InvalidTask: as `Options.check`.
+        InvalidTask: as `Options.check`; or the group is no text and no names.
 
     """
+    check_group(given.get(GROUP))
     misplaced = sorted(_NOT_HERE & given.keys())
     if misplaced:
         remedy = "use what django.tasks has: queue_name, run_after, and one call for each message"
         raise InvalidTask(f"there is no option {misplaced[0]} here", remedy=remedy)
-    return Options.check({name: _imported(value) if name in _CLASSES else value for name, value in given.items()})
+    own = {name: value for name, value in given.items() if name != GROUP}
+    return Options.check({name: _imported(value) if name in _CLASSES else value for name, value in own.items()})
 
 
 _CLASSES = ("ignore_errors", "retry_on")
@@ -81,7 +84,7 @@ class DjangoDefinition(Definition):
         self.is_async = inspect.iscoroutinefunction(task.func)
         self.module = task.func.__module__
         self.function: Any = running.run_async if self.is_async else running.run
-        self.options = check_options({**_defaults(task), **getattr(task.func, _OPTIONS, {})})
+        self.options = check_options(options_of(task))
         self.is_plain = self.options.is_plain
         self._parameters = {"call": Required}
         self._has_defaults = False
@@ -119,14 +122,12 @@ class DjangoDefinition(Definition):
     def by_name(self, kwargs: Any) -> dict[str, Any]:  # noqa: ANN401
         """See `Definition.by_name`; defaults count. Arguments that do not fit, as the call will say, have numbers."""
         call: Call = kwargs["call"]
-        try:
-            bound = inspect.signature(self.task.func).bind(*call.positional(None), **call.kwargs)
-        except TypeError:
-            return {**{str(number): value for number, value in enumerate(call.args)}, **call.kwargs}
-        bound.apply_defaults()
-        if self.task.takes_context:
-            bound.arguments.pop(next(iter(bound.arguments)))
-        return bound.arguments
+        return call.by_name()
+
+
+def options_of(task: Task) -> dict[str, Any]:
+    """Return the options that a task has: its own, or else those of its backend."""
+    return {**_defaults(task), **getattr(task.func, _OPTIONS, {})}
 
 
 def _defaults(task: Task) -> Mapping[str, Any]:
@@ -144,4 +145,4 @@ def _adapted(found: object) -> Definition | None:
 
 lookup.adapters.append(_adapted)
 
-__all__ = ["DjangoDefinition", "Request", "check_options", "options"]
+__all__ = ["DjangoDefinition", "Request", "check_options", "options", "options_of"]

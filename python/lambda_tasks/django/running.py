@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,17 @@ class Call:
     def positional(self, context: TaskContext | None) -> list[Any]:
         """Return the arguments by position, behind `context` where the task takes one."""
         return [context, *self.args] if self.task.takes_context else self.args
+
+    def by_name(self) -> dict[str, Any]:
+        """Return the arguments by name, with defaults. Those that do not fit, as the call will say, have numbers."""
+        try:
+            bound = inspect.signature(self.task.func).bind(*self.positional(None), **self.kwargs)
+        except TypeError:
+            return {**{str(number): value for number, value in enumerate(self.args)}, **self.kwargs}
+        bound.apply_defaults()
+        if self.task.takes_context:
+            bound.arguments.pop(next(iter(bound.arguments)))
+        return bound.arguments
 
 
 # The results of this process's running messages, by SQS's message id; and those that a sender here waits for, by id.

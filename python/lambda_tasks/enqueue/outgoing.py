@@ -186,13 +186,14 @@ def with_body(common: Outgoing, definition: Definition, kwargs: Mapping[str, Any
     return msgspec.structs.replace(common, body=_sendable(text))
 
 
-def of_body(
-    task_name: str, kwargs: bytes, more: Mapping[str, Any], *, queue: str, at: datetime | None = None
-) -> Outgoing:
-    """Return the message of a framework's own task, in the context of the caller, with `more` fields of the body."""
+def of_body(task_name: str, kwargs: bytes, more: Mapping[str, Any], *, queue: str, **options: Any) -> Outgoing:  # noqa: ANN401
+    """Return the message of a framework's own task, in the context of the caller, with `more` fields of the body.
+
+    The options are fields of `Outgoing`.
+    """
     attributes, system_attributes = outgoing_attributes()
     text = _sendable(body.encode(task_name, kwargs, more))
-    return Outgoing(task_name, queue, text, attributes, system_attributes, at=at, is_recorded=True)
+    return Outgoing(task_name, queue, text, attributes, system_attributes, is_recorded=True, **options)
 
 
 def _check(definition: Definition, options: MessageOptions) -> None:

@@ -35,7 +35,7 @@ def main() -> NoReturn:
     try:
         take_over_odd_variables()
         settings, problems = Settings.parse(os.environ)
-        problems += [*check_next_wrapper(settings.next_wrapper, wrapper), *shadow.check_task_root(os.environ)]
+        problems += [*check_next_wrapper(settings.next_wrapper, wrapper), *shadow.check(os.environ)]
         os.environ.pop(NEXT_WRAPPER, None)  # it runs once: one that leads back here must not meet it again
         if settings.next_wrapper:
             command = [settings.next_wrapper, *command]

@@ -89,6 +89,17 @@ def water(tree: int, litres: int = 1) -> None:
     seen.append((tree, litres))
 
 
+@task(queue_name="mail", takes_context=True)
+@options(group=("tree",))
+def pick(context: TaskContext, tree: Any, basket: int = 1) -> None:
+    seen.append((context.attempt, tree, basket))
+
+
+@task
+@options(group=("nobody",))
+def lost() -> None: ...
+
+
 @task
 @options(atomic=True)
 def plant(name: str) -> None:
