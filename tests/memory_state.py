@@ -21,12 +21,14 @@ from lambda_tasks.state.protocol import (
     lease_lost,
 )
 from lambda_tasks.state.record import Status, StoredRecord
+from lambda_tasks.state.steps import step_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lambda_tasks.state.protocol import Attempt, Queued
     from lambda_tasks.state.record import Ending
+    from lambda_tasks.state.steps import KeptStep
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class MemoryState(MemoryKeys):
         self._expiries: dict[str, float] = {}
         self._final: dict[str, bool] = {}  # messages that never run again, and whether their letters were sent
         self._letters: dict[str, float] = {}
+        self._steps: dict[tuple[str, str], tuple[str, float]] = {}
         self._lock = threading.Lock()
 
     def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:  # noqa: ARG002
@@ -66,7 +69,7 @@ class MemoryState(MemoryKeys):
             record, lease = self._live_record(attempt.message_id, now), self._leases.get(attempt.message_id)
             if record is not None and lease is not None:
                 if lease.until is not None and lease.owner == attempt.owner:
-                    return Started(record.attempts, record.first_failed_at, self._history(attempt.message_id))
+                    return self._started(record)
                 ended = record.finished_at if lease.until is None else None
                 if ended is None or ended >= (attempt.sent_at or 0):
                     if record.status is Status.SUCCEEDED:
@@ -93,7 +96,11 @@ class MemoryState(MemoryKeys):
             entries = self._histories.setdefault(attempt.message_id, [])
             entries.append(history.begun(now, attempt.details.get("request_id", "")))
             self._keep(record, now, until)
-            return Started(record.attempts, record.first_failed_at, self._history(attempt.message_id))
+            return self._started(record)
+
+    def _started(self, record: StoredRecord) -> Started:
+        history = self._history(record.message_id)
+        return Started(record.attempts, record.first_failed_at, history, record.steps or "")
 
     def _history(self, message_id: str) -> tuple[str, ...]:
         return tuple(self._histories[message_id])
@@ -140,6 +147,30 @@ class MemoryState(MemoryKeys):
             self._histories[attempt.message_id] = history.ended(ending.history, ending, now, has_run=has_run)
         self._keep(record if has_run else msgspec.structs.replace(record, attempts=record.attempts - 1), now)
         return True
+
+    def keep_step(
+        self,
+        message_id: str,
+        owner: str,
+        steps: str,
+        kept: KeptStep | None = None,
+        *,
+        deadline: float,  # noqa: ARG002
+    ) -> None:
+        """See `Steps.keep_step`."""
+        with self._lock:
+            record, lease = self._records.get(message_id), self._leases.get(message_id)
+            if record is None or lease is None or lease.owner != owner or lease.until is None:
+                raise step_lost(message_id)
+            self._records[message_id] = msgspec.structs.replace(record, steps=steps)
+            if kept is not None:
+                self._steps[message_id, kept.name] = kept.content, self._clock() + self._record_ttl_seconds
+
+    def kept_step(self, message_id: str, name: str, *, deadline: float) -> str | None:  # noqa: ARG002
+        """See `Steps.kept_step`."""
+        with self._lock:
+            content, expires_at = self._steps.get((message_id, name), (None, 0.0))
+            return content if expires_at > self._clock() else None
 
     def queued(self, messages: Sequence[Queued], *, deadline: float) -> None:  # noqa: ARG002
         """See `State.queued`."""
@@ -213,4 +244,5 @@ def _ended(record: StoredRecord, ending: Ending, now: float) -> StoredRecord:
         traceback=ending.traceback,
         reason=ending.reason,
         duplicate_of=ending.duplicate_of,
+        steps=record.steps if ending.steps is None else ending.steps,
     )

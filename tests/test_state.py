@@ -37,6 +37,7 @@ from lambda_tasks.state.record import (
     Status,
     StoredRecord,
 )
+from lambda_tasks.state.steps import KeptStep
 from memory_state import MemoryState
 from stores import DAY, Clock, create_table, dynamodb_state, soon
 
@@ -169,6 +170,18 @@ def test_a_message_that_was_sent_after_it_ended_is_another_one(state: State, clo
         state.finish(first, ending, deadline=soon())
         assert not isinstance(state.start(attempt(first.message_id, sent_at=clock.now - 5), deadline=soon()), Started)
         assert started(state, attempt(first.message_id, sent_at=clock.now + 1)) == Started(2)
+
+
+def test_a_message_that_was_sent_after_it_ended_runs_once_too(state: State, clock: Clock) -> None:
+    """While the redriven message runs, another delivery of it is told until when."""
+    first = attempt()
+    state.start(first, deadline=soon())
+    state.finish(first, Ending.of(Status.FAILED), deadline=soon())
+    clock.advance(10)
+    redriven = attempt(first.message_id, sent_at=clock.now - 1)
+    state.start(redriven, deadline=soon())
+
+    assert state.start(attempt(first.message_id, sent_at=clock.now - 1), deadline=soon()) == Busy(clock.now + 60)
 
 
 @pytest.mark.parametrize("end", ["finish", "release"])
@@ -538,3 +551,74 @@ def test_a_key_that_another_message_took_over_is_not_kept(state: State, clock: C
     with pytest.raises(LeaseLost):
         state.surrender(first, kept=Kept("a"), deadline=soon())
     assert isinstance(state.acquire(first, deadline=soon()), Busy)
+
+
+def test_a_step_is_kept_for_whoever_runs_its_message_next(state: State, clock: Clock) -> None:
+    """What a delivery keeps, and how far it came, is there for the next one, and in the record."""
+    first = attempt()
+    state.start(first, deadline=soon())
+
+    assert state.kept_step(first.message_id, "count", deadline=soon()) is None
+    state.keep_step(first.message_id, first.owner, "one", KeptStep("count", "7"), deadline=soon())
+    state.keep_step(first.message_id, first.owner, "two", deadline=soon())
+    state.release(first, Ending.of(Status.DEFERRED), deadline=soon())
+    second = again(first)
+
+    started = state.start(second, deadline=soon())
+    assert isinstance(started, Started)
+    assert started.steps == "two"
+    assert state.kept_step(first.message_id, "count", deadline=soon()) == "7"
+    assert state.kept_step(first.message_id, "other", deadline=soon()) is None
+    state.finish(second, msgspec.structs.replace(SUCCESS, steps="three"), deadline=soon())
+    record = state.record(first.message_id, deadline=soon())
+    assert record is not None
+    assert record.steps == "three"
+    clock.advance(15 * DAY)
+    assert state.kept_step(first.message_id, "count", deadline=soon()) is None
+
+
+def test_a_lost_lease_keeps_no_step(state: State, clock: Clock) -> None:
+    """A delivery whose lease another one took, or that gave it back, neither keeps a step nor says how far it came."""
+    first = attempt(lease_seconds=10)
+    state.start(first, deadline=soon())
+    state.keep_step(first.message_id, first.owner, "one", KeptStep("count", "1"), deadline=soon())
+    clock.advance(11)
+    second = again(first)
+    state.start(second, deadline=soon())
+
+    for kept in (KeptStep("count", "2"), KeptStep("more", "2"), None):
+        with pytest.raises(LeaseLost, match="lease expired"):
+            state.keep_step(first.message_id, first.owner, "two", kept, deadline=soon())
+    assert state.kept_step(first.message_id, "count", deadline=soon()) == "1"
+    assert state.kept_step(first.message_id, "more", deadline=soon()) is None
+    state.release(second, Ending.of(Status.RETRYING), deadline=soon())
+    with pytest.raises(LeaseLost):
+        state.keep_step(second.message_id, second.owner, "two", KeptStep("count", "2"), deadline=soon())
+    record = state.record(first.message_id, deadline=soon())
+    assert record is not None
+    assert record.steps == "one"
+
+
+def test_a_step_of_the_largest_size_and_any_name_is_kept(state: State) -> None:
+    """Names may hold anything, and a content has room for a result of the largest size, and a little."""
+    first, content = attempt(), "ü" * (33 * 1024)
+    state.start(first, deadline=soon())
+    for name in ("", "a#b", "ü" * 1000):
+        state.keep_step(first.message_id, first.owner, "", KeptStep(name, content), deadline=soon())
+        assert state.kept_step(first.message_id, name, deadline=soon()) == content
+    assert "ü" not in repr(KeptStep("a", content))
+
+
+def test_steps_that_are_kept_at_the_same_time_are_all_kept(state: State) -> None:
+    """Several threads of a task may keep their steps at once."""
+    first = attempt()
+    state.start(first, deadline=soon())
+
+    def keep(number: int) -> None:
+        state.keep_step(first.message_id, first.owner, "", KeptStep(f"{number}", f"{number}"), deadline=soon())
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(keep, range(12)))
+    assert [state.kept_step(first.message_id, f"{one}", deadline=soon()) for one in range(12)] == [
+        f"{one}" for one in range(12)
+    ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state import history, table
 from lambda_tasks.state.dynamodb_items import Items
+from lambda_tasks.state.dynamodb_steps import LEASE_IS_OURS, DynamoDbSteps
 from lambda_tasks.state.protocol import (
     LETTER_SECONDS,
     AlreadyEnded,
@@ -41,10 +42,10 @@ _TRIES_OF_A_TURN = 4
 
 _LEASE_IS_FREE = "(attribute_not_exists(#lease_until) OR #lease_until <= :now)"
 _IS_OPEN = f"attribute_not_exists(#final) AND #status <> :succeeded AND {_LEASE_IS_FREE}"
-_MAY_START = f"attribute_not_exists(#id) OR #expires_at <= :now OR #finished_at < :sent_at OR ({_IS_OPEN})"
+_IS_ANOTHER = f"#finished_at < :sent_at AND {_LEASE_IS_FREE}"
+_MAY_START = f"attribute_not_exists(#id) OR #expires_at <= :now OR ({_IS_ANOTHER}) OR ({_IS_OPEN})"
 _MAY_ACQUIRE = f"{_LEASE_IS_FREE} OR (#message_id = :message_id AND #taken_at < :held_since)"
 _IS_NOT_KEPT = "(attribute_not_exists(#kept_until) OR #kept_until <= :now)"
-_LEASE_IS_OURS = "#lease_owner = :lease_owner AND attribute_exists(#lease_until)"
 
 
 class DynamoDbState:
@@ -63,6 +64,8 @@ class DynamoDbState:
         self._items = Items(table_name, transport, region=region, partition=partition)
         self._record_ttl_seconds = record_ttl_seconds
         self._clock = clock
+        steps = DynamoDbSteps(self._items, record_ttl_seconds, clock)
+        self.keep_step, self.kept_step = steps.keep_step, steps.kept_step
 
     def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:
         """See `State.start`."""
@@ -93,7 +96,8 @@ class DynamoDbState:
         lease_until = table.number(item, "lease_until")
         if written or (lease_until is not None and table.text(item, "lease_owner") == attempt.owner):
             attempts, first_failed_at = table.number(item, "attempts") or 1, table.number(item, "first_failed_at")
-            return Started(round(attempts), first_failed_at, table.texts(item, "history"))
+            steps = table.text(item, "steps") or ""
+            return Started(round(attempts), first_failed_at, table.texts(item, "history"), steps)
         if table.text(item, "status") == Status.SUCCEEDED.value:
             return AlreadySucceeded(table.number(item, "finished_at") or now)
         if table.number(item, "final"):
@@ -171,12 +175,14 @@ class DynamoDbState:
             "reason": ending.reason,
             "duplicate_of": ending.duplicate_of,
         }
+        if ending.steps is not None:
+            values = {**values, "steps": ending.steps}
         if ending.history:
             values = {**values, "history": history.ended(ending.history, ending, now, has_run=has_run)}
         failed = ending.error_type is not None and ending.status is not Status.SUCCEEDED
         written, item = self._items.update(
             table.message_key(attempt.message_id),
-            condition=_LEASE_IS_OURS,
+            condition=LEASE_IS_OURS,
             values={
                 "status": ending.status.value,
                 "status_shard": table.shard(ending.status.value, attempt.message_id),
@@ -231,7 +237,7 @@ class DynamoDbState:
             values |= {} if kept.result is None else {"result": kept.result}
         written, item = self._items.update(
             table.lease_key(lease),
-            condition=_LEASE_IS_OURS,
+            condition=LEASE_IS_OURS,
             values=values,
             removals=["lease_until"],
             operands={"lease_owner": lease.owner},

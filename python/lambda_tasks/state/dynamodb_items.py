@@ -10,6 +10,7 @@ import functools
 import itertools
 import re
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +32,8 @@ _READ_TIMEOUT_SECONDS = 10.0
 _KEYS_PER_READ = 100
 _ITEMS_PER_INSERT = 25
 _EXISTS = "DuplicateItem"
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CancellationReason.html
+_IN_THE_WAY = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 _BUSY = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
 
 
@@ -79,6 +82,53 @@ class Items:
                 raise
             item = refusal.content.get("Item")
         return False, item if isinstance(item, dict) and item else self.get(key, deadline)
+
+    def update_with(
+        self,
+        update: tuple[str, Mapping[str, str | float]],
+        beside: tuple[str, Mapping[str, str | float]],
+        *,
+        condition: str,
+        operands: Mapping[str, str | float],
+        deadline: float,
+    ) -> bool:
+        """Write to two items, each given by its key, where `condition` holds for the first. Tell whether it did.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+        """
+        first = self._update(*update, condition, operands)
+        request = {"TransactItems": [{"Update": first}, {"Update": self._update(*beside)}]}
+        for attempt in itertools.count(1):
+            try:
+                self._call("TransactWriteItems", request, deadline, of_table=False)
+            except StateUnavailable as error:
+                codes = _cancellations(error)
+                if "ConditionalCheckFailed" in codes:
+                    return False
+                seconds = backoff(attempt)
+                if not codes or not codes <= _IN_THE_WAY or time.monotonic() + seconds >= deadline:
+                    raise
+                time.sleep(seconds)
+            else:
+                break
+        return True
+
+    def _update(
+        self,
+        key: str,
+        values: Mapping[str, str | float],
+        condition: str = "",
+        operands: Mapping[str, str | float] = MappingProxyType({}),
+    ) -> dict[str, Any]:
+        expressions = _expressions(condition, tuple(values), (), (), (), ())
+        return {
+            "TableName": self._table_name,
+            "Key": {table.KEY: table.encode(key)},
+            **{name: value for name, value in expressions.items() if value},
+            "ExpressionAttributeValues": {
+                f":{name}": table.encode(value) for name, value in {**values, **operands}.items()
+            },
+        }
 
     def insert(self, items: Sequence[Mapping[str, str | float]], deadline: float) -> None:
         """Write new items, which have the same attributes, without those that exist: these stay as they are.
@@ -161,6 +211,15 @@ class Items:
         except CallFailed as error:
             remedy = _REMEDIES.get(error.code, f"check the network, and that the role allows dynamodb:{operation}")
             raise StateUnavailable(error.problem, source=f"table {self._table_name}", remedy=remedy) from error
+
+
+def _cancellations(error: StateUnavailable) -> set[str]:
+    """Return why a transaction was cancelled: a code for each of its items, or nothing where it was not."""
+    refusal = error.__cause__
+    if not isinstance(refusal, CallFailed) or refusal.code != "TransactionCanceledException":
+        return set()
+    reasons = refusal.content.get("CancellationReasons")
+    return {str(one.get("Code")) for one in reasons if isinstance(one, dict)} if isinstance(reasons, list) else set()
 
 
 def _encoded(request: Mapping[str, Any]) -> Mapping[str, Any] | bytes:

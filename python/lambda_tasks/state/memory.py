@@ -1,4 +1,4 @@
-"""Leases of keys in this process, for messages that run where they are enqueued, and for tests."""
+"""Leases of keys, and steps, in this process: for messages that run where they are enqueued, and for tests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lambda_tasks.state.protocol import KeyLease
+    from lambda_tasks.state.steps import KeptStep
 
 _MOST_KEYS = 10_000
+_MOST_MESSAGES = 1_000
 
 
 class _Held:
@@ -85,3 +87,47 @@ class MemoryKeys:
             ends = {one: max(held.kept_until, held.until or 0.0) for one, held in self._keys.items()}
             self._keys = {one: held for one, held in self._keys.items() if ends[one] > now}
         return self._keys.setdefault(key, _Held())
+
+
+class MemorySteps:
+    """The `Steps` of one process, where each message runs in one place at a time. Nothing of it outlives the process.
+
+    `steps` has how far the last messages have come, by their ids.
+    """
+
+    def __init__(self) -> None:
+        self.steps: dict[str, str] = {}
+        self._kept: dict[str, dict[str, str]] = {}
+        self._steps_lock = threading.Lock()
+
+    def keep_step(
+        self,
+        message_id: str,
+        owner: str,  # noqa: ARG002 - there is no other
+        steps: str,
+        kept: KeptStep | None = None,
+        *,
+        deadline: float,  # noqa: ARG002
+    ) -> None:
+        """See `Steps.keep_step`."""
+        with self._steps_lock:
+            if message_id not in self.steps and len(self.steps) >= _MOST_MESSAGES:
+                first = next(iter(self.steps))
+                del self.steps[first], self._kept[first]
+            self.steps[message_id] = steps
+            of_message = self._kept.setdefault(message_id, {})
+            if kept is not None:
+                of_message[kept.name] = kept.content
+
+    def kept_step(self, message_id: str, name: str, *, deadline: float) -> str | None:  # noqa: ARG002
+        """See `Steps.kept_step`."""
+        with self._steps_lock:
+            return self._kept.get(message_id, {}).get(name)
+
+
+class Memory(MemoryKeys, MemorySteps):
+    """What the messages of one process leave for later ones: keys, and steps. `clock` gives epoch seconds."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        MemoryKeys.__init__(self, clock=clock)
+        MemorySteps.__init__(self)

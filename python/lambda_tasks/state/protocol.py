@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from lambda_tasks.errors import LeaseLost
+from lambda_tasks.state.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lambda_tasks.state.record import Ending, Status, StoredRecord
-
 
 LETTER_SECONDS = 15.0  # for sending a dead letter, while nobody else does
 
@@ -91,12 +91,13 @@ class Started(msgspec.Struct, frozen=True):
     """The answer to an attempt that has the lease now. `attempts` counts those that started, this one included.
 
     `first_failed_at` (epoch seconds) is when an earlier attempt first ended with an error, or None. `history` holds the
-    entries of the executions so far, for `Ending.history`.
+    entries of the executions so far, for `Ending.history`, and `steps` what `Steps.keep_step` or `Ending.steps` wrote.
     """
 
     attempts: int
     first_failed_at: float | None = None
     history: tuple[str, ...] = ()
+    steps: str = ""
 
 
 class Busy(msgspec.Struct, frozen=True):
@@ -175,7 +176,7 @@ class Keys(Protocol):
         ...
 
 
-class State(Keys, Protocol):
+class State(Keys, Steps, Protocol):
     """A store of leases and records. Usable from several threads.
 
     An attempt is one `start`, then one of `finish` and `release`. A call that is made twice with one owner counts once,

@@ -34,7 +34,8 @@ class Ending(msgspec.Struct, frozen=True):
 
     `reason` says why nothing ran, or not to its end; `duplicate_of` is the id of the message that succeeded in its
     place, with the same key. `history` holds the entries of the message's executions as they were when this attempt had
-    started. ``repr`` shows neither the result nor the error's text.
+    started. `steps` replaces the text of that name, see `lambda_tasks.state.steps`; None leaves it as it is. ``repr``
+    shows neither the result nor the error's text.
     """
 
     status: Status
@@ -46,6 +47,7 @@ class Ending(msgspec.Struct, frozen=True):
     history: tuple[str, ...] = ()
     duplicate_of: str | None = None
     error_class: str | None = None
+    steps: str | None = None
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -108,8 +110,9 @@ class StoredRecord(msgspec.Struct, frozen=True):
     `kwargs` and `context` are JSON, of bounded size; `kwargs_note` says why the kwargs are not all that the task got.
     `request_id`, `function_version`, `log_stream` and `python` are those of the last execution. `replay_of` is the id
     of the message that this one repeats, `duplicate_of` that of the one that succeeded in its place, with the same key:
-    `result` is its result. `request` is JSON of the sender's own, such as Django's. ``repr`` shows no content and no
-    error's text.
+    `result` is its result. `part_of` is the id of the message that has this task for a step, and `steps` is how far a
+    message's own steps have come, see `lambda_tasks.state.steps`. `request` is JSON of the sender's own, such as
+    Django's. ``repr`` shows no content and no error's text.
     """
 
     message_id: str
@@ -139,6 +142,8 @@ class StoredRecord(msgspec.Struct, frozen=True):
     history: tuple[PastAttempt, ...] = ()
     error_class: str | None = None
     request: str | None = None
+    part_of: str | None = None
+    steps: str | None = None
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -155,7 +160,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
 
 
 _ENDED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.REJECTED, Status.SKIPPED})
-_PRIVATE = frozenset({"result", "error_message", "traceback", "history", "context", "kwargs", "request"})
+_PRIVATE = frozenset({"result", "error_message", "traceback", "history", "context", "kwargs", "request", "steps"})
 
 
 def shortened(text: str | None, max_bytes: int) -> str | None:

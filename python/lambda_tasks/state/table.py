@@ -6,7 +6,9 @@ One table, on demand, with the partition key ``id`` (a string) and no sort key. 
   ``task``, ``attempts``, ``first_received_at``, ``started_at``, ``finished_at``, ``first_failed_at``, ``result``,
   ``error_type``, ``error_class``, ``error_message``, ``traceback``, ``reason``, ``request``, ``duplicate_of``; the
   `DETAILS` of its last attempt; ``history``, see `lambda_tasks.state.history`; ``queued_at``, ``received_at``;
-  ``final`` where it never runs again, ``letter_sent_at``, ``letter_until``);
+  ``steps``, how far its steps have come; ``final`` where it never runs again, ``letter_sent_at``, ``letter_until``);
+- of a step that a message has finished, ``step#<message id>#<hash of its name>``: the name (``step``) and what is kept
+  (``content``);
 - of a singleton, ``singleton#<hash>``: a lease, with the ``message_id`` that took it last and when (``taken_at``), the
   ``seconds`` that its task took, and the turn of the next message that waits (``next_at``);
 - of a key of the business, ``key#<hash>``: such a lease, and after a success ``kept_until``, until when it is kept,
@@ -52,6 +54,7 @@ DETAILS = (
     "kwargs",
     "kwargs_note",
     "replay_of",
+    "part_of",
 )
 
 Item = Mapping[str, Mapping[str, Any]]
@@ -83,6 +86,13 @@ def create_table_request(table: str) -> dict[str, Any]:
 def message_key(message_id: str) -> str:
     """Return the key of a message's item."""
     return f"message#{message_id}"
+
+
+def step_key(message_id: str, name: str) -> str:
+    """Return the key of a step's item. The name may be long, and a key has at most 2,048 bytes."""
+    import hashlib  # noqa: PLC0415 - for messages with steps
+
+    return f"step#{message_id}#{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def lease_key(lease: KeyLease) -> str:
@@ -173,4 +183,5 @@ def as_record(item: Item) -> StoredRecord:
         history=history.read(texts(item, "history")),
         error_class=text(item, "error_class"),
         request=text(item, "request"),
+        steps=text(item, "steps"),
     )
