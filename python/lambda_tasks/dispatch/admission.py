@@ -1,6 +1,7 @@
 """Admission: which messages of a call may run now, by the time that is left, their order, and their leases.
 
-The leases of messages that wait for no other one of the batch are taken together, before the first task runs.
+The leases of messages that wait for no other one of the batch are taken together, before the first task runs. An async
+task starts as soon as its own is taken.
 """
 
 from __future__ import annotations

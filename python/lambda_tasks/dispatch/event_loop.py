@@ -146,6 +146,9 @@ async def _run_call(jobs: Sequence[Job], invocation: Invocation, *, is_beside: b
     if watchdog is not None:
         watchdog.enter(call)
     try:
+        for job in jobs:
+            if job.early is not None:
+                await _over(job.early)  # here, and not in a thread: each task starts as soon as it has its lease
         if await _aside(call.prepare, invocation) if admission.waits(jobs, invocation) else call.prepare():
             if watchdog is not None:
                 watchdog.started(call, call.stuck_at)
@@ -237,18 +240,19 @@ async def _aside(function: Callable[[], bool | None], invocation: Invocation) ->
 
 
 async def _over(call: SideCall[Any]) -> None:
-    """Wait until the call is over."""
-    if call.is_over:
-        return
-    loop = asyncio.get_running_loop()
-    over = loop.create_future()
+    """Wait until the call is over, as `_end` waits: there is one at each end of every message."""
+    loop, forks_before = asyncio.get_running_loop(), forks.number
+    while not call.is_over:
+        over = loop.create_future()
+        call.then(functools.partial(loop.call_soon_threadsafe, _wake, over))
+        with contextlib.suppress(asyncio.CancelledError):
+            await over
+        forks.end_if_copied(forks_before)
 
-    def wake() -> None:
-        if not over.done():
-            over.set_result(None)
 
-    call.then(lambda: loop.call_soon_threadsafe(wake))
-    await _end([over], math.inf)
+def _wake(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 class _Work:
