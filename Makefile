@@ -9,6 +9,7 @@ VENV := .venv
 VENV_SAM := .venv-sam
 VENV_POLICY := .venv-policy
 VENV_MUTANTS := .venv-mutants
+VENV_CELERY := .venv-celery
 VENV_ACTIONLINT := .venv-actionlint
 VENV_DOCS := .venv-docs
 # A fresh clone needs a third of the packages for the demo alone. Where .venv is set up, it serves.
@@ -88,7 +89,7 @@ mutants: $(VENV)/.installed $(VENV_MUTANTS)/.installed ## Put faults into the co
 	$(VENV_MUTANTS)/bin/python tests/mutants.py
 
 .PHONY: bench
-bench: $(VENV)/.installed $(LAYER) ## Measure what the documents promise; GROUPS="resolver" narrows it
+bench: $(VENV)/.installed $(VENV_CELERY)/.installed $(LAYER) ## Measure what the documents promise; GROUPS="resolver" narrows it
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
 
 .PHONY: lint
@@ -137,6 +138,7 @@ lock: $(VENV)/.installed ## Pin the dependencies; LOCK_OPTIONS=--upgrade renews 
 	$(LOCK) --group sam --output-file tests/requirements-sam.txt
 	$(LOCK) --group policy --output-file tests/requirements-policy.txt
 	$(LOCK) --group mutants --output-file tests/requirements-mutants.txt
+	$(LOCK) --group celery --output-file tests/requirements-celery.txt
 	$(LOCK) --group actionlint --output-file tests/requirements-actionlint.txt
 	$(LOCK) --group uv --constraints tests/requirements.txt --output-file tests/requirements-uv.txt
 	$(LOCK) pyproject.toml --extra local --group demo --output-file tests/requirements-demo.txt
@@ -168,7 +170,7 @@ dist: $(VENV)/.installed ## Build the wheel and the source distribution into dis
 
 .PHONY: clean
 clean: ## Remove everything that these targets made
-	rm -rf $(VENV) $(VENV_DJANGO_6) $(VENV_PEER) $(VENV_SAM) $(VENV_POLICY) $(VENV_MUTANTS) $(VENV_ACTIONLINT) $(VENV_DOCS) .venv-demo .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
+	rm -rf .venv* .aws-sam build dist layer/cache layer/dist .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -238,6 +240,11 @@ $(VENV_POLICY)/.installed: tests/requirements-policy.txt | $(VENV)/.installed
 $(VENV_MUTANTS)/.installed: tests/requirements-mutants.txt | $(VENV)/.installed
 	@echo "Installing Cosmic Ray into $(VENV_MUTANTS)"
 	@$(call ENVIRONMENT,$(VENV_MUTANTS),tests/requirements-mutants.txt)
+	@touch $@
+
+$(VENV_CELERY)/.installed: tests/requirements-celery.txt | $(VENV)/.installed
+	@echo "Installing Celery into $(VENV_CELERY)"
+	@$(call ENVIRONMENT,$(VENV_CELERY),tests/requirements-celery.txt)
 	@touch $@
 
 $(LAYER): $(LAYER_SOURCES) | $(VENV_LAYER)/.installed

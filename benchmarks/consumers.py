@@ -62,17 +62,18 @@ class _Counted(Source):
     """A source that ends its consumer after the last deletion."""
 
     deleted = 0
+    count: int
     stop: Callable[[], None]
 
     def delete(self, handles: Sequence[str]) -> None:
         super().delete(handles)
         self.deleted += len(handles)
-        if self.deleted >= MESSAGES:
+        if self.deleted >= self.count:
             self.stop()
 
 
-def worker(queue: str) -> None:
-    """Consume as one process of `lambda-tasks worker` does."""
+def worker(queue: str, count: int = MESSAGES) -> None:
+    """Consume so many messages as one process of `lambda-tasks worker` does."""
     source = _Counted(
         SignedCalls(calls.transport(), environ), calls.queue_at(queue), visibility_seconds=60, wait_seconds=20
     )
@@ -83,7 +84,7 @@ def worker(queue: str) -> None:
         return made
 
     consumer = Consumer(source, make_worker, concurrency=1, batch_size=10, grace_seconds=60, end=sys.exit)
-    source.stop = consumer.stop
+    source.stop, source.count = consumer.stop, count
     consumer.run()
 
 
