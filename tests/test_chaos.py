@@ -90,7 +90,7 @@ def test_the_long_chaos(chaos: Chaos, embedded_aws: EmbeddedAws, emulator_path: 
     # An invocation that was not answered in time may be the machine's fault: once more, with nothing beside it.
     late = [verdict.case for verdict in verdicts if verdict.unanswered and not verdict.problems]
     if late:
-        alone = Chaos(embedded_aws, emulator_path, tmp_path, lanes=1, tell=say).run(late, ends_at=ends_at)
+        alone = Chaos(embedded_aws, emulator_path, tmp_path, lanes=1, tell=say).run(late)
         excused = {str(verdict.case) for verdict in alone if verdict.holds}
         violations = [told for told in violations if not any(case in told for case in excused)]
     seeds = random.Random(SEED)  # noqa: S311 - to be repeatable, not secret

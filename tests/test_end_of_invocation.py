@@ -29,7 +29,8 @@ def test_each_phase_ends_before_the_next(seconds: float, margin: float) -> None:
     """Tasks, their grace, settling, visibility and the answer end one after the other, within the invocation."""
     clock = FunctionTime().start(seconds, margin, 100.0)
     stuck_at = clock.tasks_end_at + clock.grace_seconds
-    assert clock.tasks_end_at < stuck_at < clock.settle_by < clock.change_by < clock.answer_by < clock.ends_at
+    assert clock.tasks_end_at < stuck_at < clock.settle_by < clock.known_by
+    assert clock.known_by < clock.change_by < clock.answer_by < clock.ends_at
     assert clock.settle_deadline(clock.ends_at) == clock.settle_by
     assert clock.change_deadline(clock.settle_by) <= clock.change_by
 

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 import workers
@@ -18,6 +19,7 @@ from lambda_tasks.dispatch.call import Call
 from lambda_tasks.dispatch.delivery import deliver
 from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.dispatch.invocation import Invocation, can_answer
+from lambda_tasks.errors import StateUnavailable
 from lambda_tasks.limits import watchdog
 from lambda_tasks.limits.timer import Timer
 from lambda_tasks.limits.watchdog import Watchdog
@@ -142,6 +144,38 @@ def test_a_call_that_ends_as_it_is_given_up_keeps_its_result() -> None:
             call.returned(1)
         call.abandon()
     assert [job.result and job.result.outcome.value for job in (returned, stuck)] == ["succeeded", "failed"]
+
+
+def test_a_success_whose_record_is_given_up_at_the_end_is_deleted() -> None:
+    """A write that ends with the time for it, in the thread of the task, is waited for: its message is done with."""
+    state = _SilentToTheEnd()
+    made = workers.worker(state=state)
+    one = workers.invocation_of(made, sqs_record(message_body("catalogue.tasks.add", number=1)), seconds=0.1)
+    (jobs,) = deliver(one)
+    call = Call(jobs, one)
+    assert call.prepare()
+    call.returned(1)
+    settling = threading.Thread(target=call.settle)
+    settling.start()
+    assert state.asked.wait(20)
+    one.time = msgspec.structs.replace(one.time, known_by=math.inf)
+    rescue.put_off(one, "it is stuck")
+    settling.join(20)
+    assert one.time.settle_by < time.monotonic()
+    assert one.response() == {"batchItemFailures": []}
+
+
+class _SilentToTheEnd(MemoryState):
+    """A store that answers to no outcome, and is given up when there is no time left, which takes a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    def finish(self, attempt: Attempt, ending: Ending, *, deadline: float, **_: Any) -> None:  # noqa: ARG002
+        self.asked.set()
+        time.sleep(max(0.0, deadline - time.monotonic()) + 0.05)
+        raise StateUnavailable("no time left", source="a store")
 
 
 class _SlowToFinish(MemoryState):

@@ -26,8 +26,10 @@ _SOFT_PART = 0.9
 # For an invocation without an end, such as a test's.
 _CALL_SECONDS = 3.0
 # The reporting margin is divided, so that a phase that needs longer takes nothing from the next: parts of it before its
-# end by which messages are settled, their visibility is changed, and the invocation is answered.
+# end by which messages are settled, their visibility is changed, and the invocation is answered. A call that settles a
+# message ends at its deadline at the earliest: what came of it is known a little later.
 _SETTLED_PART = 0.3
+_KNOWN_PART = 0.25
 _CHANGED_PART = 0.15
 _ANSWERED_PART = 0.02
 _GRACE_SECONDS = 1.0
@@ -45,7 +47,8 @@ class InvocationTime(msgspec.Struct, frozen=True):
 
     The last task is stopped at `tasks_end_at`. After it was stopped it may clean up for `grace_seconds`, before it
     counts as stuck. A task could run for `fresh_seconds` in an invocation of its own. Messages are settled until
-    `settle_by`, their visibility is changed until `change_by`, and the invocation is answered until `answer_by`.
+    `settle_by`, all of which is known by `known_by`; their visibility is changed until `change_by`, and the invocation
+    is answered until `answer_by`.
     """
 
     started_at: float
@@ -55,6 +58,7 @@ class InvocationTime(msgspec.Struct, frozen=True):
     tasks_end_at: float = math.inf
     grace_seconds: float = _GRACE_SECONDS
     settle_by: float = math.inf
+    known_by: float = math.inf
     change_by: float = math.inf
     answer_by: float = math.inf
 
@@ -70,6 +74,7 @@ class InvocationTime(msgspec.Struct, frozen=True):
             tasks_end_at=ends_at - margin_seconds,
             grace_seconds=margin_seconds / 2,
             settle_by=ends_at - margin_seconds * _SETTLED_PART,
+            known_by=ends_at - margin_seconds * _KNOWN_PART,
             change_by=ends_at - margin_seconds * _CHANGED_PART,
             answer_by=ends_at - margin_seconds * _ANSWERED_PART,
         )
