@@ -60,6 +60,7 @@ class MemoryState(MemoryKeys):
         self._final: dict[str, bool] = {}  # messages that never run again, and whether their letters were sent
         self._letters: dict[str, float] = {}
         self._steps: dict[tuple[str, str], tuple[str, float]] = {}
+        self._turns_of: dict[str, float | None] = {}
         self._lock = threading.Lock()
 
     def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:  # noqa: ARG002
@@ -99,8 +100,8 @@ class MemoryState(MemoryKeys):
             return self._started(record)
 
     def _started(self, record: StoredRecord) -> Started:
-        history = self._history(record.message_id)
-        return Started(record.attempts, record.first_failed_at, history, record.steps or "")
+        history, turn_at = self._history(record.message_id), self._turns_of.get(record.message_id)
+        return Started(record.attempts, record.first_failed_at, history, record.steps or "", turn_at)
 
     def _history(self, message_id: str) -> tuple[str, ...]:
         return tuple(self._histories[message_id])
@@ -143,6 +144,7 @@ class MemoryState(MemoryKeys):
             return False
         self._leases[attempt.message_id] = replace(lease, until=None)
         record = _ended(record, ending, now)
+        self._turns_of[attempt.message_id] = ending.turn_at
         if ending.history:
             self._histories[attempt.message_id] = history.ended(ending.history, ending, now, has_run=has_run)
         self._keep(record if has_run else msgspec.structs.replace(record, attempts=record.attempts - 1), now)

@@ -136,6 +136,7 @@ def test_any_body_is_decoded_or_malformed(body: str | bytes) -> None:
         assert isinstance(message.decode(body), message.Message)
 
 
+RATE = 'a number and a time: "10/s", "100/m", "5/10s", "1000/d"'
 OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"delay": 901}, "delay is 901 s (task {name}): use from 0 to 900 s"),
     ({"delay": -1}, "delay is -1 s (task {name}): use from 0 to 900 s"),
@@ -170,9 +171,32 @@ OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"singleton": "order_id"}, "singleton is 'order_id' (task {name}): use True, or a tuple with names of the task's parameters"),
     ({"singleton": ("x",)}, "singleton names no parameter: 'x' (task {name}): name the task's own parameters"),
     ({"singleton_busy": "wait"}, "singleton_busy is 'wait' (task {name}): use 'defer' or 'skip'"),
+    *[
+        ({"rate_limit": bad}, f"rate_limit is {bad!r} (task {{name}}): use {remedy}")
+        for bad, remedy in [
+            *[(one, RATE) for one in ("100", "100/", "0/m", "/m", "1.5/s", "100/M", "100/min", " 100/m", "100 / m", "1/0s", "-1/s", "", "\u0661/m", "9" * 5000 + "/s", 10, ("10/s", "tenant"))],
+            *[(one, 'up to "1000/s"') for one in ("1001/s", "60001/m")],
+            ("1/15d", 'at least "1/14d": SQS keeps no message longer'),
+        ]
+    ],
+    ({"rate_limit": "1/s", "rate_limit_by": "order_id"}, "rate_limit_by is 'order_id' (task {name}): use a tuple of names: ('order_id',)"),
+    ({"rate_limit": "1/s", "rate_limit_by": ("x",)}, "rate_limit_by names no parameter: 'x' (task {name}): name the task's own parameters"),
+    ({"rate_limit": "1/s", "rate_limit_burst": 0}, "rate_limit_burst is 0 (task {name}): use a whole number from 1"),
+    ({"rate_limit_by": ("order_id",)}, 'rate_limit_by and rate_limit_burst are of a rate_limit, and there is none (task {name}): add one, such as rate_limit="100/m"'),
     ({"batch": 1}, "batch is 1 (task {name}): use True or False"),
     ({"retries": 1}, "there is no option retries (task {name}): use " + ", ".join(Options.__struct_fields__)),
 ]  # fmt: skip
+
+
+def test_a_rate_limit_may_be_said_in_any_unit() -> None:
+    """Numbers and times are kept as they are written, also by a copy with other options."""
+    for said in ("10/s", "100/m", "1/h", "1000/d", "5/10s", "1/14d", "1000/s", None):
+
+        def resize(*, order_id: int) -> None: ...
+
+        made = task(rate_limit=said)(resize).options(delay=5)
+        assert made.definition.options.rate_limit == said
+        assert made.definition.is_plain is (said is None)
 
 
 @pytest.mark.parametrize(("options", "message"), OPTION_ERRORS)

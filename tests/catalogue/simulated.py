@@ -36,3 +36,28 @@ def recovering(*, number: int, seconds: float = 1, failures: int = 2) -> None:
     simulation.work(seconds, context.message_id)
     if simulation.runs_of(context.message_id) <= failures:
         simulation.fail(context.message_id, ConnectionError(f"not yet {number}"))
+
+
+@task(rate_limit="6/m")
+def limited(*, number: int, seconds: float = 1) -> int:
+    simulation.work(seconds, context.message_id)
+    return number
+
+
+@task(rate_limit="6/m", rate_limit_burst=1)
+def spread(*, number: int, seconds: float = 1) -> int:
+    simulation.work(seconds, context.message_id)
+    return number
+
+
+@task(rate_limit="2/h", rate_limit_by=("tenant",), rate_limit_burst=1)
+def limited_by_tenant(*, number: int, tenant: str, seconds: float = 1) -> str:
+    simulation.work(seconds, context.message_id)
+    return f"{tenant} {number}"
+
+
+@task(rate_limit="60/m", rate_limit_burst=4, retry_on=(ConnectionError,))
+def limited_and_recovering(*, number: int, seconds: float = 1, failures: int = 1) -> None:
+    simulation.work(seconds, context.message_id)
+    if simulation.runs_of(context.message_id) <= failures:
+        simulation.fail(context.message_id, ConnectionError(f"not yet {number}"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lambda_tasks.definition.batch import BatchKwargs
     from lambda_tasks.messages.body import Message
 
-_NAMING_PARAMETERS = ("singleton", "record_kwargs", "idempotency_key", "idempotency_check")
+_NAMING_PARAMETERS = ("singleton", "record_kwargs", "rate_limit_by", "idempotency_key", "idempotency_check")
 _CONCERNING_FUNCTION = {"atomic", "batch", *_NAMING_PARAMETERS}
 
 

@@ -10,6 +10,7 @@ import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lambda_tasks.definition import rates
 from lambda_tasks.definition.definition import singleton_key
 from lambda_tasks.errors import InvalidKwargs
 
@@ -52,6 +53,14 @@ def key_of(definition: Definition, kwargs: Any, given: str | None) -> Key | None
     checked = options.idempotency_check
     check = singleton_key("", _values(definition, kwargs, checked)) if checked else ""
     return Key(key, check, options.idempotency_seconds)
+
+
+def rate_limit_of(definition: Definition, kwargs: Any) -> tuple[str, float, int]:  # noqa: ANN401 - of any task
+    """Return the key of the limit that a message with `kwargs` shares, its interval in seconds, and its burst."""
+    options = definition.options
+    count, seconds = rates.parse("rate_limit", options.rate_limit)
+    values = _values(definition, kwargs, options.rate_limit_by)
+    return singleton_key(definition.name, {"rate_limit": values}), seconds / count, options.rate_limit_burst or count
 
 
 def _values(definition: Definition, kwargs: Any, paths: Iterable[str]) -> dict[str, Any]:  # noqa: ANN401

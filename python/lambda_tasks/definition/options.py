@@ -50,6 +50,13 @@ class OptionValuesOfAll(TypedDict, total=False):
     """`True`: one message of the task runs at a time; names of kwargs: one for each value of those. Needs a table."""
     singleton_busy: Literal["defer", "skip"]
     """The outcome of another message of a singleton meanwhile."""
+    rate_limit: str | None
+    """The runs that the task may have in a time: `"100/m"` (`s`, `m`, `h`, `d`; or `"5/10s"`). Others wait for their
+    turns. Needs a table."""
+    rate_limit_by: tuple[str, ...]
+    """The kwargs for each of whose values the limit holds, such as `("tenant_id",)`. Default: one for the task."""
+    rate_limit_burst: int | None
+    """The runs at once, after a time without any. Default: the limit's number."""
     idempotency_key: bool | tuple[str, ...]
     """The kwargs that make a key, such as `("order_id",)` or `("order.id",)`: after a success, messages with that key
     are skipped. `True`: each `enqueue` has a key of its own. Needs a table."""
@@ -86,6 +93,9 @@ class Options(msgspec.Struct, frozen=True):
     hard_timeout: float | None = None
     singleton: bool | tuple[str, ...] = False
     singleton_busy: str = "defer"
+    rate_limit: str | None = None
+    rate_limit_by: tuple[str, ...] = ()
+    rate_limit_burst: int | None = None
     record_kwargs: bool | tuple[str, ...] | None = None
     idempotency_key: bool | tuple[str, ...] = False
     idempotency_seconds: float = 86400.0
@@ -109,6 +119,9 @@ class Options(msgspec.Struct, frozen=True):
             remedy = "the soft timeout lets a task clean up before the hard one ends it: make it shorter"
             raise InvalidTask("soft_timeout is not below hard_timeout", remedy=remedy)
         _check_length(options)
+        if options.rate_limit is None and (options.rate_limit_by or options.rate_limit_burst):
+            problem = "rate_limit_by and rate_limit_burst are of a rate_limit, and there is none"
+            raise InvalidTask(problem, remedy='add one, such as rate_limit="100/m"')
         for retried in options.retry_on:
             for ignored in options.ignore_errors:
                 if issubclass(retried, ignored) or issubclass(ignored, retried):
@@ -118,8 +131,8 @@ class Options(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether no message of the task belongs to others: by a batch, a singleton or a key."""
-        return not (self.batch or self.singleton or self.idempotency_key)
+        """Whether no message of the task belongs to others: by a batch, a singleton, a key or a rate limit."""
+        return not (self.batch or self.singleton or self.idempotency_key or self.rate_limit)
 
 
 def _seconds(minimum: float, maximum: float) -> Callable[[str, object], float]:
@@ -213,6 +226,28 @@ def _idempotency_check(name: str, value: object) -> tuple[str, ...]:
     return checked
 
 
+def _rate_limit(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    from lambda_tasks.definition import rates  # noqa: PLC0415 - for tasks with a rate limit
+
+    rates.parse(name, value)
+    return str(value)
+
+
+def _rate_limit_by(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise InvalidTask(f"{name} is {value!r}", remedy=f"use a tuple of names: ({value!r},)")
+    return _idempotency_check(name, value)
+
+
+def _rate_limit_burst(name: str, value: object) -> int | None:
+    burst = None if value is None else _whole_number(name, value)
+    if burst == 0:
+        raise InvalidTask(f"{name} is 0", remedy="use a whole number from 1")
+    return burst
+
+
 def _singleton_busy(name: str, value: object) -> str:
     if value not in ("defer", "skip"):
         raise InvalidTask(f"{name} is {value!r}", remedy="use 'defer' or 'skip'")
@@ -238,6 +273,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "hard_timeout": _timeout,
     "singleton": _singleton,
     "singleton_busy": _singleton_busy,
+    "rate_limit": _rate_limit,
+    "rate_limit_by": _rate_limit_by,
+    "rate_limit_burst": _rate_limit_burst,
     "record_kwargs": _record_kwargs,
     "idempotency_key": _idempotency_key,
     "idempotency_seconds": _seconds(1, _LONGEST_KEPT_SECONDS),

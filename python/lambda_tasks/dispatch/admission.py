@@ -15,7 +15,7 @@ from msgspec import structs
 
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.limits import timeouts
-from lambda_tasks.messages.outcome import ELSEWHERE, KEY_BUSY, NO_STATE, NO_TIME, OUT_OF_ORDER, Outcome, Result
+from lambda_tasks.messages.outcome import ELSEWHERE, KEY_BUSY, NO_STATE, NO_TIME, OUT_OF_ORDER, RATED, Outcome, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,8 @@ def waits(jobs: Sequence[Job], invocation: Invocation) -> bool:
     for job in jobs:
         if job.early is None or not job.early.is_over or job.is_elsewhere:
             return True
-    return bool(jobs[0].definition is not None and jobs[0].definition.options.singleton)
+    definition = jobs[0].definition
+    return definition is not None and bool(definition.options.singleton or definition.options.rate_limit)
 
 
 def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation) -> list[Job]:
@@ -82,14 +83,32 @@ def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Inv
             job.known_deferrals = worker.deferrals.get(job.message_id, 0)
         admission.admit(job)
     ready = [job for job in jobs if job.result is None]
-    if ready and worker.state is not None and definition is not None and definition.options.singleton:
-        return admission.take_singleton(ready)
+    if ready and worker.state is not None and definition is not None:
+        if definition.options.singleton:
+            ready = admission.take_singleton(ready)
+        if definition.options.rate_limit:
+            ready = admission.take_turns(ready)
     return ready
 
 
 def deferred(job: Job, reason: str) -> Result:
     """Return the outcome of a message that is to be delivered again at once."""
     return Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason)
+
+
+def defer_behind(ahead: Sequence[Job], rest: Lane, invocation: Invocation) -> None:
+    """Defer the calls of a FIFO group behind one that did not finish.
+
+    Where that one waits for its turn, they get turns behind it: otherwise each would spend a delivery for every one
+    before it.
+    """
+    if any(job.result is not None and job.result.reason == RATED for job in ahead):
+        for jobs in rest:
+            admission = _Admission(jobs[0].definition, invocation)
+            for job in jobs:
+                if job.rate_limit is not None and job.result is None:
+                    invocation.settlement.settle(job, admission.take_turn_behind(job))
+    invocation.settlement.defer(rest)
 
 
 def _has_time(definition: Definition, invocation: Invocation, after_seconds: float = 0.0) -> bool:
@@ -170,6 +189,29 @@ class _Admission:
             job.result, job.busy_seconds = result, first.busy_seconds
         return []
 
+    def take_turns(self, ready: list[Job]) -> list[Job]:
+        """Take the turns of messages, and return those that may run: of a FIFO group, up to one that has to wait."""
+        from lambda_tasks.dispatch.waiting import turns  # noqa: PLC0415 - for tasks with a rate limit
+
+        for job in ready:
+            if job.group is not None and self._is_blocked:
+                job.result = self.take_turn_behind(job, has_lease=True)
+            else:
+                job.result = turns.take(job, self._invocation, self._has_time)
+            self._is_blocked |= job.result is not None
+        return [job for job in ready if job.result is None]
+
+    def take_turn_behind(self, job: Job, *, has_lease: bool = False) -> Result:
+        """Return the outcome of a message behind one that waits for its turn: it comes back at its own."""
+        from lambda_tasks.dispatch.waiting import turns  # noqa: PLC0415
+
+        behind = deferred(job, OUT_OF_ORDER)
+        if not has_lease:
+            result = _take_lease(job, self._invocation, _details(job, self._invocation), takes_key=False)
+            if result is not None:
+                return result if result.reason == RATED else behind
+        return turns.take(job, self._invocation, self._has_time, may_wait=False) or behind
+
 
 def _expired(at: float) -> str:
     return "it expired at " + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
@@ -206,6 +248,11 @@ def _take_lease(
             breaker.failed(error)
             return _without_state(job, error)
         breaker.succeeded()
+    if result is None and job.result is None and job.turn_at is not None:
+        from lambda_tasks.dispatch.waiting import turns  # noqa: PLC0415 - for tasks with a rate limit
+
+        if turns.is_far(job, invocation):
+            return turns.await_turn(job)
     if result is None and takes_key and job.result is None and job.key is not None:
         return _take_key(job, invocation)
     return result

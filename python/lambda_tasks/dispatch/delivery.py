@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.messages.fetching import Fetching
     from lambda_tasks.messages.payload import Pointer
+    from lambda_tasks.state.turns import RateLimit
 
 # Of what the invocation has for its tasks: payloads, and a module among others, may take no more. The rest is theirs.
 _PREPARATION_PART = 0.5
@@ -113,7 +114,7 @@ class _Preparation:
             job.is_found = True
             job.kwargs = definition.decode(message)
             if given_key is not None or not definition.is_plain:
-                _relate(job, definition, given_key)
+                _relate(job, definition, given_key, self._invocation)
             job.definition = definition
         except BaseException as error:  # noqa: BLE001 - of this message alone
             self.fail(job, error)
@@ -168,18 +169,33 @@ class _Preparation:
             return interrupter.run(limits, find)
 
 
-def _relate(job: Job, definition: Definition, given_key: str | None) -> None:
-    """Note by what a message belongs to others: its key, its singleton, its batch."""
+def _relate(job: Job, definition: Definition, given_key: str | None, invocation: Invocation) -> None:
+    """Note by what a message belongs to others: its key, its singleton, its rate limit, its batch."""
     job.is_alone = False
     if given_key is not None or definition.options.idempotency_key:
         from lambda_tasks.definition import keys  # noqa: PLC0415 - for messages with keys
 
         job.key = keys.key_of(definition, job.kwargs, given_key)
+    if definition.options.rate_limit:
+        job.rate_limit = _rate_limit(job, definition, invocation)
     if definition.options.singleton:
         job.singleton_key = definition.singleton_key(job.kwargs)
     if definition.options.batch:
         singleton = repr(definition.singleton_values(job.kwargs))
         job.batch_key = definition.name, job.context.group_key, singleton
+
+
+def _rate_limit(job: Job, definition: Definition, invocation: Invocation) -> RateLimit | None:
+    """Return the limit of a message. Where messages run as they are enqueued there is none: nothing is waited for."""
+    if invocation.worker.state is None:
+        if invocation.worker.runs_here:
+            return None
+        remedy = "set LAMBDA_TASKS_TABLE: without it nobody counts"
+        raise InvalidTask("a rate limit needs a table", source=f"task {definition.name}", remedy=remedy)
+    from lambda_tasks.definition import keys  # noqa: PLC0415 - for tasks with a rate limit
+    from lambda_tasks.state.turns import RateLimit  # noqa: PLC0415
+
+    return RateLimit(*keys.rate_limit_of(definition, job.kwargs))
 
 
 def _fetching(pointers: Sequence[Pointer], invocation: Invocation) -> Fetching:

@@ -103,7 +103,7 @@ def processing_here(
     It returns their outcomes in order, and None for one that has none.
     """
     worker = Worker.of_process(settings.replace(dead_letter_queue_url=None))
-    worker.memory_keys = keys
+    worker.memory_keys, worker.runs_here = keys, True
     with contextlib.closing(worker):
         yield lambda records: [job.result for job in _run(records, None, worker).jobs]
 

@@ -129,7 +129,8 @@ async def _run_lane(lane: Lane, invocation: Invocation, *, goes_on: bool) -> Non
         for number, jobs in enumerate(lane):
             is_beside = goes_on and jobs is lane[-1]
             if not await _run_call(jobs, invocation, is_beside=is_beside) and jobs[0].group is not None:
-                await _aside(functools.partial(invocation.settlement.defer, lane[number + 1 :]), invocation)
+                rest = lane[number + 1 :]
+                await _aside(functools.partial(admission.defer_behind, jobs, rest, invocation), invocation)
                 return
     except BaseException:  # as in `lanes.run_lane`
         logger.exception("a message could not be dispatched, and stays in the queue")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lambda_tasks.messages.sqs_event import Record
     from lambda_tasks.state.protocol import Attempt, KeyLease, Started
     from lambda_tasks.state.side_calls import SideCall
+    from lambda_tasks.state.turns import RateLimit
 
 # Of an invocation without an end, such as a test's.
 _LONGEST_FUNCTION_SECONDS = 900.0
@@ -41,7 +42,7 @@ class Job:
     `is_settled` when what that asks for is being done, `is_concluded` when it was done, and `is_done_with` when SQS may
     delete it. Messages that one call of a batch task takes have the same `batch_key`; any other message has None.
     Those of one `singleton_key`, or `key`, run one after the other. A message with `expires_at` (epoch seconds) does
-    not start after that.
+    not start after that. One with a `rate_limit` runs at its turn, `turn_at` (epoch seconds), where it has one.
 
     With a table, `attempts` counts the deliveries that started, this one included; without one, `known_deferrals` are
     those of this process. An `early` call takes its lease before its turn comes. `is_elsewhere` tells that another
@@ -59,6 +60,8 @@ class Job:
     is_alone = True
     singleton_key: str | None = None
     key: Key | None = None
+    rate_limit: RateLimit | None = None
+    turn_at: float | None = None
     key_lease: KeyLease | None = None
     n_retries = 0
     expires_at: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lambda_tasks.dispatch import call
+from lambda_tasks.dispatch import admission, call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter, *, go
             else:
                 is_done = call.run(jobs, invocation, interrupter, goes_on and jobs is lane[-1])
             if not is_done and first.group is not None:
-                invocation.settlement.defer(lane[number + 1 :])
+                admission.defer_behind(jobs, lane[number + 1 :], invocation)
                 return
     except BaseException:  # also a time limit that arrived late
         logger.exception("a message could not be dispatched, and stays in the queue")

@@ -67,6 +67,7 @@ def take(job: Job, state: State, *, lease_seconds: float, details: Mapping[str, 
     job.is_elsewhere = False
     job.leases = HeldLeases(attempt, started, held_since=asked_at)
     job.attempts = started.attempts
+    job.turn_at = None if job.rate_limit is None else started.turn_at  # it had a limit before a deployment
     job.known_context = None  # it may have been made before the attempts were counted
     return None
 
@@ -181,6 +182,7 @@ def give_back(job: Job, result: Result, state: State, *, is_final: bool, sends_l
         reason=result.reason,
         history=held.started.history,
         duplicate_of=result.duplicate_of,
+        turn_at=None if job.has_run else job.turn_at,
     )
     try:
         if is_final:

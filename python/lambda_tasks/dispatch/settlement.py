@@ -112,7 +112,7 @@ class Settlement:
         """
         if result.outcome.is_dead or job.is_elsewhere:
             return result
-        left = self._deliveries_left(job)
+        left = self.deliveries_left(job)
         if left is not None and left <= 0:
             return self._exhausted(job, result)
         if result.outcome is not Outcome.DEFERRED:
@@ -129,7 +129,7 @@ class Settlement:
             return _visible_after(result, max(turn, until, retry.deferral_seconds(delay, deliveries, jitter)))
         return result
 
-    def _deliveries_left(self, job: Job) -> int | None:
+    def deliveries_left(self, job: Job) -> int | None:
         """Return how often the message will be delivered again, or None where its queue allows any number."""
         try:
             deadline = self._time.settle_deadline(time.monotonic())

@@ -50,6 +50,7 @@ class Worker:
     memory_guard: MemoryGuard | None = None
     memory_keys: MemoryKeys | None = None
     application: Application | None = None
+    runs_here = False  # what this process enqueues: nothing that waits for a time is waited for
     _timer: Timer | None = None
     _calls: SignedCalls | None = None
     _queues: SourceQueues | None = None

@@ -67,8 +67,8 @@ def _check_task(task: Task[..., Any], current: Settings) -> Iterator[CheckMessag
             hint=hint,
             id="lambda_tasks.E003",
         )
-    if current.table is None and (options.singleton or options.idempotency_key):
-        kind = "a singleton" if options.singleton else "idempotent"
+    if current.table is None and (options.singleton or options.idempotency_key or options.rate_limit):
+        kind = "a singleton" if options.singleton else "idempotent" if options.idempotency_key else "rate-limited"
         hint = "Set LAMBDA_TASKS_TABLE, for the function too."
         yield Warning(f"{task.name} is {kind}, which needs a table.", hint=hint, id="lambda_tasks.W003")
     if not current.django:

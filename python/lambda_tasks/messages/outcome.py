@@ -29,6 +29,7 @@ class Outcome(enum.Enum):
 ELSEWHERE = "another delivery of it was under way"
 BUSY = "the singleton was busy"
 KEY_BUSY = "another message with its key was under way"
+RATED = "it waits for its turn within the rate limit"
 NO_STATE = "the table did not answer"
 NO_TIME = "there was not enough time left"
 OUT_OF_ORDER = "an earlier message of its group did not finish"

@@ -16,6 +16,7 @@ from lambda_tasks.settings import DEFAULT_RECORD_TTL_SECONDS
 from lambda_tasks.state import history, table
 from lambda_tasks.state.dynamodb_items import Items
 from lambda_tasks.state.dynamodb_steps import LEASE_IS_OURS, DynamoDbSteps
+from lambda_tasks.state.dynamodb_turns import DynamoDbTurns
 from lambda_tasks.state.protocol import (
     LETTER_SECONDS,
     AlreadyEnded,
@@ -24,9 +25,9 @@ from lambda_tasks.state.protocol import (
     Started,
     key_lost,
     lease_lost,
-    turn_after,
 )
 from lambda_tasks.state.record import Status, StoredRecord
+from lambda_tasks.state.turns import turn_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,6 +67,7 @@ class DynamoDbState:
         self._clock = clock
         steps = DynamoDbSteps(self._items, record_ttl_seconds, clock)
         self.keep_step, self.kept_step = steps.keep_step, steps.kept_step
+        self.turn = DynamoDbTurns(self._items, clock).turn
 
     def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:
         """See `State.start`."""
@@ -96,8 +98,8 @@ class DynamoDbState:
         lease_until = table.number(item, "lease_until")
         if written or (lease_until is not None and table.text(item, "lease_owner") == attempt.owner):
             attempts, first_failed_at = table.number(item, "attempts") or 1, table.number(item, "first_failed_at")
-            steps = table.text(item, "steps") or ""
-            return Started(round(attempts), first_failed_at, table.texts(item, "history"), steps)
+            so_far, steps = table.texts(item, "history"), table.text(item, "steps") or ""
+            return Started(round(attempts), first_failed_at, so_far, steps, table.number(item, "turn_at"))
         if table.text(item, "status") == Status.SUCCEEDED.value:
             return AlreadySucceeded(table.number(item, "finished_at") or now)
         if table.number(item, "final"):
@@ -174,6 +176,7 @@ class DynamoDbState:
             "traceback": ending.traceback,
             "reason": ending.reason,
             "duplicate_of": ending.duplicate_of,
+            "turn_at": ending.turn_at,
         }
         if ending.steps is not None:
             values = {**values, "steps": ending.steps}

@@ -250,7 +250,7 @@ def _expressions(
     return {
         "ConditionExpression": condition,
         "UpdateExpression": expression,
-        "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", condition + expression)},
+        "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", f"{condition} {expression}")},
     }
 
 

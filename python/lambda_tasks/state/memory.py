@@ -6,13 +6,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from lambda_tasks.state.protocol import Busy, Kept, key_lost, turn_after
+from lambda_tasks.state.protocol import Busy, Kept, key_lost
+from lambda_tasks.state.turns import decide, turn_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lambda_tasks.state.protocol import KeyLease
     from lambda_tasks.state.steps import KeptStep
+    from lambda_tasks.state.turns import RateLimit
 
 _MOST_KEYS = 10_000
 _MOST_MESSAGES = 1_000
@@ -43,6 +45,7 @@ class MemoryKeys:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._keys: dict[str, _Held] = {}
+        self._turns: dict[str, tuple[float, float]] = {}
         self._keys_lock = threading.Lock()
 
     def acquire(self, lease: KeyLease, *, deadline: float) -> Busy | Kept | None:  # noqa: ARG002 - it does not wait
@@ -81,6 +84,23 @@ class MemoryKeys:
             held.seconds = held.seconds if seconds is None else seconds
             if kept is not None and lease.kept_seconds is not None:
                 held.kept, held.kept_until = kept, now + lease.kept_seconds
+
+    def turn(
+        self,
+        limit: RateLimit,
+        *,
+        turn_at: float | None = None,
+        patience_seconds: float = 0.0,
+        deadline: float,  # noqa: ARG002
+    ) -> float | None:
+        """See `Turns.turn`."""
+        with self._keys_lock:
+            now, times = self._clock(), self._turns.pop(limit.key, (0.0, 0.0))
+            if len(self._turns) >= _MOST_KEYS:
+                self._turns = {key: both for key, both in self._turns.items() if max(both) > now}
+            decision = decide(limit, times, now, turn_at=turn_at, patience_seconds=patience_seconds)
+            self._turns[limit.key] = decision.given_to, decision.used_to
+            return decision.at
 
     def _held(self, key: str, now: float) -> _Held:
         if key not in self._keys and len(self._keys) >= _MOST_KEYS:

@@ -16,6 +16,7 @@ import msgspec
 
 from lambda_tasks.errors import LeaseLost
 from lambda_tasks.state.steps import Steps
+from lambda_tasks.state.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -90,14 +91,16 @@ class KeyLease(msgspec.Struct, frozen=True):
 class Started(msgspec.Struct, frozen=True):
     """The answer to an attempt that has the lease now. `attempts` counts those that started, this one included.
 
-    `first_failed_at` (epoch seconds) is when an earlier attempt first ended with an error, or None. `history` holds the
-    entries of the executions so far, for `Ending.history`, and `steps` what `Steps.keep_step` or `Ending.steps` wrote.
+    `first_failed_at` (epoch seconds) is when an earlier attempt first ended with an error. `history` has the entries of
+    the executions so far, for `Ending.history`, and `steps` what `Steps.keep_step` or `Ending.steps` wrote. `turn_at`
+    is what the last ending said.
     """
 
     attempts: int
     first_failed_at: float | None = None
     history: tuple[str, ...] = ()
     steps: str = ""
+    turn_at: float | None = None
 
 
 class Busy(msgspec.Struct, frozen=True):
@@ -176,8 +179,8 @@ class Keys(Protocol):
         ...
 
 
-class State(Keys, Steps, Protocol):
-    """A store of leases and records. Usable from several threads.
+class State(Keys, Steps, Turns, Protocol):
+    """A store of leases, turns and records. Usable from several threads.
 
     An attempt is one `start`, then one of `finish` and `release`. A call that is made twice with one owner counts once,
     so that one whose answer was lost may be sent again.
@@ -269,16 +272,6 @@ class State(Keys, Steps, Protocol):
 
         """
         ...
-
-
-def turn_after(next_at: float, seconds: float | None, spacing_seconds: float, now: float) -> tuple[float, float]:
-    """Return the turn of a message that waits for a singleton, and the turn of the one after it, in epoch seconds.
-
-    Turns are as far apart as the singleton took the last time (`seconds`), and a little, or else `spacing_seconds`.
-    """
-    apart = spacing_seconds if seconds is None else seconds * 1.1 + 1
-    turn_at = max(next_at, now + apart)
-    return turn_at, turn_at + apart
 
 
 def lease_lost(attempt: Attempt) -> LeaseLost:

@@ -34,7 +34,8 @@ class Ending(msgspec.Struct, frozen=True):
 
     `reason` says why nothing ran, or not to its end; `duplicate_of` is the id of the message that succeeded in its
     place, with the same key. `history` holds the entries of the message's executions as they were when this attempt had
-    started. `steps` replaces the text of that name, see `lambda_tasks.state.steps`; None leaves it as it is. ``repr``
+    started. `steps` replaces the text of that name, see `lambda_tasks.state.steps`; None leaves it as it is. `turn_at`
+    (epoch seconds) is a turn of a rate limit that the message did not use yet: the next attempt is told of it. ``repr``
     shows neither the result nor the error's text.
     """
 
@@ -48,6 +49,7 @@ class Ending(msgspec.Struct, frozen=True):
     duplicate_of: str | None = None
     error_class: str | None = None
     steps: str | None = None
+    turn_at: float | None = None
 
     def __repr__(self) -> str:
         return _shown(self)
@@ -62,6 +64,7 @@ class Ending(msgspec.Struct, frozen=True):
         reason: str = "",
         history: tuple[str, ...] = (),
         duplicate_of: str | None = None,
+        turn_at: float | None = None,
     ) -> Ending:
         """Return the ending of an attempt that returned `value`, raised `error`, or did neither.
 
@@ -69,7 +72,14 @@ class Ending(msgspec.Struct, frozen=True):
         """
         result = _as_json(value)
         if error is None:
-            return cls(status, result, reason=reason or None, history=history, duplicate_of=duplicate_of)
+            return cls(
+                status,
+                result,
+                reason=reason or None,
+                history=history,
+                duplicate_of=duplicate_of,
+                turn_at=turn_at,
+            )
         return cls(
             status,
             result,
@@ -79,6 +89,7 @@ class Ending(msgspec.Struct, frozen=True):
             reason=reason or None,
             history=history,
             error_class=f"{type(error).__module__}.{type(error).__qualname__}",
+            turn_at=turn_at,
         )
 
 

@@ -6,11 +6,13 @@ One table, on demand, with the partition key ``id`` (a string) and no sort key. 
   ``task``, ``attempts``, ``first_received_at``, ``started_at``, ``finished_at``, ``first_failed_at``, ``result``,
   ``error_type``, ``error_class``, ``error_message``, ``traceback``, ``reason``, ``request``, ``duplicate_of``; the
   `DETAILS` of its last attempt; ``history``, see `lambda_tasks.state.history`; ``queued_at``, ``received_at``;
-  ``steps``, how far its steps have come; ``final`` where it never runs again, ``letter_sent_at``, ``letter_until``);
+  ``steps``, how far its steps have come; ``turn_at``, a turn of its rate limit that it did not use yet; ``final`` where
+  it never runs again, ``letter_sent_at``, ``letter_until``);
 - of a step that a message has finished, ``step#<message id>#<hash of its name>``: the name (``step``) and what is kept
   (``content``);
 - of a singleton, ``singleton#<hash>``: a lease, with the ``message_id`` that took it last and when (``taken_at``), the
   ``seconds`` that its task took, and the turn of the next message that waits (``next_at``);
+- of a rate limit, ``turns#<hash>``: ``given_to`` and ``used_to``, in microseconds, of `lambda_tasks.state.turns`;
 - of a key of the business, ``key#<hash>``: such a lease, and after a success ``kept_until``, until when it is kept,
   with the ``result`` and the ``check`` of the message that succeeded.
 
@@ -38,6 +40,7 @@ from lambda_tasks.state.record import Status, StoredRecord
 
 if TYPE_CHECKING:
     from lambda_tasks.state.protocol import KeyLease, Queued
+    from lambda_tasks.state.turns import RateLimit
 
 KEY = "id"
 TIME_TO_LIVE = "expires_at"
@@ -98,6 +101,11 @@ def step_key(message_id: str, name: str) -> str:
 def lease_key(lease: KeyLease) -> str:
     """Return the key of a singleton's item, or of a key of the business."""
     return f"{'singleton' if lease.kept_seconds is None else 'key'}#{lease.key}"
+
+
+def turns_key(limit: RateLimit) -> str:
+    """Return the key of a rate limit's item."""
+    return f"turns#{limit.key}"
 
 
 def shard(name: str, message_id: str) -> str:

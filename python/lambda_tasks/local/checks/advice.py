@@ -59,9 +59,9 @@ def _of_function(model: Model, function: FunctionResource, code: Code | None) ->
     if mode != "sqs":
         problem = f"{_MODE} is {mode}, so what it enqueues does not reach a queue"
         found.append(Finding(function.name, problem, "remove it", model.template.line(*path, _MODE)))
-    singletons = [one.name for one in _own(function, code).tasks.values() if one.is_singleton]
-    if singletons and function.handler == _OUR_HANDLER and not function.environ.get(_TABLE):
-        problem = f"{singletons[0]} is a singleton, and there is no table"
+    needy = [one for one in _own(function, code).tasks.values() if one.needs_table]
+    if needy and function.handler == _OUR_HANDLER and not function.environ.get(_TABLE):
+        problem = f"{needy[0].name} {needy[0].needs_table}, and there is no table"
         remedy = f"set {_TABLE} to a table of DynamoDB"
         found.append(Finding(function.name, problem, remedy, model.template.line(*path)))
     return found

@@ -9,15 +9,23 @@ from pathlib import Path
 
 _PACKAGE = "lambda_tasks"
 _DEFAULT_RETRIES = 3
+_NEEDS_TABLE = {
+    "singleton": "is a singleton",
+    "rate_limit": "has a rate limit",
+    "idempotency_key": "has an idempotency key",
+}
 
 
 @dataclass(frozen=True)
 class TaskInCode:
-    """A task as it is written. `tries` is how often a message of it is run at most; None where that is computed."""
+    """A task as it is written. `tries` is how often a message of it is run at most; None where that is computed.
+
+    `needs_table` says for what it needs one; it is empty where it needs none.
+    """
 
     name: str
     tries: int | None
-    is_singleton: bool
+    needs_table: str
 
 
 @dataclass
@@ -85,6 +93,9 @@ def _task(name: str, call: ast.Call | None) -> TaskInCode:
     if "retry_on" in options:
         given = options.get("max_retries")
         retries = _DEFAULT_RETRIES if given is None else getattr(given, "value", None)
-    singleton = options.get("singleton")
-    is_singleton = singleton is not None and getattr(singleton, "value", True) is not False
-    return TaskInCode(name, retries + 1 if isinstance(retries, int) else None, is_singleton)
+    needs = (said for option, said in _NEEDS_TABLE.items() if _is_given(options.get(option)))
+    return TaskInCode(name, retries + 1 if isinstance(retries, int) else None, next(needs, ""))
+
+
+def _is_given(value: ast.expr | None) -> bool:
+    return value is not None and getattr(value, "value", True) not in (False, None)

@@ -1,0 +1,1 @@
+"""What messages wait for that have their leases."""
