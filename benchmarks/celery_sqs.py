@@ -30,7 +30,7 @@ def figures() -> list[Figure]:
                 for side, command in (("ours", ours), ("theirs", theirs)):
                     taken.setdefault((role, side), []).append(_taken([*command, role, url, str(count)], environ))
     return [
-        _figure("CPU of messages sent one at a time: enqueue / Celery", "send", 1, taken, 0.8),
+        _figure("CPU of messages sent one at a time: enqueue / Celery", "send", 1, taken, 0.9),
         _figure("messages consumed: lambda-tasks worker / celery worker", "consume", 0, taken, 0.2),
         _figure("CPU of messages consumed: the same", "consume", 1, taken, 0.2),
     ]
