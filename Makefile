@@ -65,6 +65,10 @@ demo: $(VENV_DEMO)/.installed $(LAYER) ## Run the example function on this machi
 		echo "[3/3] The demo, set up in $$(($$(date +%s) - $$(cat build/demo-began))) s"; rm build/demo-began; fi
 	@$(VENV_DEMO)/bin/python examples/demo.py
 
+.PHONY: demo-django
+demo-django: $(VENV)/.installed $(LAYER) ## Run the Django project of examples/polls on this machine; KEEP=1 goes on, to look at it
+	@$(VENV)/bin/python examples/demo_django.py $(if $(KEEP),--keep)
+
 .PHONY: test
 test: ## Run lint and all tests, with coverage
 	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target lint setup-sam setup-policy setup-django setup-peer $(LAYER)

@@ -115,6 +115,7 @@ def run(program: str, app: Path, aws: EmbeddedAws, *, python: Path | str = sys.e
     measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     finished = subprocess.run(
         [python, "-c", program],
+        cwd=app,
         env={
             **aws.environ(),
             "AWS_DEFAULT_REGION": "eu-west-1",

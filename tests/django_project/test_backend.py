@@ -51,7 +51,7 @@ from django_project.orchard.api import TaskResultMismatch, default_task_backend,
 from django_project.orchard.models import Tree
 from events import message_body, sqs_record
 from lambda_tasks.django import LambdaTasksBackend, options
-from lambda_tasks.django.groups import group_of
+from lambda_tasks.django.definition import group_of
 from lambda_tasks.django.running import Call
 from lambda_tasks.django.tasks_api import (
     InvalidTask,

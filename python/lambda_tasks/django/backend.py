@@ -17,8 +17,7 @@ from django.utils import timezone
 from lambda_tasks import settings
 from lambda_tasks.definition import values
 from lambda_tasks.django import results, running
-from lambda_tasks.django.definition import check_options, options_of
-from lambda_tasks.django.groups import GROUP, group_of
+from lambda_tasks.django.definition import GROUP, check_options, group_of, options_of
 from lambda_tasks.django.request import Request
 from lambda_tasks.django.tasks_api import (
     BaseTaskBackend,

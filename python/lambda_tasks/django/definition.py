@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from django.utils.module_loading import import_string
 
-from lambda_tasks.definition import lookup
+from lambda_tasks.definition import lookup, values
 from lambda_tasks.definition.definition import Definition
 from lambda_tasks.definition.options import Options
 from lambda_tasks.definition.signature import Required
 from lambda_tasks.django import running
-from lambda_tasks.django.groups import GROUP, check_group
 from lambda_tasks.django.request import DECODER, Request
 from lambda_tasks.django.running import Call
 from lambda_tasks.django.tasks_api import Task, task_backends
+from lambda_tasks.enqueue.message_options import MessageOptions
 from lambda_tasks.errors import InvalidKwargs, InvalidTask
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = "_lambda_tasks_options"
+GROUP = "group"
 _ARGS = msgspec.json.Decoder(list[Any])
 _KWARGS = msgspec.json.Decoder(dict[str, Any])
 # Django has its own words for these, or the message has no place for them.
@@ -130,6 +132,45 @@ def options_of(task: Task) -> dict[str, Any]:
     return {**_defaults(task), **getattr(task.func, _OPTIONS, {})}
 
 
+def check_group(given: Any) -> None:  # noqa: ANN401 - whatever the application's settings hold
+    """Check what the option is set to: a group's name, or a tuple with names of arguments.
+
+    Raises:
+        InvalidTask: it is neither.
+
+    """
+    if isinstance(given, (tuple, list)) and given and all(isinstance(one, str) for one in given):
+        return
+    if given is not None and not isinstance(given, str):
+        remedy = 'use a text, or a tuple with names of the task\'s parameters, such as ("customer_id",)'
+        raise InvalidTask(f"group is {given!r}", remedy=remedy)
+    MessageOptions().with_changes("group", {GROUP: given})
+
+
+def group_of(given: str | tuple[str, ...] | None, call: Call) -> str | None:
+    """Return the group of a call: the one that is `given`, or one for each value of the arguments of those names.
+
+    Raises:
+        InvalidTask: the task has no such parameter.
+
+    """
+    if given is None or isinstance(given, str):
+        return given
+    arguments = call.by_name()
+    missing = [name for name in given if name not in arguments]
+    if missing:
+        source, remedy = f"task {call.task.module_path}", "name parameters of the task"
+        raise InvalidTask(f"there is no argument {missing[0]} for the group", source=source, remedy=remedy)
+    chosen = [arguments[name] for name in given]
+    if len(chosen) == 1 and isinstance(chosen[0], (int, str)):
+        try:
+            MessageOptions().with_changes("group", {GROUP: str(chosen[0])})
+            return str(chosen[0])
+        except InvalidTask:
+            pass  # SQS takes no such text for a group
+    return hashlib.sha256(values.encode_value(chosen)).hexdigest()
+
+
 def _defaults(task: Task) -> Mapping[str, Any]:
     """Return the options that the backend of a task gives to all of its tasks, or else another one of ours does."""
     for alias in [task.backend, *task_backends]:
@@ -145,4 +186,4 @@ def _adapted(found: object) -> Definition | None:
 
 lookup.adapters.append(_adapted)
 
-__all__ = ["DjangoDefinition", "Request", "check_options", "options", "options_of"]
+__all__ = ["DjangoDefinition", "Request", "check_options", "group_of", "options", "options_of"]

@@ -1,0 +1,1 @@
+"""A Django project: its pages enqueue, and its tasks write rows, on Lambda."""
