@@ -60,7 +60,7 @@ def test_the_public_accessor_is_the_current_context() -> None:
 def test_a_plain_call_sees_an_empty_context() -> None:
     """Outside of a message the ids are empty texts, the counts 1 and the time that of the longest invocation."""
     assert (context.message_id, context.task, context.correlation_id) == ("", "", "")
-    assert (context.attempt, context.receive_count, context.remaining_time_ms) == (1, 1, 900_000)
+    assert (context.attempt, context.receive_count, context.remaining_time_ms) == (1, 1, 5_400_000)
     assert dict(context) == {}
     assert outgoing_attributes() == ({}, {})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -203,16 +204,17 @@ def test_functions_sign_submissions_themselves() -> None:
 
 
 def test_long_timeouts_need_a_queue_for_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above 15 minutes a task needs a queue of its own, or jobs for the default one; 14 days are the most."""
+    """Above 90 minutes, which no function has, a task needs a queue of its own, or jobs for the default one; 14 days are the most."""
     with pytest.raises(
-        InvalidTask, match=r"hard_timeout is 901 s: use from 0\.001 to 900 s, or a queue for containers"
+        InvalidTask, match=r"hard_timeout is 5401 s: use from 0\.001 to 5400 s, or a queue for containers"
     ):
-        Options.check({"hard_timeout": 901})
-    assert Options.check({"hard_timeout": 901, "queue": "reports"}).hard_timeout == 901
+        Options.check({"hard_timeout": 5401})
+    assert Options.check({"hard_timeout": timedelta(minutes=90), "soft_timeout": 5399}).hard_timeout == 5400
+    assert Options.check({"hard_timeout": 5401, "queue": "reports"}).hard_timeout == 5401
     with pytest.raises(InvalidTask, match="1209600"):
         Options.check({"hard_timeout": 15 * 86400, "queue": "reports"})
     monkeypatch.setenv("LAMBDA_TASKS_QUEUE_URL", "batch:jobs/worker")
-    assert Options.check({"hard_timeout": 901}).hard_timeout == 901
+    assert Options.check({"hard_timeout": 5401}).hard_timeout == 5401
 
 
 def test_the_network_of_a_task_of_ecs() -> None:

@@ -12,7 +12,7 @@ serialization_*, hash_serialization, pydantic   the same: results are kept as JS
                                                 return type needs no serializer, because nobody calls the skipped one
 lambda_in_progress                              `test_while_one_runs_another_is_deferred_until_that_lease_ends`
 expires_in_progress_before/after_expire         the same, and `test_a_key_left_behind_is_free_when_its_lease_ends`
-in_progress_unavailable_remaining_time          a lease lasts 15 minutes where no end of the invocation is known
+in_progress_unavailable_remaining_time          a lease lasts 90 minutes where no end of the invocation is known
 lambda_expired, expired_during_request          `test_a_key_is_free_when_its_time_is_over`
 lambda_exception                                `test_after_a_failure_the_key_is_free`
 completed_with_validation_bad_payload,          `test_another_payload_with_the_same_key_fails`

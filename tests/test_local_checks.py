@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lambda_tasks.local.checks.refused import refused
+from lambda_tasks.local.template.model import read_model
+
 TEMPLATE = """\
 Transform: AWS::Serverless-2016-10-31
 Resources:
@@ -115,7 +118,8 @@ MISTAKES = [
         ("shop.tasks.report", "shop.tasks.reprot", "20: Worker.Nightly: it sends the task shop.tasks.reprot, which the code of Worker does not have"),
         ("shop.tasks.report", "shop.tasks.plain", "20: Worker.Nightly: it sends the task shop.tasks.plain"),
         ("shop.tasks.call", "shop.task.call", "32: Weekly: it sends the task shop.task.call, which the code of Worker does not have"),
-        ("Timeout: 30\n", "Timeout: 901\n", "8: Worker: Timeout is 901"),
+        ("Timeout: 30\n", "Timeout: 901\n", "8: Worker: Timeout is 901: write 1 to 900 seconds, or a CapacityProviderConfig"),
+        ("Timeout: 30\n", "Timeout: 5401\n      CapacityProviderConfig: {Arn: !ImportValue provider}\n", "8: Worker: Timeout is 5401: write 1 to 5400 seconds"),
         ("        Nightly:", "        Again: {Type: SQS, Properties: {Queue: !GetAtt Jobs.Arn, FunctionResponseTypes: [ReportBatchItemFailures]}}\n        Nightly:", "16: Worker.Again: Worker has two mappings of Jobs: remove one"),
 ]  # fmt: skip
 # A second process tells each of these as an annotation; the text is made in one place.
@@ -135,6 +139,36 @@ def test_each_mistake_is_one_line(project: Path, before: str, after: str, line: 
         annotations = annotated.stdout.splitlines()
         assert (annotated.returncode, len(annotations)) == (1, len(found))
         assert all(text.startswith("::error file=template.yaml,line=") for text in annotations)
+
+
+MANAGED = "CapacityProviderConfig: {Arn: !ImportValue provider, PerExecutionEnvironmentMaxConcurrency: 4}"
+OF_CLOUDFORMATION = """
+  Raw:
+    Type: AWS::Lambda::Function
+    Properties:
+      Code: code
+      Timeout: 5400
+      CapacityProviderConfig: {LambdaManagedInstancesCapacityProviderConfig: {CapacityProviderArn: !Ref Provider}}
+  Provider: {Type: AWS::Lambda::CapacityProvider}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused_timeouts"),
+    [
+        ("Timeout: 30\n", f"Timeout: 5400\n      {MANAGED}\n", []),
+        ("Resources:\n", f"Globals: {{Function: {{{MANAGED}}}}}\nResources:{OF_CLOUDFORMATION}", []),
+        ("Timeout: 30\n", "Timeout: 5400\n      CapacityProviderConfig: !Ref AWS::NoValue\n", ["Timeout is 5400"]),
+        ("Timeout: 30\n", "Timeout: 901\n      CapacityProviderConfig: {}\n", ["Timeout is 901"]),
+        ("Timeout: 30\n", f"Timeout: 0\n      {MANAGED}\n", ["Timeout is 0"]),
+    ],
+)
+def test_managed_instances_have_90_minutes(project: Path, before: str, after: str, refused_timeouts: list[str]) -> None:
+    """A function with a capacity provider may have a Timeout of 5,400 s, of SAM's or CloudFormation's own kind."""
+    edit(project, before, after)
+    edit(project, "VisibilityTimeout: 180", "VisibilityTimeout: 32400")
+    model = read_model(project / "template.yaml", {}, "eu-west-1", "123456789012")
+    assert [one.problem for one in refused(model)] == refused_timeouts
 
 
 def test_the_tasks_that_a_function_may_not_run_do_not_count(project: Path) -> None:

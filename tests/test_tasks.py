@@ -145,7 +145,7 @@ OPTION_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"delay": float("nan")}, "delay is nan (task {name}): use seconds, as a number or a timedelta"),
     ({"delay": True}, "delay is True (task {name}): use seconds, as a number or a timedelta"),
     ({"retry_delay": 43201}, "retry_delay is 43201 s (task {name}): use from 0 to 43200 s"),
-    ({"soft_timeout": 0}, "soft_timeout is 0 s (task {name}): use from 0.001 to 900 s"),
+    ({"soft_timeout": 0}, "soft_timeout is 0 s (task {name}): use from 0.001 to 5400 s"),
     (
         {"soft_timeout": 60, "hard_timeout": 60},
         "soft_timeout is not below hard_timeout (task {name}): "

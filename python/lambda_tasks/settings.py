@@ -37,9 +37,11 @@ too."""
 REFERENCES = frozenset({ENVIRONMENT_SECRET, SSM_ENVIRONMENT})
 RESOLVED = "LAMBDA_TASKS_RESOLVED"
 NEXT_WRAPPER = "LAMBDA_TASKS_NEXT_WRAPPER"
+PROCESSES = "LAMBDA_TASKS_PROCESSES"
 MESSAGE = "LAMBDA_TASKS_MESSAGE"
 """The message that `lambda-tasks run` runs, where it gets no argument. Jobs that `enqueue` submits have it."""
 
+MAX_CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY"
 _QUEUE_URL = "LAMBDA_TASKS_QUEUE_URL"
 # Its only task does nothing, so that a list of modules need not name it.
 SMOKE_MODULE = "lambda_tasks.tasks.smoke"
@@ -82,7 +84,7 @@ class Settings(Value):
     metrics_namespace: str | None = None
     """The CloudWatch namespace of the metrics that are then written to standard output."""
     memory_guard: bool = False
-    """`1`: a task that wants more memory than the function has gets `MemoryError`."""
+    """`1`: a task that wants more memory than the function has, or its process's part of it, gets `MemoryError`."""
     mode: str = "sqs"
     """The destination of `enqueue`: `sqs`; `eager` (the task runs now, and its error is raised); `local` (it runs
     in a few processes of this machine); `off` (messages are dropped with a warning)."""
@@ -235,6 +237,17 @@ def is_snap_start(environ: Mapping[str, str] | None = None) -> bool:
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
     return (os.environ if environ is None else environ).get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+
+def processes(environ: Mapping[str, str]) -> int:
+    """Return how many processes share an execution environment: on Managed Instances one for each request at a time.
+
+    A process that was started anew is told by `PROCESSES`. As a runtime of its own it must not fork others.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-python-runtime.html
+    """
+    count = environ.get(MAX_CONCURRENCY) or environ.get(PROCESSES, "")
+    return max(1, int(count)) if count.isascii() and count.isdigit() and len(count) < 6 else 1
 
 
 _latest: tuple[dict[str, str], Settings] | None = None

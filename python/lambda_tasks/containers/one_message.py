@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from lambda_tasks import settings
 from lambda_tasks.containers import preparation
+from lambda_tasks.containers.worker import LEASE_SECONDS
 from lambda_tasks.dispatch import dispatcher, rescue
 from lambda_tasks.dispatch.invocation import Invocation
 from lambda_tasks.dispatch.worker import Worker
@@ -52,6 +53,7 @@ def run(text: str, *, is_tried_again: bool) -> int:
     preparation.resolve()
     current = preparation.prepare()
     worker = Worker.of_process(current.replace(dead_letter_queue_url=None))  # whoever started this reads the status
+    worker.longest_lease_seconds = LEASE_SECONDS
     environ = settings.environ()
     attempt = _attempt(environ)
     record = record_of(text, environ)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.source_queue import Change
     from lambda_tasks.limits.timeouts import InvocationTime
 
+# No end of an invocation bounds the lease that a crash leaves.
+LEASE_SECONDS = 900.0
+
 
 class HoldingQueues(SourceQueues):
     """The queues of a process that keeps messages invisible: whatever the dispatcher says of one counts last."""
@@ -29,6 +32,7 @@ class HoldingQueues(SourceQueues):
 class HoldingWorker(Worker):
     """A worker of a process that keeps messages invisible."""
 
+    longest_lease_seconds = LEASE_SECONDS
     held: Held
 
     @property

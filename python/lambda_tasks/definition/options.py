@@ -11,6 +11,7 @@ import msgspec
 
 from lambda_tasks import settings
 from lambda_tasks.errors import MAX_VISIBILITY_SECONDS, InvalidTask
+from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +22,6 @@ ExceptionType = type[BaseException]
 _LONGEST_KEPT_SECONDS = 10 * 366 * 86400.0
 MAX_DELAY_SECONDS = 900  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 
-_LONGEST_FUNCTION_SECONDS = 900
 _LONGEST_JOB_SECONDS = 14 * 86400
 _DEFAULT_QUEUE = "default"
 
@@ -44,7 +44,7 @@ class OptionValuesOfAll(TypedDict, total=False):
     soft_timeout: Seconds | None
     """The time after which `SoftTimeLimitExceeded` is raised in the task. `None` is the setting's."""
     hard_timeout: Seconds | None
-    """The time after which `HardTimeLimitExceeded` is raised in the task. `None` is the setting's. Above 900
+    """The time after which `HardTimeLimitExceeded` is raised in the task. `None` is the setting's. Above 5,400
     seconds the task needs a queue of its own, for containers."""
     singleton: bool | tuple[str, ...] | list[str]
     """`True`: one message of the task runs at a time; names of kwargs: one for each value of those. Needs a table."""
@@ -147,7 +147,7 @@ def _seconds(minimum: float, maximum: float) -> Callable[[str, object], float]:
     return check
 
 
-_timeout_seconds = _seconds(0.001, _LONGEST_FUNCTION_SECONDS)
+_timeout_seconds = _seconds(0.001, LONGEST_FUNCTION_SECONDS)
 _long_timeout_seconds = _seconds(0.001, _LONGEST_JOB_SECONDS)
 
 
@@ -155,8 +155,8 @@ def _check_length(options: Options) -> None:
     """Refuse what no function can run: tasks of containers have a queue of their own, or are jobs."""
     for name in ("soft_timeout", "hard_timeout"):
         seconds = getattr(options, name) or 0
-        if seconds > _LONGEST_FUNCTION_SECONDS and options.queue == _DEFAULT_QUEUE and not _makes_jobs():
-            remedy = f'use from 0.001 to {_LONGEST_FUNCTION_SECONDS} s, or a queue for containers, as queue="reports"'
+        if seconds > LONGEST_FUNCTION_SECONDS and options.queue == _DEFAULT_QUEUE and not _makes_jobs():
+            remedy = f'use from 0.001 to {LONGEST_FUNCTION_SECONDS} s, or a queue for containers, as queue="reports"'
             raise InvalidTask(f"{name} is {seconds} s", remedy=remedy)
 
 
@@ -169,7 +169,7 @@ def _timeout(name: str, value: object) -> float | None:
     if value is None:
         return None
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    is_long = isinstance(seconds, (int, float)) and seconds > _LONGEST_FUNCTION_SECONDS
+    is_long = isinstance(seconds, (int, float)) and seconds > LONGEST_FUNCTION_SECONDS
     return (_long_timeout_seconds if is_long else _timeout_seconds)(name, value)
 
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.plan import Lane
-    from lambda_tasks.limits.timeouts import InvocationTime
-
-_LONGEST_FUNCTION_SECONDS = 900.0
 
 
 def take_early(lanes: Sequence[Lane], invocation: Invocation) -> None:
@@ -241,7 +238,7 @@ def _take_lease(
         if breaker.is_open:
             return _without_state(job, breaker.last)
         clock, now = invocation.time, time.monotonic()
-        seconds, deadline = _lease_seconds(job, clock, now), clock.settle_deadline(now)
+        seconds, deadline = _lease_seconds(job, invocation, now), clock.settle_deadline(now)
         try:
             result = leases.take(job, state, lease_seconds=seconds, details=details, deadline=deadline)
         except LambdaTasksError as error:
@@ -258,8 +255,9 @@ def _take_lease(
     return result
 
 
-def _lease_seconds(job: Job, clock: InvocationTime, now: float) -> float:
-    return min(clock.ends_at - now, max(_LONGEST_FUNCTION_SECONDS, _limit_of(job) + clock.grace_seconds))
+def _lease_seconds(job: Job, invocation: Invocation, now: float) -> float:
+    clock, longest = invocation.time, invocation.worker.longest_lease_seconds
+    return min(clock.ends_at - now, max(longest, _limit_of(job) + clock.grace_seconds))
 
 
 def _take_key(job: Job, invocation: Invocation) -> Result | None:
@@ -267,7 +265,7 @@ def _take_key(job: Job, invocation: Invocation) -> Result | None:
 
     keys, clock, now = invocation.worker.keys, invocation.time, time.monotonic()
     assert keys is not None  # noqa: S101 - for mypy
-    seconds = _lease_seconds(job, clock, now) + leases.MARGIN_SECONDS
+    seconds = _lease_seconds(job, invocation, now) + leases.MARGIN_SECONDS
     try:
         return leases.take_key(job, keys, lease_seconds=seconds, deadline=clock.settle_deadline(now))
     except LambdaTasksError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambda_tasks.messages import context as contexts
 from lambda_tasks.messages.sqs_event import fifo_group, receive_count
+from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
 
 if TYPE_CHECKING:
     from lambda_tasks.definition.definition import Definition
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from lambda_tasks.state.protocol import Attempt, KeyLease, Started
     from lambda_tasks.state.side_calls import SideCall
     from lambda_tasks.state.turns import RateLimit
-
-# Of an invocation without an end, such as a test's.
-_LONGEST_FUNCTION_SECONDS = 900.0
 
 
 class HeldLeases(NamedTuple):
@@ -118,4 +116,4 @@ class Job:
     def remaining_time_ms(self) -> int:
         """Return the milliseconds that the task may still run."""
         seconds = max(0.0, self.must_end_at - time.monotonic())
-        return int((seconds if seconds < math.inf else _LONGEST_FUNCTION_SECONDS) * 1000)
+        return int((seconds if seconds < math.inf else LONGEST_FUNCTION_SECONDS) * 1000)

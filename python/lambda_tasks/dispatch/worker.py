@@ -10,6 +10,7 @@ from lambda_tasks import settings as process
 from lambda_tasks.definition.lookup import Lookup
 from lambda_tasks.life_cycle import setup
 from lambda_tasks.limits.timeouts import FunctionTime
+from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
 from lambda_tasks.telemetry import tracing
 from lambda_tasks.telemetry.report import show_outcomes
 
@@ -42,9 +43,13 @@ class Worker:
     `application` is None where there is no Django. Up to `most_side_threads` threads make calls beside the tasks;
     without any these are made one after the other.
 
+    A lease lasts for the task's own hard timeout, or for `longest_lease_seconds` where that is longer, and never beyond
+    the invocation's end.
+
     `transport` is the process's own where another one is not handed in. It lasts longer than a worker.
     """
 
+    longest_lease_seconds: float = LONGEST_FUNCTION_SECONDS
     loop: asyncio.AbstractEventLoop | None = None
     metrics: Metrics | None = None
     memory_guard: MemoryGuard | None = None
@@ -76,6 +81,7 @@ class Worker:
         self._most_side_threads = most_side_threads
         self.deferrals: dict[str, int] = {}
         self._closers: list[Callable[[], None]] = []
+        self.is_one_of_several = process.processes(environ) > 1
         if settings.metrics_namespace:
             from lambda_tasks.telemetry.metrics import Metrics  # noqa: PLC0415 - for functions with metrics
 

@@ -18,6 +18,7 @@ import msgspec
 from lambda_tasks.errors import InvalidContext
 from lambda_tasks.messages import attributes
 from lambda_tasks.messages.sqs_event import attribute
+from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +27,9 @@ if TYPE_CHECKING:
 
     from lambda_tasks.messages.sqs_event import Record
 
-_LONGEST_INVOCATION_MS = 900_000
-
 
 def _longest_time_ms() -> int:
-    return _LONGEST_INVOCATION_MS
+    return LONGEST_FUNCTION_SECONDS * 1000
 
 
 class Context(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from lambda_tasks.local.checks.finding import Finding
 from lambda_tasks.local.mapping.judgement import refusals
 from lambda_tasks.local.template.mappings import MappingResource
 from lambda_tasks.local.template.model import Model, QueueResource
+from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 _LIMITS = {
@@ -18,7 +19,9 @@ _LIMITS = {
     "ReceiveMessageWaitTimeSeconds": (0, 20),
     "VisibilityTimeout": (0, 43_200),
 }
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 _MAX_TIMEOUT_SECONDS = 900
+_MAX_MANAGED_TIMEOUT_SECONDS = LONGEST_FUNCTION_SECONDS
 
 
 def refused(model: Model) -> list[Finding]:
@@ -27,8 +30,11 @@ def refused(model: Model) -> list[Finding]:
     for queue in model.queues.values():
         found += _of_queue(model, queue)
     for function in model.functions.values():
-        if not 1 <= function.timeout_seconds <= _MAX_TIMEOUT_SECONDS:
-            problem, remedy = f"Timeout is {function.timeout_seconds}", f"write 1 to {_MAX_TIMEOUT_SECONDS} seconds"
+        longest = _MAX_MANAGED_TIMEOUT_SECONDS if function.is_managed else _MAX_TIMEOUT_SECONDS
+        if not 1 <= function.timeout_seconds <= longest:
+            problem, remedy = f"Timeout is {function.timeout_seconds}", f"write 1 to {longest} seconds"
+            if longest < function.timeout_seconds <= _MAX_MANAGED_TIMEOUT_SECONDS:
+                remedy += ", or a CapacityProviderConfig: Managed Instances have up to 90 minutes"
             path = ("Resources", function.name, "Properties", "Timeout")
             found.append(_finding(model, function.name, path, problem, remedy))
     pairs: set[tuple[str, str]] = set()

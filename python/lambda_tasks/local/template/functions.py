@@ -35,7 +35,8 @@ RUNTIME_HERE = f"python{sys.version_info.major}.{sys.version_info.minor}"
 class FunctionResource:
     """A function as its template describes it. `name` is its logical id, `own_name` what AWS would call it.
 
-    Of `code` (a folder or a zip) and `inline` (source text) one is set, else `no_code` says why there is none.
+    One that `is_managed` runs on Managed Instances, of a capacity provider. Of `code` (a folder or a zip) and `inline`
+    (source text) one is set, else `no_code` says why there is none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class FunctionResource:
     memory_mb: int
     log_format: str
     reserved: int | None
+    is_managed: bool
     events: Mapping[str, Any]
     code: Path | None = None
     inline: str | None = field(default=None, repr=False)
@@ -101,9 +103,19 @@ def _function(template: Template, name: str, resource: Mapping[str, Any]) -> Fun
         memory_mb=number("MemorySize", 128),
         log_format=str(logging.get("LogFormat", "Text")),
         reserved=reserved or None,
+        is_managed=_is_managed(template, raw),
         events=raw.get("Events") or {},
         **code,
     )
+
+
+def _is_managed(template: Template, raw: Mapping[str, Any]) -> bool:
+    """Tell whether there is a capacity provider, which may be one of another stack."""
+    key = "CapacityProviderConfig"
+    try:
+        return bool(template.resolve({key: raw[key]} if key in raw else {}).get(key))
+    except LocalError:
+        return True
 
 
 def _variables(environment: Any, name: str) -> dict[str, str]:  # noqa: ANN401
