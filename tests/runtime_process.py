@@ -1,10 +1,14 @@
-"""A function's process as Lambda has it: awslambdaric's own main program, against a Runtime API with a few events."""
+"""A function's process as Lambda has it: awslambdaric's own main program, against a Runtime API with a few events.
+
+On Managed Instances that program forks a process for each of several requests at a time.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +20,8 @@ from typing import Any
 
 from wrapper import ROOT
 
+_REQUEST_ID = "11111111-2222-3333-4444-{:012d}"
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -25,69 +31,111 @@ class Finished:
     output: str
 
 
-def run(events: Sequence[Any], environ: Mapping[str, str], *, seconds: float = 60) -> Finished:
-    """Have a new process handle `events` with `lambda_tasks.handler.handler`, each within `seconds`, and end it."""
+def run(
+    events: Sequence[Any], environ: Mapping[str, str], *, seconds: float = 60, processes: int | None = None
+) -> Finished:
+    """Have a new function handle `events` with `lambda_tasks.handler.handler`, each within `seconds`, and end it.
+
+    With several `processes` each of them gets an event when all of them wait for one, and then again.
+    """
     measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    several = {} if processes is None else {"AWS_LAMBDA_MAX_CONCURRENCY": str(processes)}
+    api = _RuntimeApi(events, seconds, processes or 1)
     with contextlib.ExitStack() as stack:
-        address, answers, complete = stack.enter_context(_runtime_api(events, seconds))
+        address = stack.enter_context(api.serving())
         process = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "awslambdaric", "lambda_tasks.handler.handler"],
-                env={**environ, **measuring, "AWS_LAMBDA_RUNTIME_API": address, "PYTHONPATH": f"{ROOT}/tests"},
+                env={
+                    **environ,
+                    **measuring,
+                    **several,
+                    "AWS_LAMBDA_RUNTIME_API": address,
+                    "PYTHONPATH": f"{ROOT}/tests",
+                },
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
             )
         )
-        complete.wait(30)
-        process.terminate()
+        api.is_over.wait(30)
+        os.killpg(process.pid, signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
-    return Finished(answers, output)
+    return Finished([api.answers[number] for number in sorted(api.answers)], output)
 
 
-@contextlib.contextmanager
-def _runtime_api(events: Sequence[Any], seconds: float) -> Iterator[tuple[str, list[Any], threading.Event]]:
-    """Serve the Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html."""
-    remaining, answers, complete = list(events), list[Any](), threading.Event()
+class _RuntimeApi:
+    """The Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def __init__(self, events: Sequence[Any], seconds: float, processes: int) -> None:
+        self.answers: dict[int, Any] = {}
+        self.is_over = threading.Event()
+        self._events = list(events)
+        self._seconds = seconds
+        self._processes = processes
+        self._waiting = self._given = self._allowed = 0
+        self._changed = threading.Condition()
 
-        def do_GET(self) -> None:
-            if not remaining:
-                complete.set()
-                complete_and_gone.wait(60)
-                return
-            headers = {
-                "Content-Type": "application/json",  # awslambdaric's client ends in a segmentation fault without it
-                "Lambda-Runtime-Aws-Request-Id": "11111111-2222-3333-4444-555555555555",
-                "Lambda-Runtime-Deadline-Ms": str(round((time.time() + seconds) * 1000)),
-                "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:worker",
-            }
-            self.answer(200, json.dumps(remaining.pop(0)).encode(), headers)
+    def next(self) -> int | None:
+        """Return the number of the next event, when it is its turn; None at the end."""
+        with self._changed:
+            self._waiting += 1
+            if self._waiting >= self._processes:
+                self._allowed = self._given + self._processes
+                if self._given == len(self._events):
+                    self.is_over.set()
+                self._changed.notify_all()
+            is_due = self._changed.wait_for(lambda: self._given < min(self._allowed, len(self._events)), 60)
+            self._waiting -= 1
+            self._given += is_due
+            return self._given - 1 if is_due else None
 
-        def do_POST(self) -> None:
-            answers.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.answer(202, b"{}", {})
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        """Serve, and give the address."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        server.daemon_threads = True
+        server.block_on_close = False  # a poll for an event that never comes
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
-        def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+    def _handler(api) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler has a self of its own
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            def do_GET(self) -> None:
+                number = api.next()
+                if number is None:
+                    return
+                headers = {
+                    "Content-Type": "application/json",  # awslambdaric's client ends in a segmentation fault without it
+                    "Lambda-Runtime-Aws-Request-Id": _REQUEST_ID.format(number),
+                    "Lambda-Runtime-Deadline-Ms": str(round((time.time() + api._seconds) * 1000)),
+                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:worker",
+                }
+                self.answer(200, json.dumps(api._events[number]).encode(), headers)
 
-    complete_and_gone = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}", answers, complete
-    finally:
-        complete_and_gone.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+            def do_POST(self) -> None:
+                answer = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                *_, request_id, kind = self.path.split("/")
+                number = int(request_id.rpartition("-")[2]) if kind in ("response", "error") else -1
+                api.answers.setdefault(number, answer)
+                self.answer(202, b"{}", {})
+
+            def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Keep quiet."""
+
+        return Handler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -136,6 +137,20 @@ def test_a_malformed_context_is_logged_once_and_carried_all_the_same(caplog: pyt
     ) == 1
     seen = next(one for one in caplog.records if one.getMessage() == "seen in here")
     assert vars(seen)["correlation_id"] == record["messageId"]
+
+
+def test_records_of_several_processes_carry_the_process() -> None:
+    """Where processes share a log, each record has the id of its own, in text at the end of its line."""
+    record = logging.LogRecord("shop", logging.INFO, "", 0, "seen", None, None)
+    formatter = log_context._TextFormatter(logging.Formatter("%(message)s\n"))
+    try:
+        log_context.carry((), shows_process=True)
+        log_context._carrier.filter(record)
+        assert vars(record)["process_id"] == os.getpid()
+        assert formatter.format(record) == f"seen\tprocess_id={os.getpid()}\n"
+    finally:
+        log_context.carry(())
+    assert formatter.format(record) == "seen\n"
 
 
 def test_handlers_carry_it_once() -> None:

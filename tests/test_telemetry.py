@@ -191,6 +191,7 @@ def test_metrics_are_one_document_a_task() -> None:
         "FunctionName": "worker",
         "Task": TASK,
         "request_id": "r-1",
+        "process_id": os.getpid(),
         "Succeeded": 2,
         "Retrying": 1,
         "Duration": [12.5, 7.0, 12.5],

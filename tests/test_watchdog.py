@@ -197,7 +197,12 @@ class _SlowToFinish(MemoryState):
 
 
 def test_only_a_runtime_of_its_own_can_be_started_anew() -> None:
-    """Outside of Lambda, and where several runtimes share a parent, the watchdog stays away."""
-    assert not can_answer({})
-    assert can_answer({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"})
-    assert not can_answer({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", "AWS_LAMBDA_MAX_CONCURRENCY": "4"})
+    """Outside of Lambda, and where a runtime has its requests in threads, the watchdog stays away."""
+    alone = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}
+    one_of_several = {**alone, "AWS_LAMBDA_MAX_CONCURRENCY": "4"}
+    assert [can_answer({}), can_answer(alone), can_answer(one_of_several)] == [False, True, True]
+    in_thread: list[bool] = []
+    thread = threading.Thread(target=lambda: in_thread.append(can_answer(one_of_several)))
+    thread.start()
+    thread.join()
+    assert in_thread == [False]

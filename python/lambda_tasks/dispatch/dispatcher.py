@@ -13,7 +13,7 @@ import msgspec
 from lambda_tasks.dispatch import lanes, rescue
 from lambda_tasks.dispatch.admission import await_early, take_early
 from lambda_tasks.dispatch.delivery import deliver
-from lambda_tasks.dispatch.invocation import Invocation, can_answer, request_id_of
+from lambda_tasks.dispatch.invocation import Invocation, request_id_of
 from lambda_tasks.dispatch.plan import plan
 from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.errors import InvalidEvent, MessageDeferred
@@ -119,7 +119,8 @@ def run(invocation: Invocation) -> None:
     worker = invocation.worker
     told_errors.choose(worker.settings.log_errors)
     for jobs in deliver(invocation):
-        log_context.carry(worker.settings.log_context)  # after the modules of tasks, which may set up logging
+        # After the modules of tasks, which may set up logging.
+        log_context.carry(worker.settings.log_context, shows_process=worker.is_one_of_several)
         _run_in_order(plan(jobs), invocation)
     invocation.settlement.finish()
     if invocation.watchdog is not None:
@@ -160,7 +161,7 @@ def _restart_where_needed(invocation: Invocation) -> None:
         guard.give_up()  # again: a task of another thread may have set its limit
         logger.error("a task ran out of memory, which stays used: the runtime is started anew")
         rescue.answer_and_restart(invocation)
-    if invocation.has_stuck_calls and can_answer(invocation.worker.environ):
+    if invocation.has_stuck_calls and invocation.can_answer:
         rescue.answer_and_restart(invocation)
 
 

@@ -13,6 +13,7 @@ from lambda_tasks.dispatch.settlement import Settlement
 from lambda_tasks.limits.circuit_breaker import CircuitBreaker
 from lambda_tasks.limits.signal_interrupter import SignalInterrupter
 from lambda_tasks.limits.watchdog import Watchdog
+from lambda_tasks.settings import MAX_CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +30,8 @@ class Invocation:
     """The messages of one invocation, its time, and what its calls have to know of each other.
 
     `has_started` tells that a task was called, `has_stuck_calls` that a task's code could not be stopped. A call's
-    start is to be told where it `is_observed` (None for not known yet). Without a way to answer for this process there
-    is no watchdog, unless its threads need one.
+    start is to be told where it `is_observed` (None for not known yet). Unless this process `can_answer` by itself
+    there is no watchdog, but where its threads need one.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class Invocation:
         self.is_observed: bool | None = None
         self.is_surrounded = worker.application is not None or bool(worker.settings.atomic)
         self.watchdog: Watchdog[Any] | None = None
-        if clock.ends_at < math.inf and can_answer(worker.environ):
+        self.can_answer = clock.ends_at < math.inf and can_answer(worker.environ)
+        if self.can_answer:
             ends_at = clock.tasks_end_at + clock.grace_seconds
             self.watchdog = Watchdog(worker.timer, ends_at, functools.partial(rescue, self))
 
@@ -63,7 +65,7 @@ class Invocation:
     def is_exhausted(self) -> bool:
         """Whether memory ran out for good, so that this process is to end with the invocation, and another to begin."""
         guard = self.worker.memory_guard
-        return guard is not None and guard.is_exhausted and can_answer(self.worker.environ)
+        return guard is not None and guard.is_exhausted and self.can_answer
 
     @contextlib.contextmanager
     def interrupter(self) -> Iterator[Interrupter]:
@@ -98,8 +100,13 @@ class Invocation:
 
 
 def can_answer(environ: Mapping[str, str]) -> bool:
-    """Tell whether this process is a runtime of its own: one of several forked ones cannot be started anew alone."""
-    return bool(environ.get("AWS_LAMBDA_RUNTIME_API")) and not environ.get("AWS_LAMBDA_MAX_CONCURRENCY")
+    """Tell whether this process is a runtime, or one of several, which can be started anew alone.
+
+    A runtime that has its requests in threads cannot: it would end them all.
+    """
+    if not environ.get("AWS_LAMBDA_RUNTIME_API"):
+        return False
+    return not environ.get(MAX_CONCURRENCY) or threading.current_thread() is threading.main_thread()
 
 
 def request_id_of(context: LambdaContext | None) -> str:

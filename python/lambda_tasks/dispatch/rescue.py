@@ -19,6 +19,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from lambda_tasks.messages.outcome import STUCK, Outcome, Result
+from lambda_tasks.settings import MAX_CONCURRENCY, PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +79,19 @@ def _restart(environ: Mapping[str, str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     # A program of this process's own command line, as the system started it.
-    os.execve(sys.executable, sys.orig_argv, {**_log_descriptor(), **environ})  # noqa: S606
+    os.execve(sys.executable, sys.orig_argv, _environ_of_successor(environ))  # noqa: S606
+
+
+def _environ_of_successor(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the new runtime: it takes one request at a time, also in the place of a forked one.
+
+    Otherwise it would fork as many as its parent did. A forked one writes to standard output: it has no descriptor of
+    its parent's.
+    """
+    if MAX_CONCURRENCY not in environ:
+        return {**_log_descriptor(), **environ}
+    others = {name: value for name, value in environ.items() if name != MAX_CONCURRENCY}
+    return {**others, PROCESSES: environ[MAX_CONCURRENCY]}
 
 
 def _log_descriptor() -> dict[str, str]:

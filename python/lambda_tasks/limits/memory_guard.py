@@ -16,6 +16,8 @@ import resource
 import traceback
 from typing import TYPE_CHECKING
 
+from lambda_tasks import settings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -78,11 +80,14 @@ class MemoryGuard:
 
 
 def limit_bytes(environ: Mapping[str, str]) -> int | None:
-    """Return how much data tasks may have, or None where Lambda does not say how much memory there is."""
-    size = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    if not (size.isascii() and size.isdigit() and len(size) < 10 and int(size) > 2 * _RESERVED_MIB):
-        return None
-    return round((int(size) - max(_RESERVED_MIB, int(size) * _RESERVED_SHARE)) * MIB)
+    """Return how much data the tasks of this process may have, or None where that is not known, or would be too little.
+
+    Several processes of an execution environment have equal shares.
+    """
+    text = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    size = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    share = (size - max(_RESERVED_MIB, size * _RESERVED_SHARE)) / settings.processes(environ)
+    return round(share * MIB) if share > _RESERVED_MIB else None
 
 
 def _data_bytes() -> int:

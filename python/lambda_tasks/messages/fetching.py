@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from lambda_tasks import settings
 from lambda_tasks.errors import NoRoomForPayload, PayloadTooLarge, PayloadUnavailable
 from lambda_tasks.messages import body
 
@@ -34,13 +35,14 @@ _TIME_OF_CALLS = 0.95  # of the time that there is: a call that ends by itself s
 
 
 def memory_for_payloads(environ: Mapping[str, str]) -> int:
-    """Return the bytes that the payloads of one invocation may have: a quarter of the function's memory.
+    """Return the bytes that the payloads of one invocation may have: a quarter of its process's share of the memory.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
     mebibytes = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     known = mebibytes.isascii() and mebibytes.isdigit() and len(mebibytes) < 8 and int(mebibytes) > 0
-    return (int(mebibytes) if known else _UNKNOWN_MEMORY_MIB) * 1024 * 1024 // _MEMORY_PART
+    parts = _MEMORY_PART * settings.processes(environ)
+    return (int(mebibytes) if known else _UNKNOWN_MEMORY_MIB) * 1024 * 1024 // parts
 
 
 class Fetching:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.messages.context import Context, bearer
@@ -20,9 +21,13 @@ _OUR_OWN = "lambda_tasks"
 _RUNTIME = "awslambdaric.bootstrap"
 
 
-def carry(names: Sequence[str]) -> None:
-    """Have the handlers that the root logger has now carry the ids, and the context's values with these `names`."""
+def carry(names: Sequence[str], *, shows_process: bool = False) -> None:
+    """Have the handlers that the root logger has now carry the ids, and the context's values with these `names`.
+
+    Where one log has the records of several processes, `shows_process`: each carries the process's id.
+    """
     _carrier.names = tuple(names)
+    _carrier.shows_process = shows_process
     for handler in logging.root.handlers:
         if _carrier not in handler.filters:
             handler.addFilter(_carrier)
@@ -35,11 +40,16 @@ class _Carrier(logging.Filter):
     """A filter that lets everything through, with what the context of the running task says."""
 
     names: tuple[str, ...] = ()
+    shows_process = False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        for name, value in self.of_message().items():
+        for name, value in {**self.of_message(), **self.of_process()}.items():
             record.__dict__.setdefault(name, value)
         return True
+
+    def of_process(self) -> dict[str, Any]:
+        """Return what tells the records of several processes apart."""
+        return {"process_id": os.getpid()} if self.shows_process else {}
 
     def of_message(self) -> dict[str, Any]:
         """Return what a record made here carries: nothing outside of a task."""
@@ -76,7 +86,10 @@ class _TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
         line = super().formatMessage(record)
         carried = _carrier.of_message()
-        if not carried or (record.name == _OUR_OWN and carried["message_id"] in line):
+        if carried and record.name == _OUR_OWN and carried["message_id"] in line:
+            carried = {}
+        carried.update(_carrier.of_process())
+        if not carried:
             return line
         text = line.rstrip("\n")
         return text + "".join(f"\t{name}={_text(value)}" for name, value in carried.items()) + line[len(text) :]

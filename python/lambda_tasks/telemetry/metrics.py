@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ class Metrics:
             "FunctionName": self._function_name[:_MAX_DIMENSION_CHARACTERS],
             "Task": task[:_MAX_DIMENSION_CHARACTERS],
             "request_id": request_id,
+            "process_id": os.getpid(),  # a property, and no dimension: several processes may write into one log
             **values,
         }
 
