@@ -237,8 +237,8 @@ class Copy:
         if WHEELS.is_dir():  # else each copy would fetch them
             shutil.copytree(WHEELS, self._root / WHEELS.relative_to(ROOT))
 
-    def covered(self, tests: Sequence[str], jobs: int) -> Coverage:
-        """Run tests in the copy, and return what each of them ran."""
+    def covered(self, tests: Sequence[str], without: Sequence[str], jobs: int) -> Coverage:
+        """Run tests in the copy, `without` some of them, and return what each of them ran."""
         (self._root / "coverage.ini").write_text(COVERAGE)
         run = [
             "coverage",
@@ -250,6 +250,7 @@ class Copy:
             "-n",
             str(jobs),
             "--junitxml=tests.xml",
+            *(f"--deselect=tests/{one}" for one in without),
         ]
         for command in (
             [*run, *tests],
@@ -328,7 +329,8 @@ def main() -> int:
         Change(one["module"], one["before"], one["after"]): one["reason"] for one in configuration["equivalent"]
     }
     copies = [Copy(number) for number in range(int(os.environ.get("MUTANTS_JOBS") or os.cpu_count() or 1))]
-    coverage = copies[0].covered([f"tests/{name}.py" for name in configuration["tests"]], len(copies))
+    tests = [f"tests/{name}.py" for name in configuration["tests"]]
+    coverage = copies[0].covered(tests, configuration["not_under_coverage"], len(copies))
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in chosen:
         waiting.put(mutant)
