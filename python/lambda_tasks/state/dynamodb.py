@@ -93,6 +93,7 @@ class DynamoDbState:
             appends={"history": [history.begun(now, attempt.details.get("request_id", ""))]},
             removals=["final", "letter_sent_at", "letter_until", "reason", "duplicate_of"],
             operands={"now": now, "succeeded": Status.SUCCEEDED.value, "sent_at": attempt.sent_at or 0},
+            is_read=True,
             deadline=deadline,
         )
         lease_until = table.number(item, "lease_until")
@@ -115,6 +116,7 @@ class DynamoDbState:
                 condition="attribute_not_exists(#letter_until) OR #letter_until <= :now",
                 values={"letter_until": now + LETTER_SECONDS},
                 operands={"now": now},
+                is_read=True,
                 deadline=deadline,
             )
             if not written:

@@ -57,8 +57,12 @@ class Items:
         increments: Mapping[str, int] | None = None,
         appends: Mapping[str, Sequence[str]] | None = None,
         removals: list[str] | None = None,
+        is_read: bool = False,
     ) -> tuple[bool, Item]:
-        """Write where `condition` holds. Return whether it did, and the item as it is after that."""
+        """Write where `condition` holds. Return whether it did, and the item as it is.
+
+        The item that was written is empty unless it `is_read`: it may be large.
+        """
         defaults, increments, removals = defaults or {}, increments or {}, removals or []
         appends = appends or {}
         names = tuple(map(tuple, (values, defaults, increments, appends, removals)))
@@ -71,7 +75,7 @@ class Items:
             "Key": {table.KEY: table.encode(key)},
             **expressions,
             **({"ExpressionAttributeValues": operands_of_all} if operands_of_all else {}),
-            "ReturnValues": "ALL_NEW",
+            "ReturnValues": "ALL_NEW" if is_read else "NONE",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         try:

@@ -59,6 +59,7 @@ class DynamoDbTurns:
                 operands=write.operands,
                 values={**write.values, "expires_at": expires_at},
                 increments=write.increments,
+                is_read=True,
                 deadline=deadline,
             )
             self._note(key, item)
