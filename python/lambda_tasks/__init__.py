@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lambda_tasks.definition.batch import Item
     from lambda_tasks.definition.recorded import redact_record
+    from lambda_tasks.enqueue.topics import apublish, publish
     from lambda_tasks.environment.freshness import on_secrets_changed
     from lambda_tasks.errors import (
         HardTimeLimitExceeded,
@@ -35,10 +36,12 @@ __all__ = [
     "Task",
     "TaskFailed",
     "TaskRecord",
+    "apublish",
     "context",
     "on_outcome",
     "on_secrets_changed",
     "on_start",
+    "publish",
     "redact_record",
     "task",
 ]
@@ -53,10 +56,12 @@ _MODULES = {
     "Task": "lambda_tasks.tasks.task",
     "TaskFailed": "lambda_tasks.records",
     "TaskRecord": "lambda_tasks.records",
+    "apublish": "lambda_tasks.enqueue.topics",
     "context": "lambda_tasks.messages.context",
     "on_outcome": "lambda_tasks.telemetry.report",
     "on_secrets_changed": "lambda_tasks.environment.freshness",
     "on_start": "lambda_tasks.telemetry.report",
+    "publish": "lambda_tasks.enqueue.topics",
     "redact_record": "lambda_tasks.definition.recorded",
     "task": "lambda_tasks.tasks.task",
 }

@@ -168,7 +168,7 @@ class EnqueueFailed(LambdaTasksError):
 
 
 class MessageTooLarge(LambdaTasksError, ValueError):
-    """The error of a message that is larger than SQS takes, where there is no bucket for its payload."""
+    """The error of a message that is larger than SQS takes, without a bucket for its payload, or than SNS takes."""
 
 
 class InvalidContext(LambdaTasksError, ValueError):

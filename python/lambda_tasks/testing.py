@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, overload
 from lambda_tasks import settings
 from lambda_tasks.definition.lookup import find_task
 from lambda_tasks.dispatch import dispatcher
-from lambda_tasks.enqueue import destination
+from lambda_tasks.enqueue import destination, topics
 from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.sqs_rules import SqsRules
 from lambda_tasks.life_cycle import setup
@@ -93,7 +93,7 @@ class TaskQueue(Sequence[Recorded]):
     With `strict` it takes what SQS would take, and runs it as Lambda would: a queue's URL is set, a message is not too
     large, a FIFO queue (by its URL) gets a group and no delay, and drops what has been sent before; `run` takes up to
     ten messages of a queue together. With `any_queue` no URL needs to be set, as long as none is: then any kind of
-    queue is there. The fixture ``task_queue`` has both.
+    queue is there. The fixture ``task_queue`` has both. `published` are the messages to topics.
     """
 
     def __init__(self, *, strict: bool = False, any_queue: bool = False) -> None:
@@ -112,6 +112,7 @@ class TaskQueue(Sequence[Recorded]):
                 functools.partial(self._rules.take, record=self._record), self._rules.queue_of
             )
         self._closing.enter_context(diverted)
+        self.published = self._closing.enter_context(topics.kept())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -57,6 +57,13 @@ class Boto3Calls:
             raise CallFailed("Scheduler did not say whether it took the schedule")
         return str(answer["ScheduleArn"])
 
+    def publish(self, topic_arn: str, request: Mapping[str, Any]) -> str:
+        """See `ProducerCalls.publish`."""
+        answer = self._call("sns", "Publish", {"TopicArn": topic_arn, **request}, topic_arn.split(":")[3])
+        if not answer.get("MessageId"):
+            raise CallFailed("SNS did not say whether it took the message")
+        return str(answer["MessageId"])
+
     def put_object(self, bucket: str, key: str, body: bytes) -> None:
         """See `ProducerCalls.put_object`."""
         region = endpoints.own_region(settings.environ())

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
             """Create a schedule in EventBridge Scheduler and return its ARN."""
             ...
 
+        def publish(self, topic_arn: str, request: Mapping[str, Any]) -> str:
+            """Publish to a topic of SNS and return the message's id; `request` has the other fields of ``Publish``."""
+            ...
+
         def put_object(self, bucket: str, key: str, body: bytes) -> None:
             """Put an object into S3."""
             ...
@@ -121,6 +125,38 @@ class SignedCalls:
             return str(json.loads(answer)["ScheduleArn"])
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise CallFailed("Scheduler did not say whether it took the schedule") from error
+
+    def publish(self, topic_arn: str, request: Mapping[str, Any], *, deadline: float | None = None) -> str:
+        """Publish to a topic of SNS, in the topic's own region, and return the message's id.
+
+        The other fields of ``Publish`` are those of `request`; attributes are texts.
+
+        Raises:
+            CallFailed: as `sqs`.
+
+        """
+        from urllib.parse import urlencode  # noqa: PLC0415 - few functions publish
+
+        _, partition, _, region, *_ = topic_arn.split(":")
+        form = {"Action": "Publish", "Version": "2010-03-31", "TopicArn": topic_arn, **request}
+        # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: a map has an entry's name and value by number
+        for number, (name, value) in enumerate(form.pop("MessageAttributes", {}).items(), 1):
+            entry = f"MessageAttributes.entry.{number}"
+            form |= {f"{entry}.Name": name, **{f"{entry}.Value.{part}": text for part, text in value.items()}}
+        answer = self._transport.send(
+            "sns",
+            "POST",
+            "/",
+            urlencode(form).encode(),
+            region=region,
+            partition=partition,
+            deadline=_within(CALL_SECONDS, deadline),
+            headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+        )
+        message_id = answer.partition(b"<MessageId>")[2].partition(b"</MessageId>")[0]
+        if not message_id:
+            raise CallFailed("SNS did not say whether it took the message")
+        return message_id.decode("utf-8", "replace")
 
     def put_object(self, bucket: str, key: str, body: bytes, *, deadline: float | None = None) -> None:
         """Put an object into S3, in the process's own region.
