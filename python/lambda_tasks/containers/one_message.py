@@ -19,6 +19,7 @@ from lambda_tasks.containers.worker import LEASE_SECONDS
 from lambda_tasks.dispatch import dispatcher, rescue
 from lambda_tasks.dispatch.invocation import Invocation
 from lambda_tasks.dispatch.worker import Worker
+from lambda_tasks.messages import direct_event
 from lambda_tasks.messages.outcome import DRAINED, Outcome
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ def record_of(text: str, environ: Mapping[str, str]) -> Record:
     """Return the record that `text` is: a message, a record, or an SQS event of one record.
 
     Its id is that of the job, where it has none.
+
+    Raises:
+        InvalidEvent: as `direct_event.record_of`.
+
     """
     try:
         found: Any = json.loads(text)
@@ -92,6 +97,9 @@ def record_of(text: str, environ: Mapping[str, str]) -> Record:
     if isinstance(found, dict) and isinstance(found.get("body"), str) and "task_name" not in found:
         record = {name: found[name] for name in ("messageId", "body", "messageAttributes") if name in found}
         record["attributes"] = found.get("attributes")
+    elif isinstance(found, dict) and isinstance(found.get("task_name"), str):
+        record = dict(direct_event.record_of(found, ""))
+        del record["messageId"]
     if not isinstance(record.get("messageId"), str):
         record["messageId"] = environ.get("AWS_BATCH_JOB_ID") or _ecs_task(environ) or str(uuid.uuid4())
     attributes = record.get("attributes")

@@ -17,7 +17,6 @@ from lambda_tasks.dispatch.invocation import Invocation, request_id_of
 from lambda_tasks.dispatch.plan import plan
 from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.errors import InvalidEvent, MessageDeferred
-from lambda_tasks.messages.attributes import IDEMPOTENCY_KEY
 from lambda_tasks.messages.outcome import Outcome
 from lambda_tasks.telemetry import log_context, told_errors
 
@@ -40,8 +39,8 @@ def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> Pa
     """Run what `event` names: every record of an SQS event, or the one message that it is itself.
 
     Event: ``{"Records": [{"messageId", "body", "attributes", ...}]}``, answered with
-    ``{"batchItemFailures": [{"itemIdentifier": "<messageId>"}]}``; or ``{"task_name", "kwargs"}``, answered with what
-    the task returned.
+    ``{"batchItemFailures": [{"itemIdentifier": "<messageId>"}]}``; or ``{"task_name", "kwargs"}``, with context and
+    options as `lambda_tasks.messages.direct_event` has them, answered with what the task returned.
 
     Raises:
         InvalidEvent: it is neither. Nothing was run, and nothing is deleted.
@@ -60,19 +59,18 @@ def dispatch(event: object, context: LambdaContext | None, worker: Worker) -> Pa
 def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: Worker) -> object:
     """Run the message that `event` is, and return the task's result as JSON types; None where it has no such form.
 
+    The event may have ``context``, ``messageAttributes`` and ``idempotency_key`` beside the message.
+
     Raises:
+        InvalidEvent: one of these is not of its type. Nothing was run.
         BaseException: what the task raised, so that the invoker sees a function error; without its text where
             ``LAMBDA_TASKS_LOG_ERRORS`` is ``type``, since the runtime logs it.
         MessageDeferred: it is not to run now, or it is not certain that its outcome was recorded.
 
     """
-    body = msgspec.json.encode(event).decode()
-    record: Record = {"messageId": request_id_of(context) or os.urandom(16).hex(), "body": body}
-    key = event.get("idempotency_key")
-    if key is not None:
-        if not isinstance(key, str):
-            raise InvalidEvent(f"its idempotency_key is of type {type(key).__name__}", remedy="give a text")
-        record["messageAttributes"] = {IDEMPOTENCY_KEY: {"stringValue": key, "dataType": "String"}}
+    from lambda_tasks.messages.direct_event import record_of  # noqa: PLC0415 - most events are SQS's
+
+    record = record_of(event, request_id_of(context) or os.urandom(16).hex())
     (job,) = _run([record], context, worker).jobs
     return _result(job)
 
