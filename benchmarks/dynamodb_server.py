@@ -7,11 +7,12 @@ condition holds. An UpdateItem that asks for ``ALL_NEW`` is answered with the va
 from __future__ import annotations
 
 import asyncio
-import json
 import selectors
 import sys
 import threading
 from typing import Any
+
+import msgspec
 
 SECONDS = 0.005
 
@@ -30,16 +31,19 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer in 5 ms, where a request is whole. All work is done before: many answers may be due at once."""
-        received_at = self._loop.time()
+        """Note when it came, before any work is done: many requests may come at once, and each has its own 5 ms."""
         self._received += data
+        self._loop.call_soon(self._answer, self._loop.time() + SECONDS)
+
+    def _answer(self, due_at: float) -> None:
+        """Have a request answered when that is due, where it is whole."""
         head, ended, body = self._received.partition(b"\r\n\r\n")
         if not ended:
             return
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
         if len(body) >= length and self._transport is not None:
             self._received = body[length:]
-            self._loop.call_at(received_at + SECONDS, self._transport.write, _response(json.loads(body[:length])))
+            self._loop.call_at(due_at, self._transport.write, _response(msgspec.json.decode(body[:length])))
 
 
 def _response(request: dict[str, Any]) -> bytes:
@@ -47,7 +51,7 @@ def _response(request: dict[str, Any]) -> bytes:
     if request.get("ReturnValues") == "ALL_NEW":
         values = request.get("ExpressionAttributeValues", {})
         answer = {"Attributes": {**request["Key"], **{name[1:]: value for name, value in values.items()}}}
-    body = json.dumps(answer).encode()
+    body = msgspec.json.encode(answer)
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
