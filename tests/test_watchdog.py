@@ -158,7 +158,7 @@ def test_a_success_whose_record_is_given_up_at_the_end_is_deleted() -> None:
     settling = threading.Thread(target=call.settle)
     settling.start()
     assert state.asked.wait(20)
-    one.time = msgspec.structs.replace(one.time, known_by=math.inf)
+    one.time = msgspec.structs.replace(one.time, known_by=math.inf, change_by=math.inf)
     rescue.put_off(one, "it is stuck")
     settling.join(20)
     assert one.time.settle_by < time.monotonic()

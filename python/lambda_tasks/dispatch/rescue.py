@@ -52,7 +52,9 @@ def put_off(invocation: Invocation, reason: str) -> None:
         if result is None or not result.outcome.deletes_message:
             result = Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason)
         invocation.settlement.settle(job, result)
-    while time.monotonic() < invocation.time.known_by and _is_settling(invocation):
+    clock = invocation.time
+    known_by = clock.known_by if invocation.settlement.has_changes else clock.change_by
+    while time.monotonic() < known_by and _is_settling(invocation):
         time.sleep(_GLANCE_SECONDS)  # another thread settles it
     invocation.settlement.finish()
 

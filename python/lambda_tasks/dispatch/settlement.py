@@ -88,6 +88,11 @@ class Settlement:
             for job in jobs:
                 self.settle(job, Result(Outcome.DEFERRED, job.task_name, visible_after_seconds=0, reason=reason))
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether visibility is to be changed at the end."""
+        return bool(self._changes)
+
     def tell(self) -> None:
         """Tell of the messages that were settled beside the tasks."""
         with contextlib.suppress(IndexError):  # another thread took the last one
