@@ -237,6 +237,7 @@ async def _never_end() -> None:
 @task(hard_timeout=0.1)
 async def leave_what_never_ends() -> str:
     asyncio.ensure_future(_never_end())  # noqa: RUF006
+    await asyncio.sleep(0)  # so that it has begun: else it ends where it is cancelled
     return "returned"
 
 
