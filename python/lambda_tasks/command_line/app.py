@@ -26,6 +26,7 @@ _COMMANDS = {
     "local": "Run a template's functions and queues on this machine.",
     "records": "See what ran, from the state table.",
     "run": "Run one message in this process, as jobs of containers do.",
+    "schedules": "Print or write a template's events for tasks with a schedule.",
     "send": "Send one message that runs a task.",
     "smoke": "Check a deployed stack by a message that does nothing.",
     "worker": "Consume a queue, in a container.",

@@ -44,6 +44,8 @@ class Definition:
             remedy = "Django has no transactions in async code: call a function with one by sync_to_async"
             raise InvalidTask("an async task cannot be atomic", source=f"task {self.name}", remedy=remedy)
         self._parameters = _parameters(function, self.name, options)
+        if options.schedule is not None:
+            self._check_scheduled()
         self._has_defaults = any(default is not Required for default in self._parameters.values())
 
     def __repr__(self) -> str:
@@ -85,6 +87,13 @@ class Definition:
             changed = Definition(self.function, changed.options)
         changed.has_delay = self.has_delay or "delay" in changes
         return changed
+
+    def _check_scheduled(self) -> None:
+        needed = [name for name, default in self._parameters.items() if default is Required]
+        if needed and not self.options.batch:
+            problem = f"a scheduled message has no kwargs, and {', '.join(needed)} has no default"
+            remedy = "give each parameter a default, or schedule a task that calls this one"
+            raise InvalidTask(problem, source=f"task {self.name}", remedy=remedy)
 
     @property
     def batch_parameter(self) -> str:

@@ -66,6 +66,11 @@ class OptionValuesOfAll(TypedDict, total=False):
     """The kwargs in which messages with the same key may not differ: one that does fails."""
     atomic: bool | str
     """`True`, or the alias of a database: the task runs in a transaction of Django's. Unset, it is the setting's."""
+    schedule: str | None
+    """The times at which the task runs by itself, without kwargs: `cron(0 3 * * ? *)`, `rate(5 minutes)` or
+    `at(2027-01-31T12:00:00)`. `lambda-tasks schedules` makes the template's events of them."""
+    schedule_timezone: str | None
+    """The time zone of the schedule, such as `Europe/Berlin`. `None` is UTC."""
     record_kwargs: bool | tuple[str, ...] | None
     """The kwargs that records hold: `True` for all, or names. `None` is the setting's."""
 
@@ -102,6 +107,8 @@ class Options(msgspec.Struct, frozen=True):
     idempotency_check: tuple[str, ...] = ()
     batch: bool = False
     atomic: str | None = None
+    schedule: str | None = None
+    schedule_timezone: str | None = None
 
     @classmethod
     def check(cls, values: Mapping[str, Any]) -> Options:
@@ -118,6 +125,9 @@ class Options(msgspec.Struct, frozen=True):
         if options.soft_timeout and options.hard_timeout and options.soft_timeout >= options.hard_timeout:
             remedy = "the soft timeout lets a task clean up before the hard one ends it: make it shorter"
             raise InvalidTask("soft_timeout is not below hard_timeout", remedy=remedy)
+        if options.schedule_timezone is not None and options.schedule is None:
+            remedy = 'add schedule="cron(...)" or "rate(...)", or leave it out'
+            raise InvalidTask("there is a schedule_timezone and no schedule", remedy=remedy)
         _check_length(options)
         if options.rate_limit is None and (options.rate_limit_by or options.rate_limit_burst):
             problem = "rate_limit_by and rate_limit_burst are of a rate_limit, and there is none"
@@ -262,6 +272,22 @@ def _atomic(name: str, value: object) -> str | None:
     raise InvalidTask(f"{name} is {value!r}", remedy="use True, False, or the alias of a database")
 
 
+def _schedule(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    from lambda_tasks.definition.schedules import expression  # noqa: PLC0415 - for tasks with a schedule
+
+    return expression.parse(value, name).text
+
+
+def _schedule_timezone(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    from lambda_tasks.definition.schedules import expression  # noqa: PLC0415 - as above
+
+    return expression.checked_zone(name, value)
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "queue": _queue,
     "delay": _seconds(0, MAX_DELAY_SECONDS),
@@ -282,4 +308,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "idempotency_check": _idempotency_check,
     "batch": _boolean,
     "atomic": _atomic,
+    "schedule": _schedule,
+    "schedule_timezone": _schedule_timezone,
 }

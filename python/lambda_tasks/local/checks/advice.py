@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lambda_tasks.errors import LambdaTasksError
+from lambda_tasks.local.checks import schedule_differences
 from lambda_tasks.local.checks.finding import Finding
 from lambda_tasks.local.checks.schedules import scheduled_tasks
 from lambda_tasks.local.checks.tasks_in_code import Code, read_code
@@ -18,7 +19,7 @@ from lambda_tasks.local.template.mappings import MappingResource
 from lambda_tasks.local.template.model import Model, QueueResource
 from lambda_tasks.settings import Settings
 
-_OUR_HANDLER = "lambda_tasks.handler.handler"
+OUR_HANDLER = "lambda_tasks.handler.handler"
 _MODE, _TABLE = "LAMBDA_TASKS_MODE", "LAMBDA_TASKS_TABLE"
 
 
@@ -26,15 +27,16 @@ def advice(model: Model) -> list[Finding]:
     """Return what is better changed, of the functions that take messages and of what sends them on a schedule."""
     found = []
     with tempfile.TemporaryDirectory(prefix="lambda-tasks-") as folder:
-        code = {name: _code(one, Path(folder)) for name, one in model.functions.items()}
+        code = {name: code_of(one, Path(folder)) for name, one in model.functions.items()}
     for function in model.functions.values():
         found += _of_function(model, function, code[function.name])
         for mapping in model.mappings_of(function.name):
             found += _of_mapping(model, mapping, function, code[function.name])
-    return found + _of_schedules(model, code)
+    own = {one.name: own_tasks(one, code[one.name]) for one in model.functions.values() if one.handler == OUR_HANDLER}
+    return [*found, *_of_schedules(model, code), *schedule_differences.findings(model, own)]
 
 
-def _code(function: FunctionResource, folder: Path) -> Code | None:
+def code_of(function: FunctionResource, folder: Path) -> Code | None:
     """Return the tasks of a function; None where its code is not here."""
     try:
         return read_code(as_folder(function, folder))
@@ -42,7 +44,7 @@ def _code(function: FunctionResource, folder: Path) -> Code | None:
         return None
 
 
-def _own(function: FunctionResource, code: Code | None) -> Code:
+def own_tasks(function: FunctionResource, code: Code | None) -> Code:
     """Return the tasks that the function may run."""
     try:
         settings = Settings.from_environ(function.environ)
@@ -59,8 +61,8 @@ def _of_function(model: Model, function: FunctionResource, code: Code | None) ->
     if mode != "sqs":
         problem = f"{_MODE} is {mode}, so what it enqueues does not reach a queue"
         found.append(Finding(function.name, problem, "remove it", model.template.line(*path, _MODE)))
-    needy = [one for one in _own(function, code).tasks.values() if one.needs_table]
-    if needy and function.handler == _OUR_HANDLER and not function.environ.get(_TABLE):
+    needy = [one for one in own_tasks(function, code).tasks.values() if one.needs_table]
+    if needy and function.handler == OUR_HANDLER and not function.environ.get(_TABLE):
         problem = f"{needy[0].name} {needy[0].needs_table}, and there is no table"
         remedy = f"set {_TABLE} to a table of DynamoDB"
         found.append(Finding(function.name, problem, remedy, model.template.line(*path)))
@@ -70,7 +72,7 @@ def _of_function(model: Model, function: FunctionResource, code: Code | None) ->
 def _of_mapping(model: Model, mapping: MappingResource, function: FunctionResource, code: Code | None) -> list[Finding]:
     line = model.template.line(*mapping.path)
     found = []
-    is_one_by_one = mapping.properties.get("BatchSize") == "1" and function.handler != _OUR_HANDLER
+    is_one_by_one = mapping.properties.get("BatchSize") == "1" and function.handler != OUR_HANDLER
     if not mapping.properties.get("FunctionResponseTypes") and not is_one_by_one:
         problem = f"there is no {REPORTS_FAILURES}: an answer deletes what failed, and an error repeats what succeeded"
         found.append(Finding(mapping.name, problem, f"add FunctionResponseTypes: [{REPORTS_FAILURES}]", line))
@@ -91,7 +93,7 @@ def _of_queue(model: Model, queue: QueueResource, function: FunctionResource, co
         problem = "there is no dead-letter queue: what fails comes back until it is too old"
         found.append(Finding(queue.name, problem, "add a RedrivePolicy", model.template.line(*path)))
     elif count.isdecimal():
-        needy = [one for one in _own(function, code).tasks.values() if one.tries and one.tries > int(count)]
+        needy = [one for one in own_tasks(function, code).tasks.values() if one.tries and one.tries > int(count)]
         if needy:
             most = max(needy, key=lambda one: one.tries or 0)
             problem = f"maxReceiveCount is {count}, and {most.name} is tried up to {most.tries} times"

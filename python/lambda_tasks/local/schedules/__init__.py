@@ -1,0 +1,1 @@
+"""A template's schedules, and when they are due."""
