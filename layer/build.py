@@ -25,12 +25,14 @@ from layer.interpreters import VERSIONS, installed, release
 ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
 
-# Of use on a developer's machine only; paths below python/lambda_tasks.
+# Of use on a developer's machine only; paths below python/lambda_tasks. Schedules are checked before a deployment.
 LEFT_OUT = frozenset(
     {
         "__main__.py",
         "command_line",
         "containers",
+        "definition/schedules",
+        "enqueue/sqs_rules.py",
         "environment/check.py",
         "local",
         "pytest_plugin.py",

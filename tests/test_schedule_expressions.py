@@ -145,7 +145,7 @@ def test_options_that_need_each_other() -> None:
 
 
 def test_tasks_without_a_schedule_pay_nothing() -> None:
-    """Neither the grammar nor time zones are imported for tasks that have no schedule, and without a zone the first alone."""
+    """Nothing is imported for tasks without a schedule, no zones without one, and the layer has no grammar at all."""
     program = """
 import sys
 from lambda_tasks import task
@@ -155,11 +155,15 @@ wanted = {"zoneinfo", "lambda_tasks.definition.schedules.expression", "lambda_ta
 print(sorted(wanted & sys.modules.keys()))
 task(schedule="rate(1 day)")(plain.function)
 print(sorted(wanted & sys.modules.keys()))
+sys.modules["lambda_tasks.definition.schedules"] = None  # as in the layer
+del sys.modules["lambda_tasks.definition.schedules.expression"]
+print(task(schedule="rate(1 day)", schedule_timezone="UTC")(plain.function).configuration.schedule)
 """
     finished = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=base_environ()
     )
-    assert finished.stdout.splitlines() == ["[]", "['lambda_tasks.definition.schedules.expression']"]
+    imported = "['lambda_tasks.definition.schedules.expression']"
+    assert finished.stdout.splitlines() == ["[]", imported, "rate(1 day)"]
 
 
 def due(text: str, zone: str | None = None, after: datetime = START) -> str:

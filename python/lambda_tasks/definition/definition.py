@@ -44,7 +44,7 @@ class Definition:
             remedy = "Django has no transactions in async code: call a function with one by sync_to_async"
             raise InvalidTask("an async task cannot be atomic", source=f"task {self.name}", remedy=remedy)
         self._parameters = _parameters(function, self.name, options)
-        if options.schedule is not None:
+        if options.schedule is not None or options.schedule_timezone is not None:
             self._check_scheduled()
         self._has_defaults = any(default is not Required for default in self._parameters.values())
 
@@ -89,6 +89,9 @@ class Definition:
         return changed
 
     def _check_scheduled(self) -> None:
+        if self.options.schedule is None:
+            remedy = 'add schedule="cron(...)" or "rate(...)", or leave it out'
+            raise InvalidTask("there is a schedule_timezone and no schedule", source=f"task {self.name}", remedy=remedy)
         needed = [name for name, default in self._parameters.items() if default is Required]
         if needed and not self.options.batch:
             problem = f"a scheduled message has no kwargs, and {', '.join(needed)} has no default"

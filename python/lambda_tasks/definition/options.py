@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
@@ -125,9 +126,6 @@ class Options(msgspec.Struct, frozen=True):
         if options.soft_timeout and options.hard_timeout and options.soft_timeout >= options.hard_timeout:
             remedy = "the soft timeout lets a task clean up before the hard one ends it: make it shorter"
             raise InvalidTask("soft_timeout is not below hard_timeout", remedy=remedy)
-        if options.schedule_timezone is not None and options.schedule is None:
-            remedy = 'add schedule="cron(...)" or "rate(...)", or leave it out'
-            raise InvalidTask("there is a schedule_timezone and no schedule", remedy=remedy)
         _check_length(options)
         if options.rate_limit is None and (options.rate_limit_by or options.rate_limit_burst):
             problem = "rate_limit_by and rate_limit_burst are of a rate_limit, and there is none"
@@ -236,13 +234,16 @@ def _idempotency_check(name: str, value: object) -> tuple[str, ...]:
     return checked
 
 
-def _rate_limit(name: str, value: object) -> str | None:
-    if value is None:
-        return None
-    from lambda_tasks.definition import rates  # noqa: PLC0415 - for tasks with a rate limit
+def _late(module: str, function: str) -> Callable[[str, object], Any]:
+    """Return a check by a module that few tasks need. One that the layer has not was made before the deployment."""
 
-    rates.parse(name, value)
-    return str(value)
+    def check(name: str, value: object) -> object:
+        try:
+            return None if value is None else getattr(import_module(f"{__package__}.{module}"), function)(name, value)
+        except ModuleNotFoundError:
+            return value
+
+    return check
 
 
 def _rate_limit_by(name: str, value: object) -> tuple[str, ...]:
@@ -272,22 +273,6 @@ def _atomic(name: str, value: object) -> str | None:
     raise InvalidTask(f"{name} is {value!r}", remedy="use True, False, or the alias of a database")
 
 
-def _schedule(name: str, value: object) -> str | None:
-    if value is None:
-        return None
-    from lambda_tasks.definition.schedules import expression  # noqa: PLC0415 - for tasks with a schedule
-
-    return expression.parse(value, name).text
-
-
-def _schedule_timezone(name: str, value: object) -> str | None:
-    if value is None:
-        return None
-    from lambda_tasks.definition.schedules import expression  # noqa: PLC0415 - as above
-
-    return expression.checked_zone(name, value)
-
-
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "queue": _queue,
     "delay": _seconds(0, MAX_DELAY_SECONDS),
@@ -299,7 +284,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "hard_timeout": _timeout,
     "singleton": _singleton,
     "singleton_busy": _singleton_busy,
-    "rate_limit": _rate_limit,
+    "rate_limit": _late("rates", "checked"),
     "rate_limit_by": _rate_limit_by,
     "rate_limit_burst": _rate_limit_burst,
     "record_kwargs": _record_kwargs,
@@ -308,6 +293,6 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "idempotency_check": _idempotency_check,
     "batch": _boolean,
     "atomic": _atomic,
-    "schedule": _schedule,
-    "schedule_timezone": _schedule_timezone,
+    "schedule": _late("schedules.expression", "checked"),
+    "schedule_timezone": _late("schedules.expression", "checked_zone"),
 }

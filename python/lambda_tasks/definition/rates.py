@@ -30,3 +30,14 @@ def parse(name: str, value: object) -> tuple[int, int]:
     if seconds > _LONGEST_INTERVAL_SECONDS * count:
         raise InvalidTask(f"{name} is {value!r}", remedy='use at least "1/14d": SQS keeps no message longer')
     return count, seconds
+
+
+def checked(name: str, value: object) -> str:
+    """Return a rate limit as it is written.
+
+    Raises:
+        InvalidTask: as `parse`.
+
+    """
+    parse(name, value)
+    return str(value)

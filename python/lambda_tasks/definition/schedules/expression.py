@@ -53,6 +53,16 @@ def parse(value: object, name: str = "schedule") -> Expression:
         raise InvalidTask(f"{name} is {value!r}: {error.problem}", remedy=error.remedy) from None
 
 
+def checked(name: str, value: object) -> str:
+    """Return an expression as AWS is to have it.
+
+    Raises:
+        InvalidTask: as `parse`.
+
+    """
+    return parse(value, name).text
+
+
 def checked_zone(name: str, value: object) -> str:
     """Return the name of a time zone that there is, as far as this machine has the data to tell.
 
