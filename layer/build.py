@@ -25,10 +25,11 @@ from layer.interpreters import VERSIONS, installed, release
 ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
 
-# Of use on a developer's machine only; paths below python/lambda_tasks. Schedules are checked before a deployment.
+# Of use outside of functions only; paths below python/lambda_tasks. Schedules are checked before a deployment.
 LEFT_OUT = frozenset(
     {
         "__main__.py",
+        "aws/boto3_calls.py",
         "command_line",
         "containers",
         "definition/schedules",

@@ -207,9 +207,9 @@ def calls() -> ProducerCalls:
     environ = settings.environ()
     if is_lambda(environ):
         return SignedCalls(transport(), environ)
-    from lambda_tasks.aws.boto3_calls import Boto3Calls  # noqa: PLC0415 - not for functions
-
     try:
+        from lambda_tasks.aws.boto3_calls import Boto3Calls  # noqa: PLC0415 - not for functions: the layer has none
+
         return Boto3Calls()
     except ModuleNotFoundError as error:
         if environ.get("AWS_ACCESS_KEY_ID"):  # all that our own transport needs

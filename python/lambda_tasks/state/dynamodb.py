@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _RECORDS_PER_READ = 25  # with the longest results and tracebacks still below what one answer may hold
 _TRIES_OF_A_TURN = 4
-
 _LEASE_IS_FREE = "(attribute_not_exists(#lease_until) OR #lease_until <= :now)"
 _IS_OPEN = f"attribute_not_exists(#final) AND #status <> :succeeded AND {_LEASE_IS_FREE}"
 _IS_ANOTHER = f"#finished_at < :sent_at AND {_LEASE_IS_FREE}"
