@@ -41,3 +41,8 @@ def send_once(*, order_id: int, total: str) -> dict[str, int]:  # noqa: ARG001
 @task(singleton=True)
 def count_stock(*, warehouse_id: int) -> None:
     """Run one at a time."""
+
+
+@task(rate_limit="100/m")
+def geocode(*, address_id: int) -> None:
+    """Run no more often than the other side allows."""

@@ -203,6 +203,10 @@ def _singleton(table: Table) -> Cost:
     return table.dispatched("succeeded, of a `singleton`", message("count_stock", {"warehouse_id": 1}))
 
 
+def _limited(table: Table) -> Cost:
+    return table.dispatched("succeeded, within its `rate_limit`", message("geocode", {"address_id": 1}))
+
+
 def _key(table: Table) -> Cost:
     return table.dispatched("succeeded, with an `idempotency_key`", message("send_once", _RECEIPT))
 
@@ -221,6 +225,7 @@ MEASURED: Sequence[Callable[[Table], Cost]] = (
     _kwargs,
     _result,
     _singleton,
+    _limited,
     _key,
     _second_of_key,
     _retries,

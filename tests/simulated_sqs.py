@@ -76,7 +76,7 @@ class Queue:
         self.dead_letters = dead_letters
         self._schedule = schedule
         self._visibility_seconds = visibility_seconds
-        self._retention_seconds = retention_seconds
+        self.retention_seconds = retention_seconds
         self._numbers = itertools.count(1)
         self._deduplicated: set[str] = set()
 
@@ -190,7 +190,7 @@ class Queue:
 
     def _expire(self, now: float) -> None:
         for message in list(self.messages):
-            if now >= message.sent_at + self._retention_seconds:
+            if now >= message.sent_at + self.retention_seconds:
                 self.messages.remove(message)
                 self.expired.append(message)
 
@@ -266,7 +266,7 @@ class SimulatedSqs:
         return answer
 
     def _GetQueueAttributes(self, queue: Queue, _: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's name
-        attributes = {"QueueArn": queue.arn}
+        attributes = {"QueueArn": queue.arn, "MessageRetentionPeriod": f"{queue.retention_seconds:.0f}"}
         if queue.dead_letters is not None:
             policy = {"deadLetterTargetArn": queue.dead_letters.arn, "maxReceiveCount": queue.max_receive_count}
             attributes["RedrivePolicy"] = json.dumps(policy)

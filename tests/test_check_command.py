@@ -83,6 +83,8 @@ def test_the_policy_of_a_template() -> None:
         ["dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:PartiQLInsert"],
         ["scheduler:CreateSchedule"],
         ["iam:PassRole"],
+        ["sns:Publish"],
+        ["kms:Decrypt", "kms:GenerateDataKey"],
         ["logs:CreateLogStream", "logs:PutLogEvents"],
     ]
     assert "000000000000" not in finished.stdout

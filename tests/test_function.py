@@ -76,7 +76,9 @@ def test_the_context_arrives_and_the_result_is_recorded(embedded_aws: EmbeddedAw
 def test_metrics_are_lines_of_their_own(embedded_aws: EmbeddedAws, log_format: str) -> None:
     """Under both log formats standard output has whole lines in embedded metric format, one a task and invocation."""
     _, function = finished(embedded_aws, log_format)
-    metrics = [json.loads(line) for line in function.output.splitlines() if line.startswith('{"_aws"')]
+    written = [json.loads(line) for line in function.output.splitlines() if line.startswith('{"_aws"')]
+    cold_starts, metrics = written[:1], written[1:]
+    assert [one["InitDuration"] > 0 for one in cold_starts] == [True]
     counts = [
         (one["Task"], {name: one[name] for name in ("Succeeded", "Failed", "Rejected", "Skipped") if name in one})
         for one in metrics
@@ -87,7 +89,7 @@ def test_metrics_are_lines_of_their_own(embedded_aws: EmbeddedAws, log_format: s
         (f"{OBSERVED}.look_around", {"Succeeded": 1}),
     ]
     assert counts[3:] == [(f"{OBSERVED}.look_around", {"Skipped": 1})]
-    assert {one["FunctionName"] for one in metrics} == {"worker"}
+    assert {one["FunctionName"] for one in written} == {"worker"}
 
 
 @pytest.mark.parametrize("log_format", FORMATS)

@@ -81,6 +81,17 @@ def test_a_turn_further_away_than_sqs_hides_a_message_is_kept() -> None:
         assert deliveries(history) <= 4
 
 
+def test_a_message_whose_turn_comes_after_its_retention_is_a_dead_letter() -> None:
+    """SQS would delete it without a word: it has a reason instead, and those with earlier turns run."""
+    sent = {"task": "limited_by_tenant", "count": 12, "tenant": "a"}
+    for history in histories(12, sent, retention_seconds=4 * HOUR):
+        fates = history.fates.values()
+        assert [len(fate.letters) for fate in fates].count(1) in (3, 4)
+        assert all("rate limit" in letter["error_message"] for fate in fates for letter in fate.letters)
+        assert not any(fate.expired for fate in fates)
+        assert all(fate.runs or fate.letters for fate in fates)
+
+
 def test_a_group_waits_in_its_order() -> None:
     """Messages of FIFO groups get turns one behind the other, so that none spends a delivery for each one before it."""
     sent = [{"task": "spread", "count": 10, "group": group} for group in "abc"]

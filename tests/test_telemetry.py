@@ -17,8 +17,9 @@ from lambda_tasks.errors import InvalidHook, MalformedMessage
 from lambda_tasks.messages.context import Context
 from lambda_tasks.messages.outcome import Outcome, Result
 from lambda_tasks.settings import Settings
+from lambda_tasks.telemetry import cold_start
 from lambda_tasks.telemetry import report as telemetry
-from lambda_tasks.telemetry.metrics import MAX_VALUES, Metrics
+from lambda_tasks.telemetry.metrics import MAX_VALUES, NAMES, Metrics
 from lambda_tasks.telemetry.report import Report, announce_outcome, announce_start, report_of
 from workers import Dispatched, worker
 from wrapper import ROOT
@@ -240,6 +241,43 @@ def test_metrics_keep_to_the_limits_of_their_format() -> None:
     made = documents(*[reported(task="t" * 2000)] * (2 * MAX_VALUES + 1))
     assert [one["Succeeded"] for one in made] == [len(one["Duration"]) for one in made] == [100, 100, 1]
     assert {len(one["Task"]) for one in made} == {1024}
+
+
+def test_a_cold_start_is_a_metric_of_the_function_once() -> None:
+    """Its milliseconds come first, without a task, and never again."""
+    made = Metrics("Shop", "worker")
+    made.init_ms = 321.5
+    first, *_ = (json.loads(line) for line in made.lines([reported()], "r-1"))
+
+    directive = first["_aws"]["CloudWatchMetrics"][0]
+    assert directive["Dimensions"] == [["FunctionName"]]
+    assert directive["Metrics"] == [{"Name": "InitDuration", "Unit": "Milliseconds"}]
+    assert (first["InitDuration"], "Task" in first) == (321.5, False)
+    assert ["InitDuration" in json.loads(line) for line in made.lines([reported()], "r-2")] == [False]
+
+
+def test_a_cold_start_lasts_from_the_start_of_the_process() -> None:
+    """A process that was replaced by exec began with its first program; a restart and a snapshot are no cold starts."""
+    program = "import sys; from lambda_tasks.telemetry import cold_start; print(cold_start.init_ms({}))"
+    waiting = f"sleep 0.3; exec {sys.executable} -c '{program}'"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    printed = subprocess.run(
+        ["/bin/sh", "-c", waiting], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert float(printed.stdout) >= 290
+    assert cold_start.init_ms({"LAMBDA_TASKS_RESTARTED": "1"}) is None
+    assert cold_start.init_ms({"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}) is None
+
+
+def test_every_metric_has_a_name_of_the_list() -> None:
+    """The names that dashboards are held to are all that is written."""
+    reports = [reported(outcome=one) for one in Outcome] + [reported(outcome=Outcome.FAILED, is_unrun=True)]
+    made = Metrics("Shop", "worker")
+    made.init_ms = 1.0
+    lines = [json.loads(line) for line in made.lines(reports, "r-1")]
+    written = {one["Name"] for line in lines for one in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert written == NAMES
 
 
 def test_metrics_that_cannot_be_written_change_nothing(

@@ -187,7 +187,7 @@ def test_policy_linter_finds_no_fault(tree: Path) -> None:
 
 @pytest.mark.skipif(not CHECKOV.exists(), reason="checkov is not installed: make setup-policy")
 def test_policy_linter_would_find_a_fault(tree: Path, tmp_path: Path) -> None:
-    """A queue without its key is a fault to checkov."""
+    """A queue or a topic without its key is a fault to checkov."""
     (tmp_path / "template.yaml").write_text(
         (ROOT / "template.yaml").read_text().replace("KmsMasterKeyId: !Ref Key", "")
     )
@@ -195,7 +195,7 @@ def test_policy_linter_would_find_a_fault(tree: Path, tmp_path: Path) -> None:
 
     assert process.returncode == 1
     failed = {check["check_id"] for check in json.loads(process.stdout)["results"]["failed_checks"]}
-    assert failed == {"CKV_AWS_27"}
+    assert failed == {"CKV_AWS_26", "CKV_AWS_27"}
 
 
 def test_sam_builds_the_layer_that_make_builds(tree: Path, built: Path) -> None:
@@ -349,6 +349,37 @@ def test_alarm(template: dict[str, Any], alarm: str, metric: str, of: dict[str, 
     assert watched["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
 
 
+def test_the_dashboard_shows_what_the_worker_measures(template: dict[str, Any]) -> None:
+    """Each metric of the dashboard is one that the worker or AWS has, and no outcome is left out."""
+    metrics = pytest.importorskip("lambda_tasks.telemetry.metrics")
+    (function, text), *_ = properties(template, "Dashboard")["DashboardBody"].items()
+    assert function == "Fn::Sub"
+    widgets = json.loads(text)["widgets"]
+    shown = [one for widget in widgets for one in widget["properties"]["metrics"]]
+
+    ours = {name for namespace, name, *_ in shown if namespace == "${MetricsNamespace}"}
+    assert ours == metrics.NAMES
+    assert {tuple(one[2:4]) for one in shown if one[1] in ours} == {("FunctionName", "${WorkerFunction}")}
+    assert {one[1] for one in shown} - ours == {
+        "ApproximateAgeOfOldestMessage",
+        "ApproximateNumberOfMessagesVisible",
+        "NumberOfMessagesSent",
+    }
+    stats = {one[4]["stat"] for one in shown if one[1] == "Duration"}
+    assert stats == {"SampleCount", "p50", "p95", "p99"}
+    places = [(one["x"], one["y"]) for one in widgets]
+    assert len(set(places)) == len(places)
+
+
+def test_failures_are_told_to_a_topic_with_a_key(template: dict[str, Any]) -> None:
+    """The function knows the topic, which has the template's key, and a subscriber where a parameter names one."""
+    variables = properties(template, "WorkerFunction")["Environment"]["Variables"]
+    assert variables["LAMBDA_TASKS_FAILURE_TOPIC_ARN"] == {"Ref": "FailureTopic"}
+    assert properties(template, "FailureTopic")["KmsMasterKeyId"] == {"Ref": "Key"}
+    assert template["Resources"]["FailureSubscription"]["Condition"] == "HasFailureEmail"
+    assert properties(template, "FailureSubscription")["Endpoint"] == {"Ref": "FailureEmail"}
+
+
 def test_parameters_have_defaults(template: dict[str, Any]) -> None:
     """The template can be deployed as it is, and says what each parameter means."""
     for parameter in template["Parameters"].values():
@@ -400,6 +431,7 @@ def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
         "logs:CreateLogStream": {"WorkerLogs"},
         "logs:PutLogEvents": {"WorkerLogs"},
         "secretsmanager:GetSecretValue": {"EnvironmentSecret", "KeysSecret"},
+        "sns:Publish": {"FailureTopic"},
         "sqs:ChangeMessageVisibility": {"TaskQueue"},
         "sqs:DeleteMessage": {"TaskQueue"},
         "sqs:GetQueueAttributes": {"TaskQueue"},
@@ -541,16 +573,17 @@ def test_metrics_are_on(template: dict[str, Any]) -> None:
 
 
 def test_key_is_used_through_a_service_alone(template: dict[str, Any]) -> None:
-    """Whoever may use the key may do so by way of SQS or Secrets Manager, and for nothing else."""
+    """Whoever may use the key may do so by way of SQS, SNS or Secrets Manager, and for nothing else."""
     using = [one for one in statements(template) if any(name.startswith("kms:") for name in listed(one["Action"]))]
 
-    assert len(using) == 5
+    assert len(using) == 6
     for statement in using:
         (via,) = statement["Condition"]["StringEquals"].items()
         assert via[0] == "kms:ViaService"
         assert via[1]["Fn::Sub"] in {
             "sqs.${AWS::Region}.${AWS::URLSuffix}",
             "secretsmanager.${AWS::Region}.${AWS::URLSuffix}",
+            "sns.${AWS::Region}.${AWS::URLSuffix}",
         }
 
 

@@ -76,6 +76,7 @@ except ImportError as error:
         raise
     raise explained from error
 _worker.guard_memory()
+_worker.note_init()
 
 
 def handler(event: object, context: LambdaContext) -> PartialBatchResponse | object:

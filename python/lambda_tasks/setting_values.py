@@ -87,6 +87,19 @@ def optional(value: str) -> str | None:
     return value or None
 
 
+def topic_or_event_bus(value: str) -> str | None:
+    if not value:
+        return None
+    start, partition, service, region, account, name, *more = [*value.split(":"), "", "", "", "", "", ""]
+    is_bus = service == "events" and name.startswith("event-bus/") and name != "event-bus/"
+    is_topic = service == "sns" and name != "" and f"_{name}".replace("-", "_").replace(".", "_").isidentifier()
+    is_place = bool(partition and region) and account.isdigit() and value.isascii()
+    if not (start == "arn" and is_place and (is_bus or is_topic)) or any(more):
+        topic, bus = "arn:aws:sns:<region>:<account>:<topic>", "arn:aws:events:<region>:<account>:event-bus/<bus>"
+        raise ValueError(f"use the ARN of an SNS topic, {topic}, or of an EventBridge event bus, {bus}")
+    return value
+
+
 def names(value: str) -> tuple[str, ...]:
     return tuple(name for name in (part.strip() for part in value.split(",")) if name)
 

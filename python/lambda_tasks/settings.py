@@ -38,6 +38,7 @@ REFERENCES = frozenset({ENVIRONMENT_SECRET, SSM_ENVIRONMENT})
 RESOLVED = "LAMBDA_TASKS_RESOLVED"
 NEXT_WRAPPER = "LAMBDA_TASKS_NEXT_WRAPPER"
 PROCESSES = "LAMBDA_TASKS_PROCESSES"
+RESTARTED = "LAMBDA_TASKS_RESTARTED"  # of a runtime that is started anew in the middle of an environment's life
 MESSAGE = "LAMBDA_TASKS_MESSAGE"
 """The message that `lambda-tasks run` runs, where it gets no argument. Jobs that `enqueue` submits have it."""
 
@@ -96,6 +97,9 @@ class Settings(Value):
     dead_letter_queue_url: str | None = None
     """The queue for failed and rejected messages, with the reason. Unset, it is the one that the source queue's
     redrive policy names. Of a producer, it is the queue for what EventBridge Scheduler cannot send."""
+    failure_topic_arn: str | None = None
+    """The SNS topic that hears of each message that failed or was rejected for good; or an EventBridge event bus, by
+    its ARN."""
     soft_timeout_seconds: float | None = None
     """The soft timeout of tasks without their own, in seconds."""
     hard_timeout_seconds: float | None = None
@@ -163,6 +167,7 @@ class Settings(Value):
             payload_buckets=read("PAYLOAD_BUCKET", values.names, ()),
             scheduler_role_arn=read("SCHEDULER_ROLE_ARN", values.optional, None),
             dead_letter_queue_url=read("DEAD_LETTER_QUEUE_URL", values.optional, None),
+            failure_topic_arn=read("FAILURE_TOPIC_ARN", values.topic_or_event_bus, None),
             soft_timeout_seconds=read("SOFT_TIMEOUT_SECONDS", values.optional_seconds, None),
             hard_timeout_seconds=read("HARD_TIMEOUT_SECONDS", values.optional_seconds, None),
             reporting_margin_seconds=read("REPORTING_MARGIN_SECONDS", values.positive_seconds, 2.0),

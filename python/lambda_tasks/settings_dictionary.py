@@ -23,6 +23,7 @@ KEYS = frozenset(
         "ATOMIC",
         "CONCURRENCY",
         "DEAD_LETTER_QUEUE_URL",
+        "FAILURE_TOPIC_ARN",
         "HARD_TIMEOUT_SECONDS",
         "LOG_CONTEXT",
         "LOG_ERRORS",

@@ -115,6 +115,7 @@ _SERVICE_IDS = {
     "s3": "S3",
     "scheduler": "SCHEDULER",
     "sns": "SNS",
+    "events": "EVENTBRIDGE",
     "sts": "STS",
     "batch": "BATCH",
     "ecs": "ECS",

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Content: TypeAlias = Mapping[str, Any] | bytes
 
-_JSON_VERSIONS = {"secretsmanager": "1.1", "ssm": "1.1", "sqs": "1.0", "dynamodb": "1.0", "ecs": "1.1"}
+_JSON_VERSIONS = {"secretsmanager": "1.1", "ssm": "1.1", "sqs": "1.0", "dynamodb": "1.0", "ecs": "1.1", "events": "1.1"}
 _TARGETS = {
     "ssm": "AmazonSSM",
     "sqs": "AmazonSQS",
     "dynamodb": "DynamoDB_20120810",
     "ecs": "AmazonEC2ContainerServiceV20141113",
+    "events": "AWSEvents",
 }
 
 _SKEW_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"}

@@ -188,7 +188,7 @@ class _Admission:
 
     def take_turns(self, ready: list[Job]) -> list[Job]:
         """Take the turns of messages, and return those that may run: of a FIFO group, up to one that has to wait."""
-        from lambda_tasks.dispatch.waiting import turns  # noqa: PLC0415 - for tasks with a rate limit
+        from lambda_tasks.dispatch.occasional import turns  # noqa: PLC0415 - for tasks with a rate limit
 
         for job in ready:
             if job.group is not None and self._is_blocked:
@@ -200,7 +200,7 @@ class _Admission:
 
     def take_turn_behind(self, job: Job, *, has_lease: bool = False) -> Result:
         """Return the outcome of a message behind one that waits for its turn: it comes back at its own."""
-        from lambda_tasks.dispatch.waiting import turns  # noqa: PLC0415
+        from lambda_tasks.dispatch.occasional import turns  # noqa: PLC0415
 
         behind = deferred(job, OUT_OF_ORDER)
         if not has_lease:
@@ -246,7 +246,7 @@ def _take_lease(
             return _without_state(job, error)
         breaker.succeeded()
     if result is None and job.result is None and job.turn_at is not None:
-        from lambda_tasks.dispatch.waiting import turns  # noqa: PLC0415 - for tasks with a rate limit
+        from lambda_tasks.dispatch.occasional import turns  # noqa: PLC0415 - for tasks with a rate limit
 
         if turns.is_far(job, invocation):
             return turns.await_turn(job)

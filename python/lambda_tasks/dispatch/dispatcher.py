@@ -79,7 +79,7 @@ def process_here(record: Record, settings: Settings, keys: MemoryKeys | None = N
     """Run one record in this process, as the dispatcher does on Lambda, and return its outcome.
 
     Without a table `keys` has the keys of the messages that ran before. Whatever the process is configured for, nothing
-    of this message goes to a dead-letter queue.
+    of this message goes to a dead-letter queue, or to a topic.
 
     Raises:
         MessageDeferred: it has none.
@@ -100,7 +100,7 @@ def processing_here(
 
     It returns their outcomes in order, and None for one that has none.
     """
-    worker = Worker.of_process(settings.replace(dead_letter_queue_url=None))
+    worker = Worker.of_process(settings.replace(dead_letter_queue_url=None, failure_topic_arn=None))
     worker.memory_keys, worker.runs_here = keys, True
     with contextlib.closing(worker):
         yield lambda records: [job.result for job in _run(records, None, worker).jobs]

@@ -19,7 +19,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from lambda_tasks.messages.outcome import STUCK, Outcome, Result
-from lambda_tasks.settings import MAX_CONCURRENCY, PROCESSES
+from lambda_tasks.settings import MAX_CONCURRENCY, PROCESSES, RESTARTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ def _restart(environ: Mapping[str, str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     # A program of this process's own command line, as the system started it.
-    os.execve(sys.executable, sys.orig_argv, _environ_of_successor(environ))  # noqa: S606
+    os.execve(sys.executable, sys.orig_argv, {**_environ_of_successor(environ), RESTARTED: "1"})  # noqa: S606
 
 
 def _environ_of_successor(environ: Mapping[str, str]) -> dict[str, str]:

@@ -19,8 +19,8 @@ import msgspec
 from lambda_tasks.definition import retry
 from lambda_tasks.errors import DeliveriesExhausted, LambdaTasksError, LeaseLost
 from lambda_tasks.limits.circuit_breaker import CircuitBreaker
-from lambda_tasks.messages.outcome import NO_STATE, OUT_OF_ORDER, Outcome, Result
-from lambda_tasks.messages.sqs_event import queue_arn
+from lambda_tasks.messages.outcome import NO_STATE, OUT_OF_ORDER, RATED, Outcome, Result
+from lambda_tasks.messages.sqs_event import queue_arn, sent_at_ms
 from lambda_tasks.telemetry import report
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lambda_tasks.dispatch.worker import Worker
     from lambda_tasks.limits.timeouts import InvocationTime
     from lambda_tasks.state.protocol import Attempt
+    from lambda_tasks.telemetry.failures.notices import Failed
     from lambda_tasks.telemetry.report import Report
 
 logger = logging.getLogger("lambda_tasks")
@@ -47,6 +48,7 @@ class Settlement:
         self._letters = CircuitBreaker()
         self._changes: dict[str, list[tuple[str, float]]] = {}
         self._reports: list[Report] = []
+        self._failed: list[Failed] = []
         self._awaited: dict[int, bool] = {}
         self._untold: deque[tuple[Job, Result]] = deque()
 
@@ -102,13 +104,17 @@ class Settlement:
                 job.known_context = None
 
     def finish(self) -> None:
-        """Make the changes of visibility, and publish the metrics."""
+        """Make the changes of visibility, publish the metrics, and tell of failures."""
         self.tell()
         for arn, changes in self._changes.items():
             self._worker.queues.change_visibility(arn, changes, self._time)
         self._changes = {}
         if self._worker.metrics is not None and self._reports:
             self._worker.metrics.publish(self._reports, self._request_id)
+        notices = self._worker.notices
+        if notices is not None and (self._failed or notices.is_behind):
+            failed, self._failed = self._failed, []
+            notices.tell(failed, self._request_id, self._time.tell_by)
 
     def _within_budget(self, job: Job, result: Result) -> Result:
         """Return the outcome of a message that stays, as the deliveries that its queue allows have it.
@@ -135,7 +141,7 @@ class Settlement:
         return result
 
     def deliveries_left(self, job: Job) -> int | None:
-        """Return how often the message will be delivered again, or None where its queue allows any number."""
+        """Return how often the message can come again: None for any number, 0 where its turn is after its retention."""
         try:
             deadline = self._time.settle_deadline(time.monotonic())
             policy = None if self._letters.is_open else self._worker.queues.policy(queue_arn(job.record), deadline)
@@ -145,6 +151,9 @@ class Settlement:
             return None
         if policy is None or policy.max_receive_count is None:
             return None
+        sent_ms = sent_at_ms(job.record) if job.turn_at is not None else None
+        if sent_ms is not None and (job.turn_at or 0) > sent_ms / 1000 + policy.retention_seconds:
+            return 0
         return policy.max_receive_count - job.receive_count
 
     def _exhausted(self, job: Job, result: Result) -> Result:
@@ -155,7 +164,9 @@ class Settlement:
             reason = result.reason or (str(error) if error is not None else "it could not run")
             exhausted = DeliveriesExhausted(
                 f"deferred {deferrals} times: {reason}",
-                remedy="raise the queue's maxReceiveCount, and redrive the message",
+                remedy="raise the queue's maxReceiveCount, and redrive the message"
+                if result.reason != RATED
+                else "raise the rate, or the queue's maxReceiveCount and retention, and redrive the message",
             )
             exhausted.__cause__ = error
             error = exhausted
@@ -182,6 +193,10 @@ class Settlement:
             job.is_done_with = job.has_letter or self._send_dead_letter(job, result, first_failed_at)
             if attempt is not None and not job.has_letter and job.receipt_handle is not None:
                 self._note_letter(job, attempt)
+            if self._worker.notices is not None:
+                from lambda_tasks.dispatch.occasional import failures  # noqa: PLC0415 - for a message that failed
+
+                failures.note(job, result, attempt, self._worker, self._request_id, self.deliveries_left, self._failed)
         return result
 
     def _record(self, job: Job, result: Result, *, is_held_back: bool) -> bool:

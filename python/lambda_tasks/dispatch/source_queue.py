@@ -31,10 +31,14 @@ _CALLS_AT_A_TIME = 8
 
 
 class RedrivePolicy(NamedTuple):
-    """The redrive policy of a queue: where its messages go after `max_receive_count` deliveries. None for unknown."""
+    """The redrive policy of a queue: where its messages go after `max_receive_count` deliveries. None for unknown.
+
+    After `retention_seconds` they are gone.
+    """
 
     dead_letter_queue: QueueAddress | None = None
     max_receive_count: int | None = None
+    retention_seconds: float = math.inf
 
 
 class SourceQueues:
@@ -119,7 +123,7 @@ class SourceQueues:
             raise CallFailed("SQS answered without a message id")
 
     def _ask(self, source: QueueAddress, deadline: float) -> RedrivePolicy:
-        request = {"AttributeNames": ["RedrivePolicy"]}
+        request = {"AttributeNames": ["RedrivePolicy", "MessageRetentionPeriod"]}
         try:
             answer = self._calls.sqs("GetQueueAttributes", source, request, deadline=deadline)
         except CallFailed as error:
@@ -134,9 +138,10 @@ class SourceQueues:
             policy = json.loads(answer["Attributes"]["RedrivePolicy"])
             target = self.address(policy["deadLetterTargetArn"])
             count = int(policy.get("maxReceiveCount", 0))
+            retention_seconds = float(answer["Attributes"].get("MessageRetentionPeriod", math.inf))
         except (KeyError, TypeError, ValueError, AttributeError):
             return RedrivePolicy()
-        return RedrivePolicy(target, count if count > 0 else None)
+        return RedrivePolicy(target, count if count > 0 else None, retention_seconds)
 
 
 class _Changes:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lambda_tasks.state.memory import MemoryKeys
     from lambda_tasks.state.protocol import Keys, State
     from lambda_tasks.state.side_calls import SideCalls
+    from lambda_tasks.telemetry.failures.notices import Notices
     from lambda_tasks.telemetry.metrics import Metrics
 
 
@@ -52,6 +53,7 @@ class Worker:
     longest_lease_seconds: float = LONGEST_FUNCTION_SECONDS
     loop: asyncio.AbstractEventLoop | None = None
     metrics: Metrics | None = None
+    notices: Notices | None = None
     memory_guard: MemoryGuard | None = None
     memory_keys: MemoryKeys | None = None
     application: Application | None = None
@@ -86,6 +88,10 @@ class Worker:
             from lambda_tasks.telemetry.metrics import Metrics  # noqa: PLC0415 - for functions with metrics
 
             self.metrics = Metrics(settings.metrics_namespace, environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
+        if settings.failure_topic_arn:
+            from lambda_tasks.telemetry.failures.notices import Notices  # noqa: PLC0415 - for functions that tell
+
+            self.notices = Notices(settings.failure_topic_arn, environ, lambda: self.transport)
 
     @classmethod
     def of_process(cls, settings: Settings) -> Self:
@@ -138,6 +144,13 @@ class Worker:
         """Close what is open. A function does not: its execution environment ends with it."""
         while self._closers:
             self._closers.pop()()
+
+    def note_init(self) -> None:
+        """Note that the function's init phase is over, for the metric of its duration."""
+        if self.metrics is not None:
+            from lambda_tasks.telemetry import cold_start  # noqa: PLC0415 - for functions with metrics
+
+            self.metrics.init_ms = cold_start.init_ms(self.environ)
 
     def guard_memory(self) -> None:
         """Limit the memory of tasks, if the settings say so: of this process, and for good."""

@@ -26,11 +26,12 @@ _SOFT_PART = 0.9
 # For an invocation without an end, such as a test's.
 _CALL_SECONDS = 3.0
 # The reporting margin is divided, so that a phase that needs longer takes nothing from the next: parts of it before its
-# end by which messages are settled, their visibility is changed, and the invocation is answered. A call that settles a
-# message ends at its deadline at the earliest: what came of it is known a little later.
+# end by which messages are settled, their visibility is changed, failures are told, and the invocation is answered. A
+# call that settles a message ends at its deadline at the earliest: what came of it is known a little later.
 _SETTLED_PART = 0.3
 _KNOWN_PART = 0.25
 _CHANGED_PART = 0.15
+_TOLD_PART = 0.06
 _ANSWERED_PART = 0.02
 _GRACE_SECONDS = 1.0
 
@@ -47,8 +48,8 @@ class InvocationTime(msgspec.Struct, frozen=True):
 
     The last task is stopped at `tasks_end_at`. After it was stopped it may clean up for `grace_seconds`, before it
     counts as stuck. A task could run for `fresh_seconds` in an invocation of its own. Messages are settled until
-    `settle_by`, all of which is known by `known_by`; their visibility is changed until `change_by`, and the invocation
-    is answered until `answer_by`.
+    `settle_by`, all of which is known by `known_by`; their visibility is changed until `change_by`, failures are told
+    until `tell_by`, and the invocation is answered until `answer_by`.
     """
 
     started_at: float
@@ -60,6 +61,7 @@ class InvocationTime(msgspec.Struct, frozen=True):
     settle_by: float = math.inf
     known_by: float = math.inf
     change_by: float = math.inf
+    tell_by: float = math.inf
     answer_by: float = math.inf
 
     @classmethod
@@ -76,6 +78,7 @@ class InvocationTime(msgspec.Struct, frozen=True):
             settle_by=ends_at - margin_seconds * _SETTLED_PART,
             known_by=ends_at - margin_seconds * _KNOWN_PART,
             change_by=ends_at - margin_seconds * _CHANGED_PART,
+            tell_by=ends_at - margin_seconds * _TOLD_PART,
             answer_by=ends_at - margin_seconds * _ANSWERED_PART,
         )
 

@@ -64,9 +64,8 @@ class DynamoDbState:
         self._items = Items(table_name, transport, region=region, partition=partition)
         self._record_ttl_seconds = record_ttl_seconds
         self._clock = clock
-        steps = DynamoDbSteps(self._items, record_ttl_seconds, clock)
-        self.keep_step, self.kept_step = steps.keep_step, steps.kept_step
-        self.turn = DynamoDbTurns(self._items, clock).turn
+        steps, turns = DynamoDbSteps(self._items, record_ttl_seconds, clock), DynamoDbTurns(self._items, clock)
+        self.keep_step, self.kept_step, self.turn = steps.keep_step, steps.kept_step, turns.turn
 
     def start(self, attempt: Attempt, *, deadline: float) -> Started | Busy | AlreadySucceeded | AlreadyEnded:
         """See `State.start`."""

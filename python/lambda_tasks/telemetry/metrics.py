@@ -16,10 +16,12 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lambda_tasks.messages.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from lambda_tasks.telemetry.report import Report
 
@@ -35,8 +37,11 @@ class Metrics:
 
     Each outcome is a count (``Succeeded``, ``Failed``...), and so is ``UnrunDeadLetters``, of messages that failed
     without ever having run; ``Duration`` and ``QueueLatency`` are milliseconds. All of them are there for each task of
-    the function, and for the function as a whole. Messages whose task was not found have `UNKNOWN` for one.
+    the function, and for the function as a whole. Messages whose task was not found have `UNKNOWN` for one. A cold
+    start's ``InitDuration``, `init_ms`, is written once, for the function alone.
     """
+
+    init_ms: float | None = None
 
     def __init__(self, namespace: str, function_name: str, *, clock: Callable[[], float] = time.time) -> None:
         self._namespace = namespace
@@ -54,32 +59,34 @@ class Metrics:
 
     def lines(self, reports: Iterable[Report], request_id: str) -> Iterator[str]:
         """Return the lines with the metrics of `reports`."""
+        init_ms, self.init_ms = self.init_ms, None
+        if init_ms is not None:
+            of_function = [["FunctionName"]]
+            yield self._line({"InitDuration": init_ms}, of_function, {"request_id": request_id})
         by_task: dict[str, list[Report]] = {}
         for report in reports:
             by_task.setdefault((report.is_found and report.task) or UNKNOWN, []).append(report)
         for task, of_task in by_task.items():
             for some in itertools.zip_longest(*[iter(of_task)] * MAX_VALUES):
                 values = _values([one for one in some if one is not None])
-                yield json.dumps(self._document(task, values, request_id), separators=(",", ":")) + "\n"
+                about = {"Task": task[:_MAX_DIMENSION_CHARACTERS], "request_id": request_id}
+                yield self._line(values, [["FunctionName", "Task"], ["FunctionName"]], about)
 
-    def _document(self, task: str, values: dict[str, int | list[float]], request_id: str) -> dict[str, Any]:
+    def _line(self, values: Mapping[str, object], dimensions: list[list[str]], about: Mapping[str, str]) -> str:
         metrics = [{"Name": name, "Unit": _UNITS.get(name, "Count")} for name in values]
-        directive = {
-            "Namespace": self._namespace,
-            "Dimensions": [["FunctionName", "Task"], ["FunctionName"]],
-            "Metrics": metrics,
-        }
-        return {
+        directive = {"Namespace": self._namespace, "Dimensions": dimensions, "Metrics": metrics}
+        document = {
             "_aws": {"Timestamp": round(self._clock() * 1000), "CloudWatchMetrics": [directive]},
             "FunctionName": self._function_name[:_MAX_DIMENSION_CHARACTERS],
-            "Task": task[:_MAX_DIMENSION_CHARACTERS],
-            "request_id": request_id,
             "process_id": os.getpid(),  # a property, and no dimension: several processes may write into one log
+            **about,
             **values,
         }
+        return json.dumps(document, separators=(",", ":")) + "\n"
 
 
-_UNITS = {"Duration": "Milliseconds", "QueueLatency": "Milliseconds"}
+_UNITS = dict.fromkeys(("Duration", "QueueLatency", "InitDuration"), "Milliseconds")
+NAMES = frozenset((*(one.value.capitalize() for one in Outcome), "UnrunDeadLetters", *_UNITS))
 
 
 def _values(reports: list[Report]) -> dict[str, int | list[float]]:

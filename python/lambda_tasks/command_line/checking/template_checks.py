@@ -9,8 +9,9 @@ from lambda_tasks.command_line.checking.whole_policy import Around
 from lambda_tasks.local.checks.advice import advice
 from lambda_tasks.local.checks.finding import Finding, sentence, shown_path
 from lambda_tasks.local.checks.refused import refused
-from lambda_tasks.local.template.document import template_file
+from lambda_tasks.local.template.document import Template, template_file
 from lambda_tasks.local.template.model import read_model
+from lambda_tasks.local.template.names import topic_name
 
 GITHUB = "github"
 
@@ -50,12 +51,26 @@ def around_function(
         dead_letters=tuple(
             str(one.redrive["deadLetterTargetArn"]) for one in queues if "deadLetterTargetArn" in one.redrive
         ),
-        queue_keys=tuple(
-            key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account_id}:key/{key}"
-            for key in keys
-            if key and not key.startswith("alias/")
-        ),
+        queue_keys=tuple(filter(None, (_key_arn(key, f"{region}:{account_id}") for key in keys))),
+        topic_keys=_topic_keys(model.template, f"{region}:{account_id}"),
     )
+
+
+def _topic_keys(template: Template, place: str) -> dict[str, str]:
+    """Return the keys of the template's topics that have one, by the topics' ARNs."""
+    found = {}
+    for name, resource in template.resources("AWS::SNS::Topic").items():
+        properties = template.resolve(resource["Properties"])
+        arn = f"arn:aws:sns:{place}:{topic_name(template, name, properties)}"
+        found[arn] = _key_arn(str(properties.get("KmsMasterKeyId", "")), place)
+    return {arn: key for arn, key in found.items() if key}
+
+
+def _key_arn(key: str, place: str) -> str:
+    """Return the ARN of a key; an empty text for none, and for an alias, which a policy cannot name."""
+    if not key or key.startswith("alias/"):
+        return ""
+    return key if key.startswith("arn:") else f"arn:aws:kms:{place}:key/{key}"
 
 
 def lines_of(path: Path, findings: Sequence[Finding], form: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lambda_tasks.aws.queue_address import QueueAddress
@@ -22,12 +22,16 @@ _LOG = ["logs:CreateLogStream", "logs:PutLogEvents"]
 
 @dataclass(frozen=True)
 class Around:
-    """What a template says of a function beside its variables: the queues that it takes from, and their keys."""
+    """What a template says of a function beside its variables: the queues that it takes from, and keys.
+
+    `topic_keys` has the key of each topic that has one, by the topic's ARN.
+    """
 
     log_group: str = "/aws/lambda/${FunctionName}"
     sources: tuple[str, ...] = ()
     dead_letters: tuple[str, ...] = ()
     queue_keys: tuple[str, ...] = ()
+    topic_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def whole_policy(
@@ -57,8 +61,7 @@ def whole_policy(
         statements.append(_allow(["sqs:SendMessage"], sent | dead))
     keys = set(around.queue_keys)
     if keys:
-        condition = {"StringEquals": {"kms:ViaService": [f"sqs.{region}.amazonaws.com"]}}
-        statements.append({**_allow(["kms:Decrypt", "kms:GenerateDataKey"], keys), "Condition": condition})
+        statements.append(_allow_key(keys, "sqs", region))
     if settings.table:
         table = (
             settings.table if settings.table.startswith("arn:") else f"arn:aws:dynamodb:{place}:table/{settings.table}"
@@ -72,12 +75,23 @@ def whole_policy(
     if settings.scheduler_role_arn:
         statements.append(_allow(["scheduler:CreateSchedule"], [f"arn:aws:scheduler:{place}:schedule/default/*"]))
         statements.append(_allow(["iam:PassRole"], [settings.scheduler_role_arn]))
+    if settings.failure_topic_arn:
+        action = "sns:Publish" if ":sns:" in settings.failure_topic_arn else "events:PutEvents"
+        statements.append(_allow([action], [settings.failure_topic_arn]))
+        topic_key = around.topic_keys.get(settings.failure_topic_arn)
+        if topic_key:
+            statements.append(_allow_key([topic_key], "sns", region))
     statements.append(_allow(_LOG, [f"arn:aws:logs:{place}:log-group:{around.log_group}:*"]))
     return _with_account({"Version": of_secrets["Version"], "Statement": statements}, account_id)
 
 
 def _allow(actions: list[str], resources: Iterable[str]) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": actions, "Resource": sorted(resources)}
+
+
+def _allow_key(keys: Iterable[str], service: str, region: str) -> dict[str, Any]:
+    condition = {"StringEquals": {"kms:ViaService": [f"{service}.{region}.amazonaws.com"]}}
+    return {**_allow(["kms:Decrypt", "kms:GenerateDataKey"], keys), "Condition": condition}
 
 
 def _with_account(policy: Mapping[str, Any], account_id: str) -> dict[str, Any]:

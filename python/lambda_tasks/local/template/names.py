@@ -19,6 +19,7 @@ def learn_names(template: Template) -> None:
         "AWS::SecretsManager::Secret": _secret,
         "AWS::SSM::Parameter": _parameter,
         "AWS::SNS::Topic": _topic,
+        "AWS::Events::EventBus": _event_bus,
         "AWS::DynamoDB::Table": _table,
         "AWS::Serverless::SimpleTable": _table,
         "AWS::S3::Bucket": _bucket,
@@ -72,6 +73,11 @@ def _topic(template: Template, name: str, properties: Mapping[str, Any], place: 
     topic = topic_name(template, name, properties)
     arn = f"arn:aws:sns:{place}:{topic}"
     template.learn(name, arn, TopicArn=arn, TopicName=topic)
+
+
+def _event_bus(template: Template, name: str, properties: Mapping[str, Any], place: str) -> None:
+    bus = own_name(template, properties, "Name", name)
+    template.learn(name, bus, Name=bus, Arn=f"arn:aws:events:{place}:event-bus/{bus}")
 
 
 def topic_name(template: Template, name: str, properties: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ def make_resources(template: Template, aws: EmbeddedAws) -> None:
         "AWS::Serverless::SimpleTable": _make_simple_table,
         "AWS::SSM::Parameter": _make_parameter,
         "AWS::SNS::Topic": _make_topic,
+        "AWS::Events::EventBus": _make_event_bus,
         "AWS::SNS::Subscription": _make_subscription,
     }
     for kind, make in makers.items():
@@ -86,6 +87,12 @@ def _make_topic(template: Template, aws: EmbeddedAws, name: str, properties: dic
     template.learn(name, arn, TopicArn=arn, TopicName=topic)
     for subscription in properties.get("Subscription") or ():
         _subscribe(aws, arn, subscription)
+
+
+def _make_event_bus(template: Template, aws: EmbeddedAws, name: str, properties: dict[str, Any]) -> None:
+    bus = properties.get("Name", name)
+    arn = aws.client("events").create_event_bus(Name=bus)["EventBusArn"]
+    template.learn(name, bus, Name=bus, Arn=arn)
 
 
 def _make_subscription(template: Template, aws: EmbeddedAws, name: str, properties: dict[str, Any]) -> None:  # noqa: ARG001

@@ -14,9 +14,32 @@ from lambda_tasks.messages.outcome import NO_STATE, RATED, Outcome, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    from lambda_tasks.dispatch.invocation import Invocation
     from lambda_tasks.dispatch.job import Job
+    from lambda_tasks.dispatch.worker import Worker
+    from lambda_tasks.limits.circuit_breaker import CircuitBreaker
+    from lambda_tasks.limits.timeouts import InvocationTime
+
+    class Settlement(Protocol):
+        """What knows of a message how often it can be delivered again."""
+
+        def deliveries_left(self, job: Job) -> int | None:
+            """Return how often; None for any number."""
+            ...
+
+    class Invocation(Protocol):
+        """The invocation that a message came with."""
+
+        worker: Worker
+        time: InvocationTime
+        leases: CircuitBreaker
+
+        @property
+        def settlement(self) -> Settlement:
+            """What settles its messages."""
+            ...
+
 
 # A turn that comes so soon is waited for: to be delivered again would cost a delivery, and take longer.
 _SOON_SECONDS = 1.5

@@ -1,0 +1,1 @@
+"""What some tasks and outcomes need, and a plain message never imports."""

@@ -1,1 +1,0 @@
-"""What messages wait for that have their leases."""
