@@ -28,6 +28,9 @@ class Value:
 
     def __init__(self, *values: Any, **named: Any) -> None:  # noqa: ANN401 - type checkers see the annotations
         given = dict(zip(self._names, values, strict=False))
+        if len(given) == len(values) == len(self._names) and not named:  # as most are made
+            self.__dict__.update(given)
+            return
         missing = [name for name in self._names if name not in named and name not in given and not hasattr(self, name)]
         if missing or len(values) > len(self._names) or given.keys() & named or not named.keys() <= {*self._names}:
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._names)}")

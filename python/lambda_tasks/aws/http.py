@@ -120,19 +120,21 @@ class Client:
             raise exchange.explained(error) from error
 
     def _exchange(self, connection: socket.socket, url: Url, request: bytes, exchange: _Exchange) -> Response:
-        with contextlib.ExitStack() as closing:
-            closing.callback(connection.close)
-            exchange.doing = f"waiting for {url.authority}"
-            try:
-                response, reusable = exchange.run(connection, request)
-            except TimeoutError:
-                self._connect.avoid(connection)
-                self._close_idle(url.origin)  # what was kept beside it is as old, and would cost a try each
-                raise
-            if reusable and self._keeps_connections:
-                closing.pop_all()
+        exchange.doing = f"waiting for {url.authority}"
+        is_kept = False
+        try:
+            response, reusable = exchange.run(connection, request)
+            is_kept = reusable and self._keeps_connections
+        except TimeoutError:
+            self._connect.avoid(connection)
+            self._close_idle(url.origin)  # what was kept beside it is as old, and would cost a try each
+            raise
+        finally:
+            if is_kept:
                 self._idle.setdefault(url.origin, []).append(connection)
-            return response
+            else:
+                connection.close()
+        return response
 
     def close(self) -> None:
         """Close the kept connections, and keep none from now on."""

@@ -120,9 +120,11 @@ def shards(name: str) -> list[str]:
 
 def encode(value: str | float | Sequence[str]) -> dict[str, Any]:
     """Return an attribute's value as the API has it."""
+    if isinstance(value, str):
+        return {"S": value}
     if isinstance(value, (list, tuple)):
         return {"L": [{"S": one} for one in value]}
-    return {"S": value} if isinstance(value, str) else {"N": f"{value:.3f}".rstrip("0").rstrip(".")}
+    return {"N": f"{value:.3f}".rstrip("0").rstrip(".")}
 
 
 def text(item: Item, name: str) -> str | None:
