@@ -174,7 +174,7 @@ def be_quick() -> None:
 @task(hard_timeout=0.05)
 def sleep_on() -> None:
     """Sleep through the limit, where no signal wakes it."""
-    time.sleep(6)
+    time.sleep(1.5)
 
 
 @task(soft_timeout=0.05)
