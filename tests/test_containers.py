@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from catalogue import tasks
 from events import message_body, sqs_event, sqs_record
 from lambda_tasks.command_line import app
 from lambda_tasks.containers import one_message
+from lambda_tasks.containers.health import Health
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue, redrive_policy
 
@@ -102,6 +104,16 @@ def test_a_worker_from_its_start_to_its_end(embedded_aws: EmbeddedAws, make_queu
     assert not file.exists()
 
 
+def test_the_health_port_has_both_families() -> None:
+    """Whoever asks for the health may do so by IPv4, or by IPv6 where this machine has it."""
+    shown = Health(port=0)
+    try:
+        for host in ("127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])):
+            socket.create_connection((host, shown.port or 0), timeout=LONGEST_SECONDS).close()
+    finally:
+        shown.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "complaint"),
     [
@@ -114,6 +126,7 @@ def test_a_worker_from_its_start_to_its_end(embedded_aws: EmbeddedAws, make_queu
             "the setting is not usable (variable LAMBDA_TASKS_CONCURRENCY)",
         ),
         (["run", " "], {}, "there is no message to run (variable LAMBDA_TASKS_MESSAGE)"),
+        (["run", "{}"], {"LAMBDA_TASKS_MODULES": "nowhere"}, "there is no module nowhere: install it in the image"),
     ],
 )
 def test_bad_input_of_a_container_is_one_line(
@@ -186,8 +199,8 @@ def test_a_message_has_the_id_of_its_job() -> None:
 
 
 def test_a_run_reads_standard_input_and_puts_off_what_it_cannot_end(embedded_aws: EmbeddedAws) -> None:
-    """A message may come by standard input; SIGTERM ends the process with 75 though its task does not end."""
-    env = environ(embedded_aws)
+    """A message may come by standard input, where its variable is empty; SIGTERM ends the process with 75 though its task does not end."""
+    env = environ(embedded_aws, LAMBDA_TASKS_MESSAGE="")
     with lambda_tasks("run", env=env) as run:
         assert run.stdin is not None
         assert run.stdout is not None

@@ -25,7 +25,7 @@ def command(message: str | None, *, is_tried_again: bool) -> int:
 
     The exit status is 0 where it is done, 1 where it failed for good, and 75 where it is to be tried again.
     """
-    text = message if message is not None else os.environ.pop(MESSAGE, None)
+    text = message if message is not None else os.environ.pop(MESSAGE, "") or None
     if text is None and not sys.stdin.isatty():
         text = sys.stdin.read()
     if not text or not text.strip():

@@ -23,7 +23,9 @@ class Health:
         self.is_well = False
         self._listener: socket.socket | None = None
         if port is not None:
-            self._listener = socket.create_server(("", port))
+            both = socket.has_dualstack_ipv6()  # a cluster may have either
+            family = socket.AF_INET6 if both else socket.AF_INET
+            self._listener = socket.create_server(("", port), family=family, dualstack_ipv6=both)
             self._listener.settimeout(0)
 
     def listen(self, selector: selectors.BaseSelector) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lambda_tasks import settings
 from lambda_tasks.definition.lookup import Lookup
+from lambda_tasks.errors import InvalidSetting
 from lambda_tasks.life_cycle import setup
 
 
@@ -31,14 +32,18 @@ def prepare() -> settings.Settings:
     """Set Django up, import the task modules, and return the settings.
 
     Raises:
-        LambdaTasksError: a setting cannot be used.
+        LambdaTasksError: a setting cannot be used, or a module is not there.
         Exception: what the application's modules raise while they are imported.
 
     """
     folder = str(Path.cwd())
     if folder not in sys.path:  # a console script has its own folder there in place of this one
         sys.path.insert(0, folder)
-    setup.set_up(settings.environ(), is_worker=True)
-    current = settings.current()
-    Lookup(current).import_modules()
+    try:
+        setup.set_up(settings.environ(), is_worker=True)
+        current = settings.current()
+        Lookup(current).import_modules()
+    except ModuleNotFoundError as error:
+        remedy = "install it in the image, correct LAMBDA_TASKS_MODULES, or start in the application's folder"
+        raise InvalidSetting(f"there is no module {error.name}", remedy=remedy) from error
     return current
