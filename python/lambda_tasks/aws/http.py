@@ -102,8 +102,7 @@ class Client:
 
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
-        request = head.encode("latin-1") + body
+        request = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
         exchange = _Exchange(Patience(deadline, patience_seconds, self._clock), max_body_bytes)
         try:
             kept = self._take_idle(url)
