@@ -6,7 +6,6 @@ read, not the whole answer, so that a server sending one byte a second is never 
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 
@@ -101,9 +100,9 @@ class Client:
             HttpError: no connection, a broken one, or an answer that is not HTTP.
 
         """
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         request = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
-        exchange = _Exchange(Patience(deadline, patience_seconds, self._clock), max_body_bytes)
+        exchange = _Exchange(url, Patience(deadline, patience_seconds, self._clock), max_body_bytes)
         try:
             kept = self._take_idle(url)
             if kept is not None:
@@ -111,7 +110,7 @@ class Client:
                     return self._exchange(kept, url, request, exchange)
                 except _ClosedMeanwhile:
                     self._close_idle(url.origin)
-            exchange.doing = f"connecting to {url.authority}"
+            exchange.doing = "connecting to"
             return self._exchange(self._connect(url, exchange.patience.remaining), url, request, exchange)
         except HttpError:
             raise
@@ -119,7 +118,7 @@ class Client:
             raise exchange.explained(error) from error
 
     def _exchange(self, connection: socket.socket, url: Url, request: bytes, exchange: _Exchange) -> Response:
-        exchange.doing = f"waiting for {url.authority}"
+        exchange.doing = "waiting for"
         is_kept = False
         try:
             response, reusable = exchange.run(connection, request)
@@ -160,9 +159,11 @@ class Client:
 
     def _idle_ones(self, origin: tuple[str, str, int]) -> Iterator[socket.socket]:
         idle = self._idle.get(origin, [])
-        with contextlib.suppress(IndexError):  # another thread took the last one
-            while idle:
+        while idle:
+            try:
                 yield idle.pop()
+            except IndexError:  # another thread took the last one
+                return
 
 
 class _ClosedMeanwhile(HttpError, ConnectionError):
@@ -172,22 +173,27 @@ class _ClosedMeanwhile(HttpError, ConnectionError):
 class _Exchange:
     """One request and its answer on one connection, within a deadline, and while something moves."""
 
-    def __init__(self, patience: Patience, max_body_bytes: int | Admit) -> None:
+    def __init__(self, url: Url, patience: Patience, max_body_bytes: int | Admit) -> None:
+        self._url = url
         self.doing = ""
         self.patience = patience
         self._max_body_bytes = max_body_bytes
         self._buffer = b""
 
+    @property
+    def _now(self) -> str:
+        return f"{self.doing} {self._url.authority}"
+
     def explained(self, error: OSError) -> HttpError:
         """Return `error` in our terms."""
         if isinstance(error, TimeoutError):
             if self.patience.is_deadline_over:
-                return DeadlineExceeded(f"no time left while {self.doing}", retryable=False)
-            return NoAnswer(f"no answer while {self.doing}")
+                return DeadlineExceeded(f"no time left while {self._now}", retryable=False)
+            return NoAnswer(f"no answer while {self._now}")
         if type(error).__name__ == "SSLCertVerificationError":  # by name: plain HTTP must not import ssl
             reason = getattr(error, "verify_message", "")
-            return HttpError(f"the certificate cannot be trusted while {self.doing}: {reason}", retryable=False)
-        return HttpError(f"{error.strerror or type(error).__name__} while {self.doing}")
+            return HttpError(f"the certificate cannot be trusted while {self._now}: {reason}", retryable=False)
+        return HttpError(f"{error.strerror or type(error).__name__} while {self._now}")
 
     def run(self, connection: socket.socket, request: bytes) -> tuple[Response, bool]:
         """Return the answer, and whether the connection can serve another request."""
@@ -195,7 +201,7 @@ class _Exchange:
             self._send(connection, request)
             is_answered = self._receive(connection)
         except ConnectionError as error:
-            raise _ClosedMeanwhile(f"{error.strerror or type(error).__name__} while {self.doing}") from error
+            raise _ClosedMeanwhile(f"{error.strerror or type(error).__name__} while {self._now}") from error
         if not is_answered:
             raise _ClosedMeanwhile(_INCOMPLETE)
         status, headers = self._read_head(connection)

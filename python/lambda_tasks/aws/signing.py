@@ -57,8 +57,9 @@ def sign(
         signed["X-Amz-Security-Token"] = credentials.session_token
 
     canonical = {name.lower(): " ".join(value.split()) for name, value in signed.items()}
-    names = ";".join(sorted(canonical))
-    lines = "".join(f"{name}:{canonical[name]}\n" for name in sorted(canonical))
+    ordered = sorted(canonical)
+    names = ";".join(ordered)
+    lines = "".join([f"{name}:{canonical[name]}\n" for name in ordered])
     request = f"{method}\n{path}\n\n{lines}\n{names}\n{digest(body)}"
 
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"

@@ -199,7 +199,7 @@ class Transport:
         self._client.close()
 
     def _send_once(self, request: _Request, deadline: float, patience_seconds: float) -> Response:
-        server = request.url.authority
+        server = request.headers["Host"]
         clock_offset_seconds = self._clock_offsets.get(server, 0.0)
         signed = signing.sign(
             request.headers,
