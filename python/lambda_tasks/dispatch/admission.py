@@ -206,7 +206,7 @@ class _Admission:
         if not has_lease:
             result = _take_lease(job, self._invocation, _details(job, self._invocation), takes_key=False)
             if result is not None:
-                return result if result.reason == RATED else behind
+                return result if result.reason in (RATED, ELSEWHERE) else behind
         return turns.take(job, self._invocation, self._has_time, may_wait=False) or behind
 
 

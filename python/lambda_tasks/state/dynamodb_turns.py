@@ -90,13 +90,13 @@ def _write(limit: RateLimit, decision: Decision, times: list[int], now: int, *, 
     given_to, used_to = times
     interval = int(limit.interval_seconds)
     is_given, is_used = decision.given_to != given_to, decision.used_to != used_to
-    used_by = now + limit.burst * interval
-    last = used_by - interval
+    last = now + (limit.burst - 1) * interval
+    used_by = last if limit.burst > 1 else now + interval - 1
     if not (is_given or is_used):
         return None
     if is_used and not is_given and used_to > now:
         operands = {"now": now, "used_by": used_by}
-        return _Write("#used_to > :now AND #used_to < :used_by", operands, increments={"used_to": interval})
+        return _Write("#used_to > :now AND #used_to <= :used_by", operands, increments={"used_to": interval})
     if is_given and not is_used and given_to > last and given_to >= used_to:
         condition = "#given_to > :last AND #given_to >= #used_to"
         return _Write(condition, {"last": last}, increments={"given_to": interval})

@@ -1,9 +1,10 @@
 """The turns of messages that wait: for a singleton, or so that a task runs no more often than its rate limit says.
 
 Two times are kept of a limit, in epoch seconds. Each goes ahead by the limit's interval: `given_to` with every turn
-that a message gets, and `used_to` with every message that runs. A turn may be as far behind `given_to` as the burst is
-long, and a message that is late may use its turn as long as `used_to` is less than a burst ahead of now. So any window
-holds no more messages than the rate allows in it, and one burst, however late those come that waited.
+that a message gets, and `used_to` with every message that runs. Both may be ahead of now by as much as a burst. Beyond
+it messages get turns to come, and those that are late with theirs get other ones. So any window holds no more messages
+than the rate allows in it, and one burst, however late those come that waited. (A burst of one would leave those no
+room: it counts as two where they are late.)
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def decide(
     used, interval = max(used_to, now), limit.interval_seconds
     has_turn = turn_at is not None and turn_at <= now
     if has_turn:
-        due_at = used - limit.burst_seconds
-        if due_at < now:
+        due_at = used - max(limit.burst - 1, 1) * interval
+        if due_at < now or (due_at == now and limit.burst > 1):
             return Decision(given_to, used + interval, None)
         if due_at < now + patience_seconds:
             return Decision(given_to, used_to, due_at)

@@ -13,13 +13,14 @@ from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.messages.outcome import NO_STATE, RATED, Outcome, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from lambda_tasks.dispatch.job import Job
     from lambda_tasks.dispatch.worker import Worker
     from lambda_tasks.limits.circuit_breaker import CircuitBreaker
     from lambda_tasks.limits.timeouts import InvocationTime
+    from lambda_tasks.messages.sqs_event import Record
 
     class Settlement(Protocol):
         """What knows of a message how often it can be delivered again."""
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         """The invocation that a message came with."""
 
         worker: Worker
+        records: Sequence[Record]
         time: InvocationTime
         leases: CircuitBreaker
 
@@ -95,7 +97,7 @@ def _take(job: Job, invocation: Invocation, patience_seconds: float) -> bool:
 
 
 def _patience_seconds(job: Job, invocation: Invocation) -> float:
-    """Return how long a message may wait for its turn here: on its last delivery as long as the invocation lasts."""
+    """Return how long a message may wait for its turn here: on its last delivery for its part of the invocation."""
     is_last = not isinstance(job.receipt_handle, str) or invocation.settlement.deliveries_left(job) == 0
-    seconds = invocation.time.tasks_end_at - time.monotonic()
+    seconds = (invocation.time.tasks_end_at - time.monotonic()) / len(invocation.records)
     return seconds if is_last and seconds < math.inf else _SOON_SECONDS
