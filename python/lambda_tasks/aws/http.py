@@ -102,7 +102,7 @@ class Client:
         """
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         request = f"{method} {url.path} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
-        exchange = _Exchange(url, Patience(deadline, patience_seconds, self._clock), max_body_bytes)
+        exchange = _Exchange(Patience(deadline, patience_seconds, self._clock), max_body_bytes)
         try:
             kept = self._take_idle(url)
             if kept is not None:
@@ -110,7 +110,7 @@ class Client:
                     return self._exchange(kept, url, request, exchange)
                 except _ClosedMeanwhile:
                     self._close_idle(url.origin)
-            exchange.doing = "connecting to"
+            exchange.doing = f"connecting to {url.authority}"
             return self._exchange(self._connect(url, exchange.patience.remaining), url, request, exchange)
         except HttpError:
             raise
@@ -118,7 +118,7 @@ class Client:
             raise exchange.explained(error) from error
 
     def _exchange(self, connection: socket.socket, url: Url, request: bytes, exchange: _Exchange) -> Response:
-        exchange.doing = "waiting for"
+        exchange.doing = f"waiting for {url.authority}"
         is_kept = False
         try:
             response, reusable = exchange.run(connection, request)
@@ -173,27 +173,22 @@ class _ClosedMeanwhile(HttpError, ConnectionError):
 class _Exchange:
     """One request and its answer on one connection, within a deadline, and while something moves."""
 
-    def __init__(self, url: Url, patience: Patience, max_body_bytes: int | Admit) -> None:
-        self._url = url
+    def __init__(self, patience: Patience, max_body_bytes: int | Admit) -> None:
         self.doing = ""
         self.patience = patience
         self._max_body_bytes = max_body_bytes
         self._buffer = b""
 
-    @property
-    def _now(self) -> str:
-        return f"{self.doing} {self._url.authority}"
-
     def explained(self, error: OSError) -> HttpError:
         """Return `error` in our terms."""
         if isinstance(error, TimeoutError):
             if self.patience.is_deadline_over:
-                return DeadlineExceeded(f"no time left while {self._now}", retryable=False)
-            return NoAnswer(f"no answer while {self._now}")
+                return DeadlineExceeded(f"no time left while {self.doing}", retryable=False)
+            return NoAnswer(f"no answer while {self.doing}")
         if type(error).__name__ == "SSLCertVerificationError":  # by name: plain HTTP must not import ssl
             reason = getattr(error, "verify_message", "")
-            return HttpError(f"the certificate cannot be trusted while {self._now}: {reason}", retryable=False)
-        return HttpError(f"{error.strerror or type(error).__name__} while {self._now}")
+            return HttpError(f"the certificate cannot be trusted while {self.doing}: {reason}", retryable=False)
+        return HttpError(f"{error.strerror or type(error).__name__} while {self.doing}")
 
     def run(self, connection: socket.socket, request: bytes) -> tuple[Response, bool]:
         """Return the answer, and whether the connection can serve another request."""
@@ -201,7 +196,7 @@ class _Exchange:
             self._send(connection, request)
             is_answered = self._receive(connection)
         except ConnectionError as error:
-            raise _ClosedMeanwhile(f"{error.strerror or type(error).__name__} while {self._now}") from error
+            raise _ClosedMeanwhile(f"{error.strerror or type(error).__name__} while {self.doing}") from error
         if not is_answered:
             raise _ClosedMeanwhile(_INCOMPLETE)
         status, headers = self._read_head(connection)
