@@ -6,6 +6,7 @@ read, not the whole answer, so that a server sending one byte a second is never 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -160,10 +161,8 @@ class Client:
     def _idle_ones(self, origin: tuple[str, str, int]) -> Iterator[socket.socket]:
         idle = self._idle.get(origin, [])
         while idle:
-            try:
+            with contextlib.suppress(IndexError):  # another thread took the last one
                 yield idle.pop()
-            except IndexError:  # another thread took the last one
-                return
 
 
 class _ClosedMeanwhile(HttpError, ConnectionError):
