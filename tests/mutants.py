@@ -236,9 +236,20 @@ class Copy:
                 shutil.copy2(ROOT / name, self._root / name)
         if WHEELS.is_dir():  # else each copy would fetch them
             shutil.copytree(WHEELS, self._root / WHEELS.relative_to(ROOT))
+        self._python = str(self._made_environment() / "bin" / "python")
 
-    def covered(self, tests: Sequence[str], without: Sequence[str], jobs: int) -> Coverage:
-        """Run tests in the copy, `without` some of them, and return what each of them ran."""
+    def _made_environment(self) -> Path:
+        """Make an environment with the packages of the project's, where every process finds the copy's own first."""
+        environment = self._root / ".venv"
+        subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(environment)], check=True)
+        (packages,) = (ROOT / ".venv").glob("lib/python*/site-packages")
+        (own,) = environment.glob("lib/python*/site-packages")
+        lines = [str(self._root / "python"), f"import site; site.addsitedir({str(packages)!r})"]
+        (own / "project.pth").write_text("\n".join(lines))
+        return environment
+
+    def covered(self, tests: Sequence[str], jobs: int) -> Coverage:
+        """Run tests in the copy, and return what each of them ran."""
         (self._root / "coverage.ini").write_text(COVERAGE)
         run = [
             "coverage",
@@ -250,14 +261,13 @@ class Copy:
             "-n",
             str(jobs),
             "--junitxml=tests.xml",
-            *(f"--deselect=tests/{one}" for one in without),
         ]
         for command in (
             [*run, *tests],
             ["coverage", "combine", "--rcfile=coverage.ini", "--quiet"],
             ["coverage", "json", "--rcfile=coverage.ini", "--quiet", "--show-contexts", "-o", "coverage.json"],
         ):
-            if self._process([PYTHON, "-m", *command], stdout=None).wait():
+            if self._process([self._python, "-m", *command], stdout=None).wait():
                 raise SystemExit(f"failed without any mutant: {' '.join(command)}")
         seconds: dict[str, float] = {}
         for case in ElementTree.parse(self._root / "tests.xml").iter("testcase"):  # noqa: S314 - pytest wrote it
@@ -276,7 +286,7 @@ class Copy:
     def passes(self, tests: Sequence[str], timeout_seconds: float) -> bool:
         """Run tests in the copy, up to the first that fails; one that does not end fails."""
         ids = ["tests/{}.py::{}".format(*test.split(".", 1)) for test in tests]
-        command = [PYTHON, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *ids]
+        command = [self._python, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *ids]
         with self._process(command, stdout=subprocess.DEVNULL) as process:
             try:
                 return process.wait(timeout_seconds) == 0
@@ -288,7 +298,6 @@ class Copy:
     def _process(self, command: Sequence[str], stdout: int | None) -> subprocess.Popen[bytes]:
         environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MUTANTS_")},
-            "PYTHONPATH": str(self._root / "python"),
             "PYTHONDONTWRITEBYTECODE": "1",  # a mutant may have the size and the second of the one before it
         }
         return subprocess.Popen(
@@ -330,7 +339,7 @@ def main() -> int:
     }
     copies = [Copy(number) for number in range(int(os.environ.get("MUTANTS_JOBS") or os.cpu_count() or 1))]
     tests = [f"tests/{name}.py" for name in configuration["tests"]]
-    coverage = copies[0].covered(tests, configuration["not_under_coverage"], len(copies))
+    coverage = copies[0].covered(tests, len(copies))
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in chosen:
         waiting.put(mutant)

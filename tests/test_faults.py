@@ -217,7 +217,9 @@ def test_a_canary_is_seen_by_the_command_alone(aws: FakeAws, tmp_path: Path) -> 
     arguments = "for p in /proc/[0-9]*/cmdline; do cat $p 2>/dev/null; echo; done"
     run = run_wrapper(environ, ["sh", "-c", arguments], cwd=tmp_path)
     assert (run.status, "lambda-tasks" in run.stderr) == (0, True)
-    assert "canary-" not in run.stdout + run.stderr  # with a hyphen: pytest may have been asked for this test by its name
+    assert (
+        "canary-" not in run.stdout + run.stderr
+    )  # with a hyphen: pytest may have been asked for this test by its name
     assert list(tmp_path.iterdir()) == []
     command = ["sh", "-c", 'printf %s "$A$DB$P$BY_PATH"']
     shown = "canary-envcanary-keycanary-parametercanary-path"
