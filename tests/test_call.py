@@ -79,3 +79,40 @@ def test_nothing_of_a_message_is_left_after_its_call(name: str) -> None:
 
     assert called.seen == [record["messageId"]]
     assert contexts.bearer.get() is before
+
+
+class Surroundings:
+    """An application that notes what it surrounds."""
+
+    def __init__(self) -> None:
+        self.noted: list[str | None] = []
+
+    @contextlib.contextmanager
+    def around(self, database: str | None) -> Iterator[None]:
+        self.noted.append(database)
+        called.seen.append("entered")
+        yield
+        called.seen.append("left")
+
+
+@pytest.mark.parametrize(("name", "database", "ran"), [("keep", "orders", "kept"), ("see", None, None)])
+def test_a_call_is_surrounded_by_the_application(name: str, database: str | None, ran: str | None) -> None:
+    """An application tidies up around each task, in a transaction of the database that the task names."""
+    made, application = worker(), Surroundings()
+    made.application = application  # type: ignore[assignment]
+    called.seen.clear()
+
+    record = sqs_record(message_body(f"catalogue.called.{name}"))
+    assert Dispatched(made, record).outcomes == ["succeeded"]
+
+    assert application.noted == [database]
+    assert called.seen == ["entered", ran or record["messageId"], "left"]
+
+
+def test_a_transaction_without_an_application_is_an_error() -> None:
+    """An atomic task does not run where no Django is set up."""
+    called.seen.clear()
+    dispatched = Dispatched(worker(), sqs_record(message_body("catalogue.called.keep")))
+    assert dispatched.outcomes == ["failed"]
+    assert "Django is not set up" in str(dispatched.errors[0])
+    assert called.seen == []

@@ -20,3 +20,9 @@ async def see_async() -> None:
 @task
 def exhaust_memory() -> None:
     raise MemoryError
+
+
+@task(atomic="orders")
+def keep() -> str:
+    seen.append("kept")
+    return "kept"
