@@ -317,10 +317,10 @@ class SimulatedStore:
 
     def __init__(self, faults: Faults, store: State) -> None:
         self._faults = faults
-        self._store = store
+        self.store = store
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._store, name)
+        method = getattr(self.store, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
             return self._faults.around(

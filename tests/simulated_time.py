@@ -25,7 +25,7 @@ from lambda_tasks.limits.signal_interrupter import NONE
 EPOCH_SECONDS = 1_790_000_000.0
 _MONOTONIC_AT_START = 1000.0
 _READINGS = ("time", "monotonic", "perf_counter", "sleep")
-_ROOMS = ("aws", "definition", "dispatch", "limits", "messages", "state", "telemetry")
+_ROOMS = ("aws", "definition", "dispatch", "limits", "messages", "state", "telemetry", "workflow")
 
 
 class Over(BaseException):

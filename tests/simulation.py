@@ -26,6 +26,7 @@ from events import message_body
 from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.dispatch.worker import Worker
 from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+from lambda_tasks.messages.attributes import CONTINUES
 from lambda_tasks.settings import Settings
 from memory_state import MemoryState
 from simulated_sqs import DAY, Faults, Message, Outage, Queue, SimulatedSqs, SimulatedStore, SimulatedTransport
@@ -56,6 +57,15 @@ class Run:
 
 
 @dataclass
+class Effect:
+    """One run of a step: its name, its begin, and its end unless it was ended before."""
+
+    name: str
+    began: float
+    ended: float | None = None
+
+
+@dataclass
 class Delivery:
     """One delivery of a message, and what the function answered: whether it is kept (None where it did not answer)."""
 
@@ -66,12 +76,16 @@ class Delivery:
 
 @dataclass
 class Fate:
-    """What became of a message: its deliveries, its runs, its dead letters, and when it was deleted or expired."""
+    """What became of a message: its deliveries, its runs, its dead letters, and when it was deleted or expired.
+
+    One that `succeeds` another one took over from it, or from one that did.
+    """
 
     message_id: str
     task: str
     group: str | None
     sent_at: float
+    succeeds: str | None = None
     deliveries: list[Delivery] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     letters: list[dict[str, str]] = field(default_factory=list)
@@ -227,6 +241,14 @@ class Simulation:
         self._running: dict[Process, _Environment] = {}
         self._senders = 0
         self._died: dict[int, float] = {}
+        self.effects: list[Effect] = []
+
+    @property
+    def state(self) -> MemoryState:
+        """The store behind the table."""
+        assert self._store is not None
+        assert isinstance(self._store.store, MemoryState)
+        return self._store.store
 
     def __enter__(self) -> Simulation:
         _current.append(self)
@@ -277,6 +299,18 @@ class Simulation:
             run.how = "interrupted"
             raise SoftTimeLimitExceeded if process.soft_at < process.hard_at else HardTimeLimitExceeded
         run.how = "returned"
+
+    def step(self, name: str, seconds: float) -> None:
+        """Be the work of a step, as `work` is that of a task."""
+        process = self.schedule.process
+        began, now = self.schedule.now, self.schedule.now
+        limit_at = math.inf if process is None else min(process.soft_at, process.hard_at)
+        effect = Effect(name, began)
+        self.effects.append(effect)
+        self.schedule.sleep(max(0.0, min(now + seconds, limit_at) - now))
+        if limit_at < now + seconds:
+            raise SoftTimeLimitExceeded if process and process.soft_at < process.hard_at else HardTimeLimitExceeded
+        effect.ended = self.schedule.now
 
     def fail(self, message_id: str, error: BaseException) -> None:
         """Be the end of a task that fails: note it, and raise `error`."""
@@ -333,7 +367,7 @@ class Simulation:
             process.dies_at = now + self.chance.uniform(0, self._crash_within_seconds)
         deliveries = [Delivery(now, environment.number) for _ in messages]
         for message, delivery in zip(messages, deliveries, strict=True):
-            self._fates[message.message_id].deliveries.append(delivery)
+            self._fate_of(message).deliveries.append(delivery)
         event = {"Records": [self.queue.record(one) for one in messages]}
         answer: Any = dispatch(event, _Context(self.schedule, now + self._timeout_seconds), environment.worker)
         process.dies_at = math.inf
@@ -342,11 +376,19 @@ class Simulation:
             delivery.kept = message.message_id in kept
         return [bool(delivery.kept) for delivery in deliveries]
 
+    def _fate_of(self, message: Message) -> Fate:
+        """Return the fate of a message, also of one that the function sent, to take over from another one."""
+        if message.message_id not in self._fates:
+            succeeds = message.attributes[CONTINUES]["StringValue"]
+            fate = Fate(message.message_id, self._fates[succeeds].task, message.group, message.sent_at, succeeds)
+            self._fates[message.message_id] = fate
+        return self._fates[message.message_id]
+
     def _history(self) -> History:
         for at, message in self.queue.deleted:
-            self._fates[message.message_id].deleted_at = at
+            self._fate_of(message).deleted_at = at
         for message in self.queue.expired:
-            self._fates[message.message_id].expired = True
+            self._fate_of(message).expired = True
         for message in self.dead_letters.messages:
             if message.redriven:
                 self._fates[message.message_id].redriven = True
@@ -386,6 +428,16 @@ _current: list[Simulation] = []
 def work(seconds: float, message_id: str) -> None:
     """Do as `Simulation.work` says, in the simulation that runs."""
     _current[-1].work(seconds, message_id)
+
+
+def step(name: str, seconds: float) -> None:
+    """Do as `Simulation.step` says, in the simulation that runs."""
+    _current[-1].step(name, seconds)
+
+
+def times(name: str) -> int:
+    """Return how often a step began to run."""
+    return sum(one.name == name for one in _current[-1].effects)
 
 
 def runs_of(message_id: str) -> int:

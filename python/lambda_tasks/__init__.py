@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from lambda_tasks.records import TaskFailed, TaskRecord
     from lambda_tasks.tasks.task import Task, task
     from lambda_tasks.telemetry.report import on_outcome, on_start
+    from lambda_tasks.workflow.errors import StepTimeout
+    from lambda_tasks.workflow.gather import gather
+    from lambda_tasks.workflow.loop import steps
+    from lambda_tasks.workflow.step import step
 
 __all__ = [
     "HardTimeLimitExceeded",
@@ -33,16 +37,20 @@ __all__ = [
     "Reject",
     "Retry",
     "SoftTimeLimitExceeded",
+    "StepTimeout",
     "Task",
     "TaskFailed",
     "TaskRecord",
     "apublish",
     "context",
+    "gather",
     "on_outcome",
     "on_secrets_changed",
     "on_start",
     "publish",
     "redact_record",
+    "step",
+    "steps",
     "task",
 ]
 
@@ -53,16 +61,20 @@ _MODULES = {
     "Reject": "lambda_tasks.errors",
     "Retry": "lambda_tasks.errors",
     "SoftTimeLimitExceeded": "lambda_tasks.errors",
+    "StepTimeout": "lambda_tasks.workflow.errors",
     "Task": "lambda_tasks.tasks.task",
     "TaskFailed": "lambda_tasks.records",
     "TaskRecord": "lambda_tasks.records",
     "apublish": "lambda_tasks.enqueue.topics",
     "context": "lambda_tasks.messages.context",
+    "gather": "lambda_tasks.workflow.gather",
     "on_outcome": "lambda_tasks.telemetry.report",
     "on_secrets_changed": "lambda_tasks.environment.freshness",
     "on_start": "lambda_tasks.telemetry.report",
     "publish": "lambda_tasks.enqueue.topics",
     "redact_record": "lambda_tasks.definition.recorded",
+    "step": "lambda_tasks.workflow.step",
+    "steps": "lambda_tasks.workflow.loop",
     "task": "lambda_tasks.tasks.task",
 }
 

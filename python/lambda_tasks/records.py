@@ -14,6 +14,8 @@ from lambda_tasks.state.record import Status, StoredRecord
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lambda_tasks.workflow.progress import Progress
+
 __all__ = ["NotEnded", "Status", "TaskFailed", "TaskRecord"]
 
 _READ_TIMEOUT_SECONDS = 10.0
@@ -67,6 +69,13 @@ class TaskRecord(StoredRecord, frozen=True):
         if self.status in (Status.FAILED, Status.REJECTED):
             raise TaskFailed(self)
         return None if self.result is None else msgspec.json.decode(self.result)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the steps of the message have come; None where it has none."""
+        from lambda_tasks.workflow import progress  # noqa: PLC0415 - for messages with steps
+
+        return progress.of_text(self.steps)
 
     @classmethod
     def get(cls, message_id: str) -> TaskRecord | None:

@@ -27,7 +27,7 @@ from lambda_tasks.enqueue.sqs_rules import SqsRules
 from lambda_tasks.life_cycle import setup
 from lambda_tasks.messages import body
 from lambda_tasks.messages.attributes import ATTRIBUTE
-from lambda_tasks.state.memory import MemoryKeys
+from lambda_tasks.state.memory import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ class TaskQueue(Sequence[Recorded]):
         self._rules = SqsRules(must_be_named=not any_queue) if strict else None
         self._recorded: list[Recorded] = []
         self._pending: list[Recorded] = []
-        self._keys = MemoryKeys()
+        self._keys = Memory()
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> TaskQueue:
@@ -139,7 +139,7 @@ class TaskQueue(Sequence[Recorded]):
 
     def clear(self) -> None:
         """Forget every message, and the keys of those that ran."""
-        self._keys = MemoryKeys()
+        self._keys = Memory()
         self._recorded.clear()
         self._pending.clear()
         if self._rules is not None:

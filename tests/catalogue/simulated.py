@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import simulation
-from lambda_tasks import context, task
+from lambda_tasks import context, step, steps, task
 
 
 @task
@@ -61,3 +61,31 @@ def limited_and_recovering(*, number: int, seconds: float = 1, failures: int = 1
     simulation.work(seconds, context.message_id)
     if simulation.runs_of(context.message_id) <= failures:
         simulation.fail(context.message_id, ConnectionError(f"not yet {number}"))
+
+
+@task(retry_on=(ConnectionError,))
+def stepping(
+    *, number: int, pages: int, seconds: float = 60, before: float = 60, fails_at: tuple[int, ...] = ()
+) -> int:
+    """Have one step, then a loop of pages, and of each page that is among them fail once; then a step again."""
+    step("before", simulation.step, "before", before)
+    for page in steps(range(pages), name="page"):
+        simulation.step(f"page {page}", seconds)
+        if page in fails_at and simulation.times(f"page {page}") == 1:
+            raise ConnectionError(f"not yet {number}")
+    step("after", simulation.step, "after", before)
+    return pages
+
+
+@task(singleton=True)
+def stepping_alone(*, number: int, pages: int, seconds: float = 60) -> None:
+    for page in steps(range(pages), name="page"):
+        simulation.step(f"page {page} of {number}", seconds)
+
+
+@task
+def sequence(*, number: int, seconds: float, parts: int) -> int:  # noqa: ARG001
+    """Have steps of so many seconds, one after the other."""
+    for one in range(parts):
+        step(f"step {one}", simulation.step, f"step {one}", seconds)
+    return parts

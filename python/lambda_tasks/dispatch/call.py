@@ -6,19 +6,20 @@ import contextlib
 import functools
 import logging
 import math
+import threading
 import time
 from contextvars import copy_context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.definition import retry
-from lambda_tasks.definition.error_groups import all_match, is_a
 from lambda_tasks.definition.tracebacks import forget_frames
 from lambda_tasks.dispatch.admission import admitted, deferred
-from lambda_tasks.errors import HardTimeLimitExceeded, InvalidSetting, SoftTimeLimitExceeded
+from lambda_tasks.dispatch.job import Stage
+from lambda_tasks.errors import HardTimeLimitExceeded, InvalidSetting
 from lambda_tasks.limits import forks, timeouts
 from lambda_tasks.messages import context as contexts
-from lambda_tasks.messages.outcome import CUT_SHORT, STUCK, Outcome, Result
+from lambda_tasks.messages.outcome import CUT_SHORT, GOES_ON, STUCK, Outcome, Result
 from lambda_tasks.telemetry import report, tracing
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ class Call:
 
             self._items = {job: Item(job.kwargs, job.context) for job in ready}
             self._kwargs = {self._definition.batch_parameter: list(self._items.values())}
+        elif worker.state is not None or worker.memory_keys is not None:
+            ready[0].stage = Stage(worker, limits, invocation.time, now, threading.get_ident())
+            contexts.origins.add(ready[0])
         if worker.memory_guard is not None:
             worker.memory_guard.limit_tasks()
         invocation.has_started = True
@@ -148,6 +152,11 @@ class Call:
             if result is not None:
                 span.conclude(result.outcome.value, result.error, failed=not result.outcome.deletes_message)
 
+    def runs_in(self, task: object) -> None:
+        """Note the asyncio task that the task's code runs in."""
+        if (stage := self._ready[0].stage) is not None:
+            stage.line = task
+
     def tidied(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Return what an async task is called within: its connections are closed or checked around it."""
         application = self._worker.application
@@ -160,7 +169,7 @@ class Call:
         duration_ms = (time.perf_counter() - self._started) * 1000
         items = self._items
         for job in self._ready:
-            error = items[job].error if items else None
+            error = items[job].error if items else job.put_off
             if error is None:
                 job.result = Result(_SUCCEEDED, job.task_name, None, value, duration_ms)
             else:
@@ -180,7 +189,7 @@ class Call:
         with contextlib.suppress(Exception):
             forget_frames(error, _OUR_PACKAGES)
         for job in self._ready:
-            own = self._items[job].error if self._items else None
+            own = self._items[job].error if self._items else job.put_off
             job.result = self._raised(job, error if own is None else own, duration_ms)
         self.is_over = True
 
@@ -269,25 +278,19 @@ class Call:
 
     def _raised(self, job: Job, error: BaseException, duration_ms: float) -> Result:
         """Return what becomes of a message by `error`: it has failed where the error's own code lets nobody tell."""
+        told: BaseException | None = error
         outcome, delay, reason = Outcome.FAILED, None, ""
+        goes_on = job.work is not None and job.work.finished > 0
+        given, options, fresh = self.limits, self._definition.options, self._invocation.time.fresh_seconds
         with contextlib.suppress(Exception):
-            if self._was_cut_short(error):
-                outcome, delay, reason = Outcome.DEFERRED, 0.0, CUT_SHORT
+            if (put_off := job.put_off) is not None:
+                outcome, delay, reason, told = Outcome.DEFERRED, put_off.seconds, put_off.reason, put_off.error
+            elif timeouts.stopped_early(error, given, options, self._worker.settings, fresh, goes_on=goes_on):
+                outcome, delay, reason = Outcome.DEFERRED, 0.0, GOES_ON if goes_on else CUT_SHORT
+                told = None if goes_on else error
             else:
-                outcome, delay = retry.decide(error, self._definition.options, job.retries, self._worker.jitter)
-        return Result(outcome, job.task_name, error, None, duration_ms, delay, reason)
-
-    def _was_cut_short(self, error: BaseException) -> bool:
-        """Tell whether the invocation's end stopped the task, before it had what a fresh one would give it."""
-        return all_match(error, self._is_cut_short)
-
-    def _is_cut_short(self, error: BaseException) -> bool:
-        is_hard = is_a(error, HardTimeLimitExceeded)
-        if not is_hard and not is_a(error, SoftTimeLimitExceeded):
-            return False
-        given = self.limits
-        fresh = timeouts.limits(self._definition.options, self._worker.settings, self._invocation.time.fresh_seconds)
-        return timeouts.was_cut_short(*((given.hard, fresh.hard) if is_hard else (given.soft, fresh.soft)))
+                outcome, delay = retry.decide(error, options, job.retries, self._worker.jitter)
+        return Result(outcome, job.task_name, told, None, duration_ms, delay, reason)
 
 
 def _no_application() -> InvalidSetting:

@@ -109,6 +109,9 @@ class _Preparation:
         if job.sent.get("messageAttributes"):
             job.expires_at = attributes.expires_at(job.sent)
             given_key = attributes.own(job.sent, attributes.IDEMPOTENCY_KEY)
+            continued = attributes.own(job.sent, attributes.CONTINUES)
+            if continued is not None:
+                job.record_id, job.continues = continued[: body.MAX_ID_CHARACTERS], True
         try:
             definition = self._lookup.known.get(name) or self._found(name)
             job.is_found = True

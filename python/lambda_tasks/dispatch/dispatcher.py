@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lambda_tasks.messages.outcome import Result
     from lambda_tasks.messages.sqs_event import LambdaContext, PartialBatchResponse, Record
     from lambda_tasks.settings import Settings
-    from lambda_tasks.state.memory import MemoryKeys
+    from lambda_tasks.state.memory import Memory
 
 logger = logging.getLogger("lambda_tasks")
 
@@ -75,7 +75,7 @@ def dispatch_one(event: dict[str, Any], context: LambdaContext | None, worker: W
     return _result(job)
 
 
-def process_here(record: Record, settings: Settings, keys: MemoryKeys | None = None) -> Result:
+def process_here(record: Record, settings: Settings, keys: Memory | None = None) -> Result:
     """Run one record in this process, as the dispatcher does on Lambda, and return its outcome.
 
     Without a table `keys` has the keys of the messages that ran before. Whatever the process is configured for, nothing
@@ -94,7 +94,7 @@ def process_here(record: Record, settings: Settings, keys: MemoryKeys | None = N
 
 @contextlib.contextmanager
 def processing_here(
-    settings: Settings, keys: MemoryKeys | None = None
+    settings: Settings, keys: Memory | None = None
 ) -> Iterator[Callable[[list[Record]], list[Result | None]]]:
     """Give a function that runs the records of a batch in this process, as `process_here` does one.
 

@@ -187,6 +187,7 @@ async def _run_limited(call: Call, grace_seconds: float) -> bool:
 
 async def _perform(call: Call, children: set[asyncio.Task[Any]], forks_before: int) -> None:
     forks.end_if_copied(forks_before)
+    call.runs_in(asyncio.current_task())
     with call.observed():
         async with call.tidied():
             try:

@@ -6,19 +6,42 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lambda_tasks.limits.timeouts import was_cut_short
 from lambda_tasks.messages import context as contexts
+from lambda_tasks.messages.outcome import GOES_ON, Outcome
 from lambda_tasks.messages.sqs_event import fifo_group, receive_count
 from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from lambda_tasks.definition.definition import Definition
     from lambda_tasks.definition.keys import Key
+    from lambda_tasks.dispatch.worker import Worker
+    from lambda_tasks.limits.timeouts import InvocationTime, Limits
     from lambda_tasks.messages.context import Context
-    from lambda_tasks.messages.outcome import Result
+    from lambda_tasks.messages.outcome import PutOff, Result
     from lambda_tasks.messages.sqs_event import Record
     from lambda_tasks.state.protocol import Attempt, KeyLease, Started
     from lambda_tasks.state.side_calls import SideCall
     from lambda_tasks.state.turns import RateLimit
+
+    class Work(Protocol):
+        """The steps of a message in this delivery. `finished` counts those that it finished, `text` is for the record.
+
+        The message `has_gone_on` where an earlier delivery put the rest off.
+        """
+
+        finished: int
+        has_gone_on: bool
+
+        @property
+        def text(self) -> str | None:
+            """What replaces the record's text of how far the steps have come; None for nothing."""
+            ...
+
+
+_A_MOMENT = 0.001
 
 
 class HeldLeases(NamedTuple):
@@ -29,6 +52,38 @@ class HeldLeases(NamedTuple):
     singleton: KeyLease | None = None
     held_since: float = 0.0  # epoch seconds
     acquired_at: float = 0.0  # a reading of ``time.monotonic``
+
+
+class Stage:
+    """What the steps of a message need of the call that they run in, which began at `began_at` (``time.monotonic``).
+
+    `line` is the thread, or the asyncio task, that the task's own code runs in.
+    """
+
+    __slots__ = ("_limits", "_time", "began_at", "line", "worker")
+
+    def __init__(self, worker: Worker, limits: Limits, time: InvocationTime, began_at: float, line: object) -> None:
+        self.worker = worker
+        self._limits = limits
+        self._time = time
+        self.began_at = began_at
+        self.line = line
+
+    @property
+    def ends_at(self) -> float:
+        """When the work has to be put off, a reading of ``time.monotonic``: the invocation ends, or a limit for it.
+
+        A limit that is the task's own, or the settings', ends the task, as that of any other one.
+        """
+        given, tasks_end_at = self._limits, self._time.tasks_end_at
+        if self.began_at + given.hard < tasks_end_at - _A_MOMENT:
+            return tasks_end_at
+        return self.began_at + min(given.soft, given.hard)
+
+    @property
+    def has_whole_time(self) -> bool:
+        """Whether a fresh invocation would not give the task more time."""
+        return not was_cut_short(self._time.tasks_end_at - self.began_at, self._time.fresh_seconds)
 
 
 class Job:
@@ -47,6 +102,11 @@ class Job:
     delivery has the lease, until `due_at` (epoch seconds), `busy_seconds` how long another message may keep the
     singleton. A message that `ended_earlier` is completed, and does not run. One
     that `is_unrun` fails without ever having run.
+
+    Where there is a store for steps, `stage` is what they need of the call, and `work` is theirs once there are any;
+    they `put_off` the rest for another delivery. A message that `continues` another one has that one's record. Where
+    its queue delivers a message that goes on no more often, a new one takes it over after `hands_over_after` seconds;
+    it `is_last` where it would be dead otherwise.
     """
 
     task_name: str | None = None
@@ -77,6 +137,12 @@ class Job:
     is_settled = is_done_with = is_concluded = False
     _receive_count = 0
     known_context: Context | None = None
+    stage: Stage | None = None
+    work: Work | None = None
+    put_off: PutOff | None = None
+    continues = False
+    hands_over_after: float | None = None
+    is_last = False
 
     def __init__(self, record: Record, sent: Record, started_at: float, must_end_at: float) -> None:
         self.record = record
@@ -86,6 +152,20 @@ class Job:
         self.group = fifo_group(record)
         self.started_at = started_at
         self.must_end_at = must_end_at
+
+    @property
+    def own_id(self) -> str:
+        """The id of the record: the sender's own where there is one, that of the first message where it continues."""
+        return self.record_id or self.message_id
+
+    def may_be_taken_over(self, result: Result) -> bool:
+        """Tell whether a new message may take over from this one: it has spent its deliveries by going on."""
+        if self.group is not None:
+            return False  # the new one would come behind those that wait for this one
+        if result.reason == GOES_ON:
+            return True
+        has_gone_on = self.continues or (self.work is not None and self.work.has_gone_on)
+        return has_gone_on and (result.outcome is Outcome.RETRYING or self.is_elsewhere)
 
     @property
     def receive_count(self) -> int:
@@ -110,6 +190,7 @@ class Job:
                 attempt=self.retries + 1,
                 receive_count=self.receive_count,
                 remaining_time_ms=self.remaining_time_ms,
+                origin=self,
             )
         return self.known_context
 

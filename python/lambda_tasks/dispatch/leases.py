@@ -11,10 +11,11 @@ import time
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import structs
 
 from lambda_tasks.dispatch.job import HeldLeases
 from lambda_tasks.errors import EndedEarlier, KeyMismatch, LambdaTasksError, LeaseLost
-from lambda_tasks.messages.outcome import BUSY, ELSEWHERE, KEY_BUSY, Outcome, Result
+from lambda_tasks.messages.outcome import BUSY, ELSEWHERE, GOES_ON, KEY_BUSY, NO_ATTEMPT, Outcome, Result
 from lambda_tasks.messages.sqs_event import first_received_at, sent_at_ms
 from lambda_tasks.state.protocol import AlreadyEnded, AlreadySucceeded, Attempt, Busy, Kept, KeyLease, new_owner
 from lambda_tasks.state.record import Ending, Status
@@ -30,6 +31,8 @@ logger = logging.getLogger("lambda_tasks")
 
 # For the clocks of two execution environments, and what is left to do after the function was killed.
 MARGIN_SECONDS = 1.0
+# The lease of a singleton or a key, while its message waits for the delivery in which its steps go on.
+HELD_SECONDS = 300.0
 # A lease that is due so soon is waited for: a crash leaves one, where the visibility timeout is as short as it may be.
 SOON_SECONDS = 2.5
 # Of a name that anybody may have sent: it is part of a key, which has at most 2,048 bytes in DynamoDB.
@@ -47,7 +50,7 @@ def take(job: Job, state: State, *, lease_seconds: float, details: Mapping[str, 
     name = (job.task_name or "")[:_LONGEST_TASK_NAME]
     sent_ms = sent_at_ms(job.record)
     attempt = Attempt(
-        job.record_id or job.message_id,
+        job.own_id,
         name,
         lease_seconds + MARGIN_SECONDS,
         first_received_at=first_received_at(job.record),
@@ -87,7 +90,7 @@ def take_singleton(job: Job, state: State, *, deadline: float) -> Result | None:
         job.singleton_key or "",
         attempt.owner,
         attempt.lease_seconds - (time.time() - held.held_since),
-        job.message_id,
+        job.own_id,
         spacing_seconds=max(1.0, options.retry_delay),
         held_since=held.held_since,
     )
@@ -116,7 +119,7 @@ def take_key(job: Job, keys: Keys, *, lease_seconds: float, deadline: float) -> 
         key.hash,
         new_owner() if held is None else held.attempt.owner,
         lease_seconds,
-        job.message_id,
+        job.own_id,
         held_since=time.time() if held is None else held.held_since,
         kept_seconds=key.seconds,
         check=key.check,
@@ -140,8 +143,11 @@ def give_key_back(job: Job, result: Result, keys: Keys, *, deadline: float) -> N
     if lease is None:
         return
     kept = None
+    if result.reason == GOES_ON:
+        _hold(job, lease, keys, deadline)
+        return
     if result.outcome is Outcome.SUCCEEDED and job.has_run:
-        kept = Kept(job.message_id, Ending.of(Status.SUCCEEDED, value=result.value).result, lease.check)
+        kept = Kept(job.own_id, Ending.of(Status.SUCCEEDED, value=result.value).result, lease.check)
     try:
         keys.surrender(lease, kept=kept, deadline=deadline)
     except LeaseLost as error:
@@ -159,7 +165,7 @@ def _kept(job: Job, key: Key, kept: Kept) -> Result:
             Outcome.FAILED, job.task_name, KeyMismatch(problem, source=f"task {job.task_name}", remedy=remedy)
         )
     value = None if kept.result is None else msgspec.json.decode(kept.result)
-    if kept.message_id == job.message_id:  # its own success, which its record missed
+    if kept.message_id == job.own_id:  # its own success, which its record missed
         return Result(Outcome.SUCCEEDED, job.task_name, None, value)
     reason = f"message {kept.message_id} with its key succeeded"
     return Result(Outcome.SKIPPED, job.task_name, None, value, reason=reason, duplicate_of=kept.message_id)
@@ -184,18 +190,24 @@ def give_back(job: Job, result: Result, state: State, *, is_final: bool, sends_l
         duplicate_of=result.duplicate_of,
         turn_at=None if job.has_run else job.turn_at,
     )
+    if job.work is not None:
+        ending = structs.replace(ending, steps=job.work.text)
+    has_run = job.has_run and result.reason not in NO_ATTEMPT
     try:
         if is_final:
-            state.finish(held.attempt, ending, has_run=job.has_run, sends_letter=sends_letter, deadline=deadline)
+            state.finish(held.attempt, ending, has_run=has_run, sends_letter=sends_letter, deadline=deadline)
         else:
-            state.release(held.attempt, ending, has_run=job.has_run, deadline=deadline)
+            state.release(held.attempt, ending, has_run=has_run, deadline=deadline)
     except LeaseLost:
         raise
     except LambdaTasksError as error:
         _warn(job, "the outcome was not recorded", error)
         return False
     finally:
-        _surrender(job, held, state, deadline)
+        if held.singleton is not None and result.reason == GOES_ON:
+            _hold(job, held.singleton, state, deadline)
+        else:
+            _surrender(job, held, state, deadline)
     return True
 
 
@@ -227,6 +239,15 @@ def _surrender(job: Job, held: HeldLeases, state: State, deadline: float) -> Non
         _warn(job, "two messages of a singleton may have run together", error)
     except LambdaTasksError as error:
         _warn(job, "the singleton stays busy until its lease ends", error)
+
+
+def _hold(job: Job, lease: KeyLease, keys: Keys, deadline: float) -> None:
+    """Keep the lease of a key for the next delivery of a message that goes on: it is that one message's."""
+    now = time.time()
+    try:
+        keys.acquire(structs.replace(lease, lease_seconds=HELD_SECONDS, held_since=now), deadline=deadline)
+    except LambdaTasksError as error:
+        _warn(job, "another message of its key may run before it goes on", error)
 
 
 def _warn(job: Job, problem: str, error: LambdaTasksError) -> None:

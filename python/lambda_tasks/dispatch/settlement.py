@@ -19,7 +19,7 @@ import msgspec
 from lambda_tasks.definition import retry
 from lambda_tasks.errors import DeliveriesExhausted, LambdaTasksError, LeaseLost
 from lambda_tasks.limits.circuit_breaker import CircuitBreaker
-from lambda_tasks.messages.outcome import NO_STATE, OUT_OF_ORDER, RATED, Outcome, Result
+from lambda_tasks.messages.outcome import GOES_ON, NO_STATE, OUT_OF_ORDER, RATED, Outcome, Result
 from lambda_tasks.messages.sqs_event import queue_arn, sent_at_ms
 from lambda_tasks.telemetry import report
 
@@ -121,11 +121,16 @@ class Settlement:
 
         On the last one it fails, with the reason. Before, the time until the next one depends on how many are left.
         """
-        if result.outcome.is_dead or job.is_elsewhere:
+        if result.outcome.is_dead or (job.is_elsewhere and not job.continues):
             return result
         left = self.deliveries_left(job)
-        if left is not None and left <= 0:
-            return self._exhausted(job, result)
+        if left is not None and left <= (1 if result.reason == GOES_ON else 0):
+            if job.may_be_taken_over(result):  # of those that are left, one is for a crash
+                job.hands_over_after, job.is_last = result.visible_after_seconds or 0.0, left <= 0
+            elif left <= 0:
+                return self._exhausted(job, result)
+        if job.is_elsewhere:
+            return result
         if result.outcome is not Outcome.DEFERRED:
             return result
         if self._worker.state is None and not job.has_run:
@@ -189,6 +194,13 @@ class Settlement:
             return result
         if result.outcome.deletes_message:
             job.is_done_with = not is_held_back
+        elif job.hands_over_after is not None:
+            deadline = self._time.settle_deadline(time.monotonic())
+            record, after_seconds = job.record, job.hands_over_after
+            job.is_done_with = self._worker.queues.hand_over(record, job.own_id, after_seconds, deadline)
+            if job.is_last and not job.is_done_with:
+                result = self._exhausted(job, result)
+                job.is_done_with = self._send_dead_letter(job, result, first_failed_at)
         elif result.outcome.is_dead and recorded and not is_held_back:
             job.is_done_with = job.has_letter or self._send_dead_letter(job, result, first_failed_at)
             if attempt is not None and not job.has_letter and job.receipt_handle is not None:
@@ -245,6 +257,7 @@ class Settlement:
                 first_failed_at=first_failed_at,
                 is_fifo=queue.is_fifo,
                 offload=functools.partial(self._worker.offload, deadline=deadline),
+                continues=job.own_id if job.work is not None or job.continues else None,
             )
             if letter is None:
                 logger.warning("message %s is too large for a dead letter of ours, so SQS redrives it", job.message_id)

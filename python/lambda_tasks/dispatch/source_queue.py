@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lambda_tasks.aws.queue_address import QueueAddress
 from lambda_tasks.aws.transport import CallFailed
 from lambda_tasks.definition import retry
+from lambda_tasks.definition.options import MAX_DELAY_SECONDS
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.limits.circuit_breaker import CircuitBreaker
+from lambda_tasks.messages.sqs_event import queue_arn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lambda_tasks.aws.calls import SignedCalls
     from lambda_tasks.limits.timeouts import InvocationTime
+    from lambda_tasks.messages.sqs_event import Record
 
     Change = tuple[str, float]
 
@@ -121,6 +124,25 @@ class SourceQueues:
         answer = self._calls.sqs("SendMessage", queue, message, deadline=deadline)
         if not answer.get("MessageId"):
             raise CallFailed("SQS answered without a message id")
+
+    def hand_over(self, record: Record, record_id: str, after_seconds: float, deadline: float) -> bool:
+        """Send the message that takes over from the one in `record`; tell whether it was sent. A failure is logged.
+
+        The queue counts its deliveries anew. Lambda counts it as a descendant of the old one.
+        """
+        from lambda_tasks.messages.succession import successor  # noqa: PLC0415 - for work of hours
+
+        try:
+            queue = self.address(queue_arn(record))
+            message = successor(record, record_id, min(after_seconds, MAX_DELAY_SECONDS))
+            if queue is None or message is None:
+                logger.warning("message %s has no room for another one that takes over from it", record["messageId"])
+                return False
+            self.send(queue, message, deadline)
+        except LambdaTasksError as error:
+            logger.warning("no message could be sent that takes over from %s: %s", record["messageId"], error)
+            return False
+        return True
 
     def _ask(self, source: QueueAddress, deadline: float) -> RedrivePolicy:
         request = {"AttributeNames": ["RedrivePolicy", "MessageRetentionPeriod"]}

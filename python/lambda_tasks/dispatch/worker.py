@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lambda_tasks.limits.memory_guard import MemoryGuard
     from lambda_tasks.limits.timer import Timer
     from lambda_tasks.settings import Settings
-    from lambda_tasks.state.memory import MemoryKeys
+    from lambda_tasks.state.memory import Memory
     from lambda_tasks.state.protocol import Keys, State
     from lambda_tasks.state.side_calls import SideCalls
     from lambda_tasks.telemetry.failures.notices import Notices
@@ -55,7 +55,7 @@ class Worker:
     metrics: Metrics | None = None
     notices: Notices | None = None
     memory_guard: MemoryGuard | None = None
-    memory_keys: MemoryKeys | None = None
+    memory_keys: Memory | None = None
     application: Application | None = None
     runs_here = False  # what this process enqueues: nothing that waits for a time is waited for
     _timer: Timer | None = None

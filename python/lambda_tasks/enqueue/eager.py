@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lambda_tasks.settings import Settings
 
 
-_keys = memory.MemoryKeys()
+_keys = memory.Memory()
 
 
 def run(message: Outgoing, settings: Settings) -> str:

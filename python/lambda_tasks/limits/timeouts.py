@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lambda_tasks.definition.error_groups import all_match, is_a
+from lambda_tasks.errors import HardTimeLimitExceeded, SoftTimeLimitExceeded
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -146,6 +149,25 @@ def may_start(options: Options, left_seconds: float, fresh_seconds: float) -> bo
     if options.hard_timeout is None:
         return left_seconds > 0
     return left_seconds >= min(options.hard_timeout, fresh_seconds - _overhead(fresh_seconds))
+
+
+def stopped_early(
+    error: BaseException, given: Limits, options: Options, settings: Settings, fresh_seconds: float, *, goes_on: bool
+) -> bool:
+    """Tell whether the invocation's end stopped a task with `error`, before it had what a fresh one would give it.
+
+    Of a task that `goes_on` where it was stopped, because of its steps, that is any limit which is not its own.
+    """
+    fresh = limits(options, settings, math.inf if goes_on else fresh_seconds)
+
+    def is_early(one: BaseException) -> bool:
+        if is_a(one, HardTimeLimitExceeded):
+            return given.hard < fresh.hard if goes_on else was_cut_short(given.hard, fresh.hard)
+        if not is_a(one, SoftTimeLimitExceeded):
+            return False
+        return given.soft < fresh.soft if goes_on else was_cut_short(given.soft, fresh.soft)
+
+    return all_match(error, is_early)
 
 
 def was_cut_short(given_seconds: float, fresh_seconds: float) -> bool:

@@ -28,6 +28,7 @@ TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9
 EXPIRES_AT = "lambda_tasks_expires_at"
 REPLAY_OF = "lambda_tasks_replay_of"
 IDEMPOTENCY_KEY = "lambda_tasks_idempotency_key"
+CONTINUES = "lambda_tasks_continues"
 
 CORRELATION_ID = "correlation_id"
 _CORRELATION_ID_BYTES = 1024  # on top of the values: a message without one gets its own id when it is received

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import weakref
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -35,7 +36,8 @@ def _longest_time_ms() -> int:
 class Context(msgspec.Struct, frozen=True):
     """The context of one message: its ids, its counts, and the `values` that its producer gave it.
 
-    A plain call of a task sees the defaults. ``repr`` does not show the values.
+    A plain call of a task sees the defaults. `origin` is what the message's steps need of its delivery. ``repr`` does
+    not show the values.
     """
 
     message_id: str = ""
@@ -48,6 +50,7 @@ class Context(msgspec.Struct, frozen=True):
     traceparent: str | None = None
     tracestate: str | None = None
     aws_trace_header: str | None = None
+    origin: Any = None
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in _SHOWN)
@@ -80,8 +83,18 @@ bearer: ContextVar[Bearer] = ContextVar("lambda_tasks_context", default=Context(
 """The holder of the context of the message that this thread, or this asyncio task, processes."""
 
 
+origins: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The origins of messages whose tasks run, or ran, where steps can be kept."""
+
+
 def from_record(
-    record: Record, *, task: str, attempt: int, receive_count: int, remaining_time_ms: Callable[[], int]
+    record: Record,
+    *,
+    task: str,
+    attempt: int,
+    receive_count: int,
+    remaining_time_ms: Callable[[], int],
+    origin: object = None,
 ) -> Context:
     """Return the context that `record` carries.
 
@@ -101,6 +114,7 @@ def from_record(
         traceparent,
         tracestate,
         aws_trace_header,
+        origin,
     )
 
 

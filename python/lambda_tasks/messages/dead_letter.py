@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.errors import text_of, type_name_of
+from lambda_tasks.messages.attributes import CONTINUES
 from lambda_tasks.messages.payload import MAX_MESSAGE_BYTES, size_attribute, size_bytes
 from lambda_tasks.messages.sqs_event import attribute, first_received_at, receive_count
 
@@ -48,6 +49,7 @@ def dead_letter(
     first_failed_at: float | None,
     is_fifo: bool,
     offload: Callable[[str], str | None] = lambda _: None,
+    continues: str | None = None,
 ) -> dict[str, Any] | None:
     """Return the ``SendMessage`` request, but for the queue, that puts a message into a dead-letter queue.
 
@@ -56,7 +58,9 @@ def dead_letter(
     more than SQS takes, the error's message is shortened, then the reason is left out but for the error's type, then
     the body goes where `offload` puts it, which returns the pointer to it. None where nothing is small enough.
     """
-    own, body = _own_attributes(record), str(record.get("body"))
+    own, body = own_attributes(record), str(record.get("body"))
+    if continues is not None and len(own) < MAX_ATTRIBUTES:  # a redrive goes on where its steps have come
+        own[CONTINUES] = _string(continues, _MAX_NAME_CHARACTERS)
     reason = list(_reason(record, result, request_id, first_failed_at).items())
     reason = [(PREFIX + name, value) for name, value in reason[: max(0, MAX_ATTRIBUTES - len(own))]]
     short = [(name, _string(value["StringValue"], _SHORT_CHARACTERS)) for name, value in reason[:2]]
@@ -99,8 +103,8 @@ def _reason(
     }
 
 
-def _own_attributes(record: Record) -> dict[str, Any]:
-    """Return the attributes that the message was sent with, in the spelling of SendMessage."""
+def own_attributes(record: Record) -> dict[str, Any]:
+    """Return the attributes that a message was sent with, in the spelling of SendMessage, and none of a dead letter."""
     attributes: Any = record.get("messageAttributes")
     if not isinstance(attributes, dict):
         return {}

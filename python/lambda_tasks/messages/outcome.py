@@ -36,6 +36,25 @@ OUT_OF_ORDER = "an earlier message of its group did not finish"
 STUCK = "another task was stuck, or used up the memory"
 CUT_SHORT = "the invocation's end stopped it"
 DRAINED = "its worker ended"
+GOES_ON = "its steps go on in another invocation"
+
+
+# A delivery that ended so is no attempt: what kept it from its end was neither the task nor its message.
+NO_ATTEMPT = (GOES_ON, NO_STATE)
+
+
+class PutOff(BaseException):
+    """The end of a delivery whose task is to go on in another one. It is no `Exception`: no task swallows it.
+
+    `error` is why, where something went wrong. The message is visible again after so many `seconds`, or when the
+    settlement says.
+    """
+
+    def __init__(self, reason: str, *, seconds: float | None = None, error: BaseException | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.seconds = seconds
+        self.error = error
 
 
 class Result(msgspec.Struct, frozen=True):
