@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -15,11 +16,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 import stores
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line import app
+from lambda_tasks.command_line.output import Output
+from lambda_tasks.command_line.records.following import follow
 from lambda_tasks.command_line.records.page import page
 from lambda_tasks.command_line.records.selection import Selection
 from lambda_tasks.command_line.records.statistics import percentile, statistics_of
@@ -28,6 +32,7 @@ from lambda_tasks.local.queue import Queue
 from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.protocol import Attempt, Started
 from lambda_tasks.state.record import Ending, PastAttempt, Status, StoredRecord
+from lambda_tasks.workflow.marks import Loop, Marks
 
 NOW = 1_790_000_000.0
 Run = Callable[..., tuple[int, str, str]]
@@ -122,6 +127,55 @@ def test_a_record_is_shown_as_a_person_reads_it(run: Run, state: DynamoDbState) 
         "it expired",
         "r-0",
     )
+
+
+def test_a_record_is_followed_until_its_message_has_ended(run: Run, state: DynamoDbState) -> None:
+    """A line for each change, with done, total, rate and the time that is left; the status says whether it succeeded."""
+    going_on = Marks(loops={"page": Loop(done=30, total=120, spent=60.0, longest=3.0)})
+    over = Marks(loops={"page": Loop(done=120, total=120, spent=240.0, is_over=True)})
+    deferred = Ending(Status.DEFERRED, steps=going_on.text())
+    message_id = kept(state, deferred)
+    second = Attempt(message_id, "shop.tasks.send", 60)
+    waits = iter(["start", "finish"])
+
+    def finish(_: float) -> None:
+        if next(waits) == "start":
+            state.start(second, deadline=time.monotonic() + 20)
+        else:
+            state.finish(second, Ending(Status.SUCCEEDED, steps=over.text()), deadline=time.monotonic() + 20)
+
+    output = io.StringIO()
+    last = follow(Output(console=Console(file=output, width=200)), state, message_id, sleep=finish)
+
+    assert output.getvalue().splitlines() == [
+        "deferred  page: 30 of 120 (25%), 30/min, 3 min left",
+        "running  page: 30 of 120 (25%), 30/min, 3 min left",
+        "succeeded  page: 120 of 120 (100%), 30/min",
+    ]
+    assert last is not None
+    assert last.status is Status.SUCCEEDED
+    status, shown, _ = run(message_id, "--follow", "--json")
+    assert status == 0
+    assert json.loads(shown)["progress"]["done"] == 120
+    assert "progress    page: 120 of 120" in re.sub("  +", "    ", run(message_id)[1])
+    assert json.loads(run(message_id, "--json")[1])["progress"]["total"] == 120
+    assert run(kept(state, FAILURE), "--follow") == (1, "failed\n", "")
+    assert run("nothing", "--follow")[0] == 1
+    assert run("--follow")[0] == 2
+
+
+def test_a_bar_is_drawn_in_a_terminal(state: DynamoDbState) -> None:
+    """It has the task's name, and the same words as the lines."""
+    for marks in (Marks(loops={"page": Loop(done=3, total=3, spent=7200.0, is_over=True)}), Marks()):
+        output = io.StringIO()
+        console = Console(file=output, force_terminal=True, width=150)
+        message_id = kept(state, Ending(Status.SUCCEEDED, steps=marks.text()))
+
+        follow(Output(console=console), state, message_id)
+
+        assert "send" in output.getvalue()
+        assert ("3 of 3" in output.getvalue()) == bool(marks.loops)
+        assert ("1.5/h" in output.getvalue()) == bool(marks.loops)
 
 
 def test_commands_are_named_or_not(run: Run) -> None:

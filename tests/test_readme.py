@@ -67,6 +67,7 @@ NOT_HERE = {
             "lambda-tasks invoke shop.tasks.send_receipt order_id=42 total=9.90",
             "lambda-tasks local",
             "lambda-tasks records --status failed --since 2h",
+            "lambda-tasks records ID --follow",
             "lambda-tasks records replay --task shop.tasks.send_receipt --since 1d --yes",
             "lambda-tasks records stats --since 24h --html page.html",
             "lambda-tasks send shop.tasks.send_receipt order_id=42",

@@ -6,6 +6,9 @@ import asyncio
 import contextvars
 import dataclasses
 import functools
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
 
+import msgspec
 import pytest
 
 from catalogue import stepping
@@ -21,15 +25,17 @@ from events import message_body, sqs_record
 from lambda_tasks import StepTimeout, TaskRecord, gather, step, steps
 from lambda_tasks.errors import HardTimeLimitExceeded, InvalidSetting, LeaseLost, StateUnavailable
 from lambda_tasks.messages.attributes import CONTINUES
+from lambda_tasks.messages.outcome import GOES_ON
 from lambda_tasks.settings import Settings
 from lambda_tasks.state.protocol import State
 from lambda_tasks.state.record import StoredRecord
+from lambda_tasks.telemetry.metrics import Metrics
 from lambda_tasks.testing import TaskQueue
 from lambda_tasks.workflow import progress
 from lambda_tasks.workflow.errors import InvalidStep
 from memory_state import MemoryState
 from stores import Clock, soon
-from workers import Dispatched, close_workers, worker
+from workers import Dispatched, close_workers, reports, worker
 
 NAME = "catalogue.stepping"
 
@@ -1015,3 +1021,34 @@ def test_a_dead_letter_leads_back_to_its_steps() -> None:
     assert Dispatched(worker(state=message.state), record).outcomes == ["succeeded"]
     assert done == ["a", "b"]
     assert message.record().status.value == "succeeded"
+
+
+def test_metrics_count_what_was_finished() -> None:
+    """Steps and items of tasks that have any; others have no such metric."""
+    message, collected = Message(), []
+
+    def code() -> None:
+        step("a", list)
+        list(steps(range(3), name="loop"))
+
+    with reports(collected):
+        message.deliver(code)
+        Message().deliver(list)
+
+    (line,) = Metrics("shop", "worker").lines(collected[:1], "r")
+    assert json.loads(line)["StepsFinished"] == 4
+    (line,) = Metrics("shop", "worker").lines(collected[-1:], "r")
+    assert "StepsFinished" not in json.loads(line)
+    put_off = msgspec.structs.replace(collected[0], reason=GOES_ON)
+    (line,) = Metrics("shop", "worker").lines([put_off], "r")
+    assert json.loads(line)["Continued"] == 1
+
+
+def test_functions_without_steps_do_not_import_them() -> None:
+    """Neither the handler nor the dispatch of a message does."""
+    code = (
+        "import sys; import lambda_tasks.handler, lambda_tasks.dispatch.leases; from lambda_tasks import task;"
+        "print([name for name in sys.modules if 'workflow' in name or name.endswith('succession')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

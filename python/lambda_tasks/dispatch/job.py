@@ -6,9 +6,12 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import structs
+
+from lambda_tasks.errors import DeliveriesExhausted
 from lambda_tasks.limits.timeouts import was_cut_short
 from lambda_tasks.messages import context as contexts
-from lambda_tasks.messages.outcome import GOES_ON, Outcome
+from lambda_tasks.messages.outcome import GOES_ON, RATED, Outcome
 from lambda_tasks.messages.sqs_event import fifo_group, receive_count
 from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
 
@@ -166,6 +169,23 @@ class Job:
             return True
         has_gone_on = self.continues or (self.work is not None and self.work.has_gone_on)
         return has_gone_on and (result.outcome is Outcome.RETRYING or self.is_elsewhere)
+
+    def exhausted(self, result: Result) -> Result:
+        """Return the outcome of the last delivery, which was not to be that: the message fails, with the reason."""
+        error = result.error
+        if result.outcome is Outcome.DEFERRED:
+            self.is_unrun = not self.has_run and self.attempts <= 1
+            deferrals = self.receive_count - max(0, self.attempts - (not self.has_run))
+            reason = result.reason or (str(error) if error is not None else "it could not run")
+            exhausted = DeliveriesExhausted(
+                f"deferred {deferrals} times: {reason}",
+                remedy="raise the queue's maxReceiveCount, and redrive the message"
+                if result.reason != RATED
+                else "raise the rate, or the queue's maxReceiveCount and retention, and redrive the message",
+            )
+            exhausted.__cause__ = error
+            error = exhausted
+        return structs.replace(result, outcome=Outcome.FAILED, error=error, visible_after_seconds=None)
 
     @property
     def receive_count(self) -> int:

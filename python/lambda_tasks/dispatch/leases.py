@@ -70,6 +70,8 @@ def take(job: Job, state: State, *, lease_seconds: float, details: Mapping[str, 
     job.is_elsewhere = False
     job.leases = HeldLeases(attempt, started, held_since=asked_at)
     job.attempts = started.attempts
+    if started.steps:
+        job.rate_limit = None  # it had its turn, and goes on
     job.turn_at = None if job.rate_limit is None else started.turn_at  # it had a limit before a deployment
     job.known_context = None  # it may have been made before the attempts were counted
     return None

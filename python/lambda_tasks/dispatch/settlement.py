@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lambda_tasks.definition import retry
-from lambda_tasks.errors import DeliveriesExhausted, LambdaTasksError, LeaseLost
+from lambda_tasks.errors import LambdaTasksError, LeaseLost
 from lambda_tasks.limits.circuit_breaker import CircuitBreaker
-from lambda_tasks.messages.outcome import GOES_ON, NO_STATE, OUT_OF_ORDER, RATED, Outcome, Result
+from lambda_tasks.messages.outcome import GOES_ON, NO_STATE, OUT_OF_ORDER, Outcome, Result
 from lambda_tasks.messages.sqs_event import queue_arn, sent_at_ms
 from lambda_tasks.telemetry import report
 
@@ -128,7 +128,7 @@ class Settlement:
             if job.may_be_taken_over(result):  # of those that are left, one is for a crash
                 job.hands_over_after, job.is_last = result.visible_after_seconds or 0.0, left <= 0
             elif left <= 0:
-                return self._exhausted(job, result)
+                return job.exhausted(result)
         if job.is_elsewhere:
             return result
         if result.outcome is not Outcome.DEFERRED:
@@ -161,22 +161,6 @@ class Settlement:
             return 0
         return policy.max_receive_count - job.receive_count
 
-    def _exhausted(self, job: Job, result: Result) -> Result:
-        error = result.error
-        if result.outcome is Outcome.DEFERRED:
-            job.is_unrun = not job.has_run and job.attempts <= 1
-            deferrals = job.receive_count - max(0, job.attempts - (not job.has_run))
-            reason = result.reason or (str(error) if error is not None else "it could not run")
-            exhausted = DeliveriesExhausted(
-                f"deferred {deferrals} times: {reason}",
-                remedy="raise the queue's maxReceiveCount, and redrive the message"
-                if result.reason != RATED
-                else "raise the rate, or the queue's maxReceiveCount and retention, and redrive the message",
-            )
-            exhausted.__cause__ = error
-            error = exhausted
-        return msgspec.structs.replace(result, outcome=Outcome.FAILED, error=error, visible_after_seconds=None)
-
     def _conclude(self, job: Job, result: Result, *, is_held_back: bool) -> Result:
         """Record the outcome and do what is final about it; return it, or another one where that cannot be."""
         if job.early is not None:
@@ -199,7 +183,7 @@ class Settlement:
             record, after_seconds = job.record, job.hands_over_after
             job.is_done_with = self._worker.queues.hand_over(record, job.own_id, after_seconds, deadline)
             if job.is_last and not job.is_done_with:
-                result = self._exhausted(job, result)
+                result = job.exhausted(result)
                 job.is_done_with = self._send_dead_letter(job, result, first_failed_at)
         elif result.outcome.is_dead and recorded and not is_held_back:
             job.is_done_with = job.has_letter or self._send_dead_letter(job, result, first_failed_at)
@@ -297,6 +281,7 @@ class Settlement:
             started_at=job.started_at,
             is_unrun=job.is_unrun,
             is_found=job.is_found,
+            steps_finished=None if job.work is None else job.work.finished,
         )
         report.tell_outcome(told, job.context)
         if self._worker.metrics is not None:

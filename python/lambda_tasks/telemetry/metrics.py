@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from lambda_tasks.messages.outcome import Outcome
 
+from lambda_tasks.messages.outcome import GOES_ON
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -36,9 +38,10 @@ class Metrics:
     """The reports of one invocation, as metrics below `namespace` with the dimensions ``FunctionName`` and ``Task``.
 
     Each outcome is a count (``Succeeded``, ``Failed``...), and so is ``UnrunDeadLetters``, of messages that failed
-    without ever having run; ``Duration`` and ``QueueLatency`` are milliseconds. All of them are there for each task of
-    the function, and for the function as a whole. Messages whose task was not found have `UNKNOWN` for one. A cold
-    start's ``InitDuration``, `init_ms`, is written once, for the function alone.
+    without ever having run; ``StepsFinished`` and ``Continued`` count the work of tasks with steps. ``Duration`` and
+    ``QueueLatency`` are milliseconds. All of them are there for each task of the function, and for the function as a
+    whole. Messages whose task was not found have `UNKNOWN` for one. A cold start's ``InitDuration``, `init_ms`, is
+    written once, for the function alone.
     """
 
     init_ms: float | None = None
@@ -100,6 +103,14 @@ def _values(reports: list[Report]) -> dict[str, int | list[float]]:
     return {
         **values,
         **({"UnrunDeadLetters": unrun} if unrun else {}),
+        **_of_steps(reports),
         "Duration": [one.duration_ms for one in reports],
         **({"QueueLatency": latencies} if latencies else {}),
     }
+
+
+def _of_steps(reports: list[Report]) -> dict[str, int | list[float]]:
+    """Return how many steps were finished, where tasks have any, and how many deliveries put the rest off."""
+    finished = [one.steps_finished for one in reports if one.steps_finished is not None]
+    continued = sum(one.reason == GOES_ON for one in reports)
+    return {"StepsFinished": sum(finished), **({"Continued": continued} if continued else {})} if finished else {}

@@ -33,7 +33,8 @@ class Report(msgspec.Struct, frozen=True):
     """The report of one delivery of a message. `queue_latency_ms` is the time from its sending to its start.
 
     A message that `is_unrun` failed because its queue delivers it no more, and was never run. `reason` says why one was
-    deferred or skipped. Unless the task `is_found`, `task` is any text that the message's sender chose.
+    deferred or skipped. Unless the task `is_found`, `task` is any text that the message's sender chose. Of a task with
+    steps `steps_finished` counts those that this delivery finished.
     """
 
     task: str | None
@@ -48,6 +49,7 @@ class Report(msgspec.Struct, frozen=True):
     is_unrun: bool = False
     reason: str = ""
     is_found: bool = True
+    steps_finished: int | None = None
 
     def __repr__(self) -> str:
         return f"Report({shown_task(self)}: {self.outcome.value}, message {self.message_id}, attempt {self.attempt})"
@@ -71,6 +73,7 @@ def report_of(
     started_at: float,
     is_unrun: bool = False,
     is_found: bool = True,
+    steps_finished: int | None = None,
 ) -> Report:
     """Return the report of a message that the dispatcher turned to at `started_at` (epoch seconds)."""
     sent_ms = sent_at_ms(record)
@@ -87,6 +90,7 @@ def report_of(
         is_unrun,
         result.reason,
         is_found,
+        steps_finished,
     )
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lambda_tasks.command_line.output import Column, Output, outcome_text
 from lambda_tasks.state.record import PastAttempt, StoredRecord
+from lambda_tasks.workflow import progress
 
 _TIMES = {"first_received_at", "started_at", "finished_at", "first_failed_at", "queued_at", "ended_at"}
 
@@ -52,6 +53,8 @@ def show(output: Output, record: StoredRecord | None) -> None:
 def as_json(record: StoredRecord) -> dict[str, Any]:
     """Return a record as JSON, with its times in ISO 8601."""
     fields = {**msgspec.structs.asdict(record), "status": record.status.value}
+    steps = progress.of_text(fields.pop("steps"))
+    fields["progress"] = None if steps is None else msgspec.structs.asdict(steps)
     fields["history"] = [_with_texts(msgspec.structs.asdict(one)) for one in record.history]
     return _with_texts(fields)
 
@@ -74,7 +77,9 @@ def _facts(record: StoredRecord) -> list[tuple[str, object]]:
     facts = {
         "message id": record.message_id,
         "reason": record.reason,
+        "progress": _progress(record),
         "replay of": record.replay_of,
+        "part of": record.part_of,
         "duplicate of": record.duplicate_of,
         "queued": moment(record.queued_at),
         "received": moment(record.first_received_at) if record.attempts or record.finished_at else None,
@@ -88,6 +93,13 @@ def _facts(record: StoredRecord) -> list[tuple[str, object]]:
         "Python": record.python,
     }
     return [(name, value) for name, value in facts.items() if value]
+
+
+def _progress(record: StoredRecord) -> str | None:
+    steps = progress.of_text(record.steps)
+    if steps is None:
+        return None
+    return f"{steps.name}: {steps.done}" + ("" if steps.total is None else f" of {steps.total}")
 
 
 def _section(output: Output, title: str, text: str) -> None:
