@@ -41,6 +41,10 @@ LEFT_OUT = frozenset(
     }
 )
 
+# Without byte code, which takes five times as much as a source, once for each Python: no cold start imports these but
+# those of functions that have such tasks, and what they do takes longer than to compile them.
+COMPILED_LATE = ("django/checks.py", "enqueue/jobs/", "workflow/")
+
 MAX_ZIPPED_BYTES = 4 * 1024 * 1024  # of which a release has a twentieth to spare
 MAX_UNPACKED_BYTES = 12 * 1024 * 1024
 
@@ -152,11 +156,17 @@ def _is_bundled(name: PurePosixPath) -> bool:
     return name.suffix != ".pyi"
 
 
+def has_byte_code(name: str) -> bool:
+    """Tell whether a file of the layer is a source that has byte code beside it."""
+    late = tuple(f"python/lambda_tasks/{path}" for path in COMPILED_LATE)
+    return name.endswith(".py") and not name.startswith(late)
+
+
 def byte_code(files: Files, interpreters: Mapping[str, Path]) -> Files:
-    """Compile every Python file with every interpreter, since /opt is read-only and so never gains a cache."""
+    """Compile Python files with every interpreter, since /opt is read-only and so never gains a cache."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         stages = {version: Path(folder, version) for version in interpreters}
-        modules = {name: file for name, file in files.items() if name.endswith(".py")}
+        modules = {name: file for name, file in files.items() if has_byte_code(name)}
         for stage in stages.values():
             write_tree(modules, stage)
         list(pool.map(lambda version: _compile(stages[version], interpreters[version]), interpreters))

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from layer import elf
 from layer.archive import File, Files
+from layer.build import has_byte_code
 from layer.wheels import TARGETS
 
 _BYTE_CODE = re.compile(r"(?P<folder>.+)/__pycache__/(?P<module>[^/]+)\.cpython-3(?P<minor>\d+)\.pyc")
@@ -109,7 +110,7 @@ def _different_byte_code(files: Files, byte_code: Mapping[str, re.Match[str]], c
 def _missing_byte_code(expected: Files, byte_code: Mapping[str, re.Match[str]]) -> Iterator[str]:
     """Ask for all byte code of a Python, or none."""
     for minor in sorted({found["minor"] for found in byte_code.values()}):
-        for source in sorted(name for name in expected if name.endswith(".py")):
+        for source in sorted(name for name in expected if has_byte_code(name)):
             path = PurePosixPath(source)
             name = f"{path.parent}/__pycache__/{path.stem}.cpython-3{minor}.pyc"
             if name not in byte_code:

@@ -10,6 +10,8 @@ import json
 import os
 import sys
 
+COMPILED_LATE = ("django/checks.py", "enqueue/jobs/", "workflow/")  # as in layer.build
+
 
 class Context:
     """A context as Lambda hands it to a handler beside the event, with a minute left."""
@@ -24,7 +26,7 @@ class Context:
 
 def main(layer: str, task_root: str, event: str) -> None:
     sources = find_sources(layer)
-    stale = [source for source in sources if is_stale(source)]
+    stale = [source for source in sources if not is_late(layer, source) and is_stale(source)]
     touched = watch(layer)
     sys.path[:0] = [task_root, layer]
     path = list(sys.path)
@@ -43,6 +45,8 @@ def watch(layer: str) -> list[str]:
     ours = os.path.join(layer, "lambda_tasks", "")
 
     def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if is_late(layer, str(arguments[1 if event == "compile" else 0] if event in ("compile", "open") else "")):
+            return
         if event == "compile" and str(arguments[1]).startswith(layer):
             touched.append(f"{arguments[1]} was compiled")
         elif event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(layer):
@@ -53,6 +57,11 @@ def watch(layer: str) -> list[str]:
 
     sys.addaudithook(audit)
     return touched
+
+
+def is_late(layer: str, source: str) -> bool:
+    """Tell whether a source has no byte code on purpose: see `layer.build`."""
+    return source.startswith(tuple(os.path.join(layer, "lambda_tasks", path) for path in COMPILED_LATE))
 
 
 def find_sources(layer: str) -> list[str]:
@@ -78,6 +87,7 @@ def import_all(layer: str, sources: list[str]) -> list[str]:
         name = os.path.relpath(source, layer)[: -len(".py")].replace("/", ".")
         if name.startswith("lambda_tasks.django."):
             continue  # for functions that bring Django, which the layer does not
+        sys.dont_write_bytecode = is_late(layer, source)  # elsewhere the folder is read-only
         try:
             importlib.import_module(name.removesuffix(".__init__"))
         except Exception as error:

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import INTERPRETERS
 from copies import ROOT
-from layer import build, sbom, wheels
+from layer import build, sbom, trial, wheels
 from layer.comments import without_comments
 from layer.interpreters import VERSIONS
 
@@ -36,8 +36,9 @@ sys.addaudithook(audit)
 sys.path.insert(0, str(folder))
 names = [".".join(path.relative_to(folder).with_suffix("").parts) for path in sorted(folder.rglob("*.py"))]
 names = [name.removesuffix(".__init__") for name in names]
-# These are for functions that bring Django.
-names = [name for name in names if not name.startswith("lambda_tasks.django.")]
+# These are for functions that bring Django, and those that are compiled late.
+late = ("lambda_tasks.django.", "lambda_tasks.workflow", "lambda_tasks.enqueue.jobs")
+names = [name for name in names if not name.startswith(late)]
 for name in names:
     importlib.import_module(name)
 cached = [sys.modules[name].__cached__ for name in names]
@@ -193,15 +194,21 @@ def test_licences_are_inside(layer_zip: Path) -> None:
 
 
 def test_byte_code_is_for_the_interpreters_found(layer_zip: Path) -> None:
-    """Every source has byte code for every interpreter of this machine; what others may bring too is checked (PEP 552)."""
+    """Sources have byte code for every interpreter of this machine; what others may bring too is checked (PEP 552)."""
     with zipfile.ZipFile(layer_zip) as layer:
         compiled = [name for name in layer.namelist() if name.endswith(".pyc")]
-        sources = [name for name in layer.namelist() if name.endswith(".py")]
+        sources = [name for name in layer.namelist() if build.has_byte_code(name)]
         flags = {(name.split("/")[1], int.from_bytes(layer.read(name)[4:8], "little")) for name in compiled}
 
     assert byte_code_tags(compiled) == tags(version for version, path in INTERPRETERS.items() if path)
     assert len(compiled) == len(sources) * len(byte_code_tags(compiled))
     assert flags == {("lambda_tasks", 0b01), ("msgspec", 0b11)}
+
+
+def test_what_is_compiled_late_is_said_once() -> None:
+    """The program that stands alone knows the same sources without byte code as the build, and there are such."""
+    assert trial.COMPILED_LATE == build.COMPILED_LATE
+    assert all((ROOT / "python" / "lambda_tasks" / path).exists() for path in build.COMPILED_LATE)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

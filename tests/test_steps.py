@@ -30,6 +30,7 @@ from lambda_tasks.settings import Settings
 from lambda_tasks.state.protocol import State
 from lambda_tasks.state.record import StoredRecord
 from lambda_tasks.telemetry.metrics import Metrics
+from lambda_tasks.telemetry.report import Report
 from lambda_tasks.testing import TaskQueue
 from lambda_tasks.workflow import progress
 from lambda_tasks.workflow.errors import InvalidStep
@@ -1025,7 +1026,8 @@ def test_a_dead_letter_leads_back_to_its_steps() -> None:
 
 def test_metrics_count_what_was_finished() -> None:
     """Steps and items of tasks that have any; others have no such metric."""
-    message, collected = Message(), []
+    message = Message()
+    collected: list[Report] = []
 
     def code() -> None:
         step("a", list)

@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 _RECORDS_PER_READ = 25  # with the longest results and tracebacks still below what one answer may hold
 _TRIES_OF_A_TURN = 4
 _LEASE_IS_FREE = "(attribute_not_exists(#lease_until) OR #lease_until <= :now)"
-_IS_OPEN = f"attribute_not_exists(#final) AND #status <> :succeeded AND {_LEASE_IS_FREE}"
-_IS_ANOTHER = f"#finished_at < :sent_at AND {_LEASE_IS_FREE}"
-_MAY_START = f"attribute_not_exists(#id) OR #expires_at <= :now OR ({_IS_ANOTHER}) OR ({_IS_OPEN})"
+_IS_TO_RUN = "(#finished_at < :sent_at OR (attribute_not_exists(#final) AND #status <> :succeeded))"
+_MAY_START = f"attribute_not_exists(#id) OR #expires_at <= :now OR ({_IS_TO_RUN} AND {_LEASE_IS_FREE})"
 _MAY_ACQUIRE = f"{_LEASE_IS_FREE} OR (#message_id = :message_id AND #taken_at < :held_since)"
 _IS_NOT_KEPT = "(attribute_not_exists(#kept_until) OR #kept_until <= :now)"
 
