@@ -41,8 +41,7 @@ LEFT_OUT = frozenset(
     }
 )
 
-# Without byte code, which takes five times as much as a source, once for each Python: no cold start imports these but
-# those of functions that have such tasks, and what they do takes longer than to compile them.
+# Without byte code, which each Python has another of: few functions import these, and hardly one for each message.
 COMPILED_LATE = ("django/checks.py", "enqueue/jobs/", "workflow/")
 
 MAX_ZIPPED_BYTES = 4 * 1024 * 1024  # of which a release has a twentieth to spare

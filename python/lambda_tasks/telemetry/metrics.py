@@ -18,9 +18,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from lambda_tasks.messages.outcome import Outcome
-
-from lambda_tasks.messages.outcome import GOES_ON
+from lambda_tasks.messages.outcome import GOES_ON, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
