@@ -17,6 +17,8 @@ from fake_aws import FakeAws, Request
 from lambda_tasks import on_secrets_changed
 from lambda_tasks.environment.freshness import Freshness
 from lambda_tasks.environment.provenance import PROVENANCE, Origin, Provenance, own_environ
+from lambda_tasks.environment.reference import parse_variable
+from lambda_tasks.environment.resolver import Held
 from lambda_tasks.errors import InvalidHook
 from lambda_tasks.settings import Settings
 from stores import Clock
@@ -315,3 +317,17 @@ def test_provenance_survives_in_a_variable() -> None:
     merged = written.merged(Provenance(9.0, {"A": "later", "Z": "z"}, {"Z": Origin("z", None, "z", "2")}))
     assert (merged.resolved_at, merged.replaced["A"], merged.replaced["Z"]) == (1.5, written.replaced["A"], "z")
     assert merged.origins.keys() == {"A", "B", "C", "Z"}
+
+
+def test_a_value_is_held_while_it_is_there() -> None:
+    """The value of a pinned version need not be asked for again, unless nobody has it any more."""
+    one = parse_variable("LAMBDA_TASKS_SECRET_U", f"{DB}:user::1111", strict=False)
+    known = Provenance(1.0, {}, {"U": Origin(str(one.source), "user", DB, "1111")})
+
+    def is_held(environ: dict[str, str], provenance: Provenance | None) -> bool:
+        return Held(environ, provenance).origin(one) is not None
+
+    assert is_held({"U": "u"}, known)
+    assert not is_held({}, known)
+    assert not is_held({"U": "u"}, Provenance(1.0, {}, {}))
+    assert not is_held({"U": "u"}, None)
