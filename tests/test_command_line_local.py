@@ -378,6 +378,32 @@ def test_invoke_prints_the_outcome_of_one_message(shop: tuple[Path, list[str]]) 
     assert "ValueError: no money" in bad.stdout
 
 
+def test_schedules_fire_in_a_session_and_from_beside_it(shop: tuple[Path, list[str]]) -> None:
+    """--fire invokes the function as the schedule does, with its key; where a session runs already it fires there."""
+    project, layer = shop
+    schedule = """
+        Nightly:
+          Type: ScheduleV2
+          Properties:
+            ScheduleExpression: cron(0 3 * * ? *)
+            Input: '{"task_name": "shop.add", "kwargs": {"number": 1}, "context": {"tenant": "<aws.scheduler.schedule-arn>"}}'
+        Failing: {Type: Schedule, Properties: {Schedule: rate(1 day), Input: '{"task_name": "shop.fail", "kwargs": {"reason": "no"}}'}}
+"""
+    text = (project / "template.yaml").read_text().replace("      Events:\n", f"      Events:{schedule}", 1)
+    (project / "template.yaml").write_text(text)
+    with session(project, "--fire", "Nightly", *layer) as reader:
+        reader.until(lambda event: event["event"] == "ready")
+        assert reader.until(lambda event: event["event"] == "fired")["schedule"] == "Worker.Nightly"
+        outcome = reader.until(lambda event: event["event"] == "outcome")
+        assert (outcome["outcome"], outcome["task"], outcome["receive_count"]) == ("succeeded", "shop.add", 1)
+        beside = run("local", project, "--fire", "shop.fail")
+        assert (beside.returncode, beside.stdout) == (0, "Worker.Failing fires in the session that runs already\n")
+        outcome = reader.until(lambda event: event["event"] == "outcome")
+        assert (outcome["outcome"], outcome["error"]) == ("failed", "ValueError: no")
+    unknown = run("local", project, "--fire", "Weekly", *layer)
+    assert (unknown.returncode, "there is no schedule Weekly" in unknown.stderr) == (2, True)
+
+
 def test_invoke_checks_before_it_starts_anything(shop: tuple[Path, list[str]]) -> None:
     """Bad kwargs, an unknown task and an unknown function are bad input, with what would be right."""
     project, layer = shop

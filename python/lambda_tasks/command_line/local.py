@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import uuid
 from collections.abc import Iterator
@@ -15,10 +16,14 @@ from lambda_tasks.command_line import local_options
 from lambda_tasks.command_line.arguments import BadInput, json_option
 from lambda_tasks.command_line.local_report import LocalReport, print_exports
 from lambda_tasks.command_line.output import Output
+from lambda_tasks.local.embedded_aws import ACCOUNT_ID
 from lambda_tasks.local.exports import exports_of
 from lambda_tasks.local.queue import Queue
-from lambda_tasks.local.run_file import announced, journal_of, running
+from lambda_tasks.local.run_file import Run, announced, firing_requests, journal_of, request_firing, running
+from lambda_tasks.local.schedules.firing import named
+from lambda_tasks.local.schedules.resources import schedules
 from lambda_tasks.local.session import Plan, Session, running_session
+from lambda_tasks.local.template.model import read_model
 
 DEFAULT_PORT = 4599
 
@@ -40,6 +45,7 @@ DEFAULT_PORT = 4599
     metavar="PATH",
     help="Send these first: one body a line, to the first queue.",
 )
+@click.option("--fire", multiple=True, metavar="NAME", help="Let this schedule of the template fire at once.")
 @click.option(
     "--export",
     "exports",
@@ -54,6 +60,7 @@ def command(
     port: int,
     timeout: float,
     messages: Path | None,
+    fire: tuple[str, ...],
     *,
     once: bool,
     exports: bool,
@@ -63,25 +70,32 @@ def command(
     """Run the functions of a SAM template on this machine, with no account and no container.
 
     Queues, dead-letter queues, secrets, parameters and tables are made in an embedded AWS; layers are unpacked, and
-    queues polled as Lambda polls them. A function starts again when its code changes. Ctrl-C ends it.
+    queues polled as Lambda polls them. Schedules fire at their time. A function starts again when its code changes.
+    Ctrl-C ends it.
     """
-    plan = local_options.plan(**options, port=port)
+    plan = dataclasses.replace(local_options.plan(**options, port=port), fire=fire)
     bodies = _bodies(messages)
     output = Output(as_json)
     if exports and (run := running(plan.template)):
         print_exports(output, run.environ)
+        return
+    if fire and not once and plan.endpoint_url is None and (run := running(plan.template)):
+        _fire_in(run, plan, output)
         return
     report = LocalReport(output)
     with stopping_on_signals(), contextlib.ExitStack() as closing:
         report.journal = closing.enter_context(journal_of(plan.template))
         session = started(plan, report, output, closing)
         session.ledger.on_report = report.reported
+        session.firing.requests = closing.enter_context(firing_requests(report.journal))
         found = exports_of(session)
         queues = {name: queue.url for name, queue in session.deployment.queues.items()}
         closing.enter_context(announced(plan.template, found, queues, report.journal, plan.parameters))
         report.ready(session, found)  # from here on other commands find it
         for body in bodies:
-            report.sent(send(next(iter(session.queues.values())), body))
+            report.sent(send(_first_queue(session), body))
+        for name in fire:
+            session.fire(name)
         status = _drain(session, report, output, timeout) if once else _serve(session, report, output)
     for problem in session.problems:
         raise problem
@@ -128,6 +142,20 @@ def _bodies(path: Path | None) -> list[str]:
         raise BadInput(
             f"the messages cannot be read: {reason}", source=str(path), remedy="correct --messages"
         ) from error
+
+
+def _fire_in(run: Run, plan: Plan, output: Output) -> None:
+    """Let schedules fire in the session that runs already."""
+    found = schedules(read_model(plan.template, plan.parameters, plan.region, ACCOUNT_ID))
+    for schedule in [named(found, name) for name in plan.fire]:
+        request_firing(run, schedule.place)
+        output.line(f"{schedule.place} fires in the session that runs already")
+
+
+def _first_queue(session: Session) -> Queue:
+    for queue in session.queues.values():
+        return queue
+    raise BadInput("no function has a queue", remedy="leave --messages out, or add an SQS event")
 
 
 def _drain(session: Session, report: LocalReport, output: Output, timeout: float) -> int:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lambda_tasks.command_line.letters import Letter, dead_letter_of
 from lambda_tasks.command_line.output import Column, Output, counted, outcome_text
-from lambda_tasks.local.events import Event, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
+from lambda_tasks.local.events import Event, Fired, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import GOOD, MessageReport
 from lambda_tasks.local.run_file import Journal
 from lambda_tasks.local.runtime.process import EXITED, TIMED_OUT
@@ -49,7 +49,12 @@ class LocalReport:
             for source in function.sources:
                 url = session.queues[source.queue_arn].url
                 self._output.line(f"{function.name} takes messages from {url}", style="bold")
-            if not function.sources:
+            scheduled = [one for one in session.firing.schedules if one.function == function.name]
+            for schedule in scheduled:
+                at = session.firing.due.get(schedule)
+                when = "when it is told to" if at is None else f"next at {at.astimezone():%Y-%m-%d %H:%M:%S}"
+                self._output.line(f"{schedule.place} invokes it, {when}; or now by --fire {schedule.name}")
+            if not function.sources and not scheduled:
                 command = f"lambda-tasks invoke --function {function.name} --event FILE"
                 self._output.line(f"{function.name} has no SQS event; with an event it runs by `{command}`")
         for name, reason in deployment.skipped.items():
@@ -78,6 +83,8 @@ class LocalReport:
                 self._line(event)
             elif isinstance(event, InitReport):
                 self._output.line(f"{event.function} started in {event.duration_ms:.0f} ms", style="dim")
+            elif isinstance(event, Fired):
+                self._output.line(f"{event.schedule} fires for {event.at}", style="dim")
             elif isinstance(event, Waiting):
                 self._output.line(waiting_text(event), style="dim")
             elif isinstance(event, FunctionFailure) and (event.in_init or event.error_type in (EXITED, TIMED_OUT)):
@@ -175,7 +182,13 @@ def waiting_text(waiting: Waiting) -> str:
 def _as_json(event: Event) -> dict[str, Any]:
     if isinstance(event, LogLine):
         return {"event": "log", "function": event.function, "message_id": event.message_id, "line": event.text}
-    names = {InitReport: "init", MessageOutcome: "outcome", FunctionFailure: "failure", Waiting: "waiting"}
+    names = {
+        InitReport: "init",
+        MessageOutcome: "outcome",
+        FunctionFailure: "failure",
+        Waiting: "waiting",
+        Fired: "fired",
+    }
     return {"event": names[type(event)], **dataclasses.asdict(event)}
 
 

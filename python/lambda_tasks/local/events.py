@@ -66,5 +66,13 @@ class Waiting:
     seconds: float
 
 
-Event = LogLine | InitReport | MessageOutcome | FunctionFailure | Waiting
+@dataclass(frozen=True)
+class Fired:
+    """The firing of a schedule, for the time `at`, in UTC."""
+
+    schedule: str
+    at: str
+
+
+Event = Fired | LogLine | InitReport | MessageOutcome | FunctionFailure | Waiting
 Listener = Callable[[Event], None]

@@ -29,7 +29,8 @@ def exports_of(session: Session) -> dict[str, str]:
         found["AWS_ENDPOINT_URL_SQS"] = next(iter(deployment.queues.values())).client.meta.endpoint_url
     for variable, values in ((_QUEUE, urls), (_DEAD, dead), (_TABLE, tables)):
         found |= {f"{variable}_{_upper(name)}": value for name, value in values.items()}
-    found[_QUEUE] = next(iter(session.queues.values())).url
+    if session.queues:
+        found[_QUEUE] = next(iter(session.queues.values())).url
     for variable, values in ((_DEAD, dead), (_TABLE, tables)):
         if values:
             found[variable] = next(iter(values.values()))

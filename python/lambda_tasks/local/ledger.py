@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lambda_tasks.local.events import MessageOutcome
 from lambda_tasks.local.mapping.event_source_mapping import Batch
+from lambda_tasks.local.runtime.process import Invocation
 
 GOOD = ("succeeded", "skipped")
 
@@ -80,6 +81,22 @@ class Ledger:
                 self._init_error = invocation.reason
         for report in reports:
             self.on_report(report)
+
+    def fired(self, name: str, invocation: Invocation) -> None:
+        """Note how an invocation ended that no queue made: a schedule's, by the `name` of its firing."""
+        told = invocation.told
+        if told is None:
+            outcome = "failed" if invocation.is_error else "succeeded"
+            report = MessageReport(name, outcome, 1, duration_ms=invocation.duration_ms, error=invocation.reason)
+        else:
+            report = MessageReport(told.message_id, told.outcome, 1, told.task, told.duration_ms, told.error)
+        with self._lock:
+            self._reports[report.message_id] = report
+            if invocation.reason is not None and told is None:
+                self._function_errors.append(invocation.reason)
+            if invocation.failed_in_init:
+                self._init_error = invocation.reason
+        self.on_report(report)
 
     def filtered(self, count: int) -> None:
         """Note that a mapping's filter has deleted messages."""

@@ -77,11 +77,12 @@ class Pollers:
                     self._ledger.batch(batch)
                     waiting.note(mapping.queue, batch, changes)
             except LocalError as error:
-                self._give_up(error)
+                self.give_up(error)
             except (BotoCoreError, ClientError) as error:
-                self._give_up(LocalError(f"SQS did not answer: {error}", remedy="check --endpoint-url"))
+                self.give_up(LocalError(f"SQS did not answer: {error}", remedy="check --endpoint-url"))
 
-    def _give_up(self, problem: LocalError) -> None:
+    def give_up(self, problem: LocalError) -> None:
+        """End the session for a problem of this machine."""
         if not self.stop.is_set():  # else it is what ending a function in the middle looks like
             self.problems.append(problem)
             self.stop.set()

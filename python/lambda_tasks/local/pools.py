@@ -27,7 +27,10 @@ from lambda_tasks.local.waiting import WaitingMessages
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run, and how. `values` are those of the environment file; they are not shown by repr."""
+    """What to run, and how. `values` are those of the environment file; they are not shown by repr.
+
+    `fire` names the schedules that fire at once.
+    """
 
     template: Path
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -39,6 +42,7 @@ class Plan:
     endpoint_url: str | None = None
     concurrency: int = 2
     mounts: bool = True
+    fire: tuple[str, ...] = ()
 
 
 def make_pools(

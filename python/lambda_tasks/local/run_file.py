@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +96,25 @@ def announced(
             path.unlink(missing_ok=True)
 
 
+@contextmanager
+def firing_requests(journal: Journal) -> Iterator[Path]:
+    """Give the folder by which other commands ask a session for firings, for the length of the ``with`` block."""
+    folder = _requests(journal.path)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def request_firing(run: Run, name: str) -> None:
+    """Ask a session for the firing of the schedule of this name."""
+    request = _requests(run.journal) / f"{uuid.uuid4()}.name"
+    request.with_suffix(".new").write_text(name, encoding="utf-8")
+    request.with_suffix(".new").replace(request)  # whole or not at all
+
+
 def running(template: Path | None = None) -> Run | None:
     """Return the session that runs for `template`; without one the only one of this folder, or of one around it."""
     if template is not None:
@@ -102,6 +123,10 @@ def running(template: Path | None = None) -> Run | None:
     found = [run for path in sorted(_folder().glob("*.json")) if (run := _read(path))]
     own = [run for run in found if {run.folder, run.template.parent} & {here, *here.parents} - _ABOVE_PROJECTS]
     return own[0] if len(own) == 1 else None
+
+
+def _requests(journal: Path) -> Path:
+    return journal.with_suffix(".firings")
 
 
 def _folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,8 +26,11 @@ from lambda_tasks.local.polling import FunctionPool, Pollers
 from lambda_tasks.local.pools import Plan, make_pools
 from lambda_tasks.local.queue import Queue
 from lambda_tasks.local.runtime.process import Invocation
+from lambda_tasks.local.schedules.firing import Firing, named
+from lambda_tasks.local.schedules.resources import schedules
+from lambda_tasks.local.schedules.targets import Targets
 from lambda_tasks.local.template.deployment import Deployment, Source, deploy
-from lambda_tasks.local.template.model import read_model
+from lambda_tasks.local.template.model import model_of, read_model
 
 __all__ = ["Plan", "Session", "running_function", "running_session"]
 
@@ -48,6 +52,7 @@ class Session:
     pollers: Pollers
     listener: Listener
     has_own_sqs: bool
+    firing: Firing
     closing: ExitStack = field(default_factory=ExitStack)
     _told: dict[str, tuple[float, int]] = field(default_factory=dict)
     _looks_at: float = 0.0
@@ -63,6 +68,15 @@ class Session:
             if deployed.name == function and deployed.sources:
                 return self.queues[deployed.sources[0].queue_arn]
         raise LocalError(f"{function} has no queue", remedy="add an SQS event to it")
+
+    def fire(self, name: str) -> None:
+        """Let the schedule of this name fire now.
+
+        Raises:
+            LocalError: there is none, or there are several.
+
+        """
+        self.firing.fire(named(self.firing.schedules, name))
 
     def finish(self) -> None:
         """End the functions, and hear all that they wrote."""
@@ -95,7 +109,7 @@ class Session:
 
     @property
     def _is_idle(self) -> bool:
-        return all(pool.environments.is_idle for pool in self.pools)
+        return self.firing.is_idle and all(pool.environments.is_idle for pool in self.pools)
 
     def _tell_what_waits(self) -> None:
         """Tell how long a queue waits, and again where more of its messages do. Messages in flight do not wait."""
@@ -127,20 +141,41 @@ def running_session(plan: Plan, listener: Listener, step: Callable[[str], None])
     hears = functools.partial(_hear, ledger, listener)
     with _deployed(plan, step) as (aws, deployment, closing):
         sources = {source.queue_arn: deployment.queue_of_arn(source.queue_arn) for source in _sources(deployment)}
-        if not sources:
+        found = schedules(model_of(deployment.template))
+        fired = [named(found, name) for name in plan.fire]
+        targets = {one.function for one in found if one.messages or one in fired}
+        wanted = [one for one in deployment.functions if one.sources or one.name in targets]
+        if not wanted:
             raise _nothing_to_poll(deployment)
         arns = list(dict.fromkeys(deployment.dead_letters))
         dead_letters = [queue for arn in arns for queue in deployment.queues.values() if queue.arn == arn]
-        wanted = [one for one in deployment.functions if one.sources]
         pools = make_pools(wanted, deployment, aws, plan, hears, step, closing)
         pollers = Pollers(ledger)
+        queues = {queue.arn: queue for queue in deployment.queues.values()}
+        to = Targets(pools, queues, ledger, hears, (plan.region, ACCOUNT_ID))
+        firing = Firing([one for one in found if to.has(one)], to.take, pollers.give_up)
         has_own_sqs = plan.endpoint_url is None
-        session = Session(aws, deployment, sources, dead_letters, ledger, pools, pollers, hears, has_own_sqs)
+        session = Session(aws, deployment, sources, dead_letters, ledger, pools, pollers, hears, has_own_sqs, firing)
         watch = CodeWatch([pool.deployed.code for pool in pools], functools.partial(_code_changed, pools, hears))
         closing.callback(watch.close)
         closing.enter_context(session.closing)
         session.closing.enter_context(pollers.polling(pools, sources))
+        session.closing.enter_context(_firing(firing, pollers.stop))
         yield session
+
+
+@contextmanager
+def _firing(firing: Firing, stop: threading.Event) -> Iterator[None]:
+    """Let schedules fire at their time until the ``with`` block ends, which sets `stop`."""
+    thread = threading.Thread(target=firing.run, args=(stop,), name="schedules", daemon=True)
+    if firing.schedules:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if firing.schedules:
+            thread.join()
 
 
 @contextmanager
@@ -184,7 +219,7 @@ def _nothing_to_poll(deployment: Deployment) -> LocalError:
     elif deployment.skipped:
         name, reason = next(iter(deployment.skipped.items()))
         remedy = f"{name} is skipped: {reason}"
-    return LocalError("no function has an SQS event", source=str(deployment.template.path), remedy=remedy)
+    return LocalError("no function has an SQS event or a schedule", source=str(deployment.template.path), remedy=remedy)
 
 
 def _sources(deployment: Deployment) -> list[Source]:

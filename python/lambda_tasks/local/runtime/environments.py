@@ -17,7 +17,7 @@ from lambda_tasks.local.runtime.process import Invocation
 class Invocable(Protocol):
     """A running function that takes one event at a time."""
 
-    def invoke(self, event: dict[str, Any], /) -> Invocation:
+    def invoke(self, event: Any, /) -> Invocation:  # noqa: ANN401 - an event is any JSON
         """Invoke it, and wait for its answer."""
         ...
 
@@ -57,7 +57,7 @@ class Environments:
         """
         self._give_back(self._take())
 
-    def invoke(self, event: dict[str, Any]) -> Invocation:
+    def invoke(self, event: Any) -> Invocation:  # noqa: ANN401 - as above
         """Invoke the function in an environment that is free, or in a new one; wait where there may be no more.
 
         Raises:

@@ -52,13 +52,14 @@ class FollowedFunction:
         self._phases = Phases()
         self._writers: dict[tuple[str, int], TextBlocks] = {}
         self._message_ids: list[str] = []
+        self._told_last: MessageOutcome | None = None
         self._lock = threading.Lock()
         self._is_closed = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"log-{self._name}", daemon=True)
         self._thread.start()
 
-    def invoke(self, event: Mapping[str, Any]) -> Invocation:
+    def invoke(self, event: Any) -> Invocation:  # noqa: ANN401 - an event is any JSON
         """Invoke the function with `event`. All that it wrote is heard before this returns.
 
         Raises:
@@ -66,7 +67,9 @@ class FollowedFunction:
 
         """
         self.read(is_end=True)
-        self._message_ids = [record["messageId"] for record in event.get("Records", ())]
+        records = event.get("Records", ()) if isinstance(event, dict) else ()
+        self._message_ids = [record["messageId"] for record in records if "messageId" in record]
+        self._told_last = None
         self._phases.invoke_duration_ms = None
         invocation = self._runtime.invoke(event)
         self.read(is_end=True)
@@ -75,6 +78,7 @@ class FollowedFunction:
             invocation,
             duration_ms=invocation.timeout_seconds * 1000 if is_over else self._phases.invoke_duration_ms,
             failed_in_init=invocation.is_error and self._phases.init_failed,
+            told=None if self._message_ids else self._told_last,
         )
         if invocation.reason is not None:
             ids = tuple(self._message_ids)
@@ -118,7 +122,7 @@ class FollowedFunction:
         if event.pop("kind") == "text":
             self._write((event["message_id"] or "", event["thread"]), event["text"])
             return
-        outcome = MessageOutcome(**event)
+        outcome = self._told_last = MessageOutcome(**event)
         for (message_id, _), blocks in self._writers.items():
             if message_id == outcome.message_id:
                 for block in blocks.flush():

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lambda_tasks.local.errors import LocalError
+from lambda_tasks.local.events import MessageOutcome
 from lambda_tasks.local.runtime.function import Files, Function, Prepared, prepare
 
 __all__ = ["EXITED", "TIMED_OUT", "Function", "Invocation", "Runtime", "read_answer", "running"]
@@ -38,7 +39,8 @@ class Invocation:
     """An answer: what the handler returned, or the error object where the function failed.
 
     `timeout_seconds` is the function's. `duration_ms` is without the init phase; `failed_in_init` tells that there was
-    no invoke phase. Both are known where the function's output is followed.
+    no invoke phase. `told` is the outcome of the event that was a message itself. These are known where the function's
+    output is followed.
     """
 
     payload: Any
@@ -46,6 +48,7 @@ class Invocation:
     duration_ms: float | None = field(default=None, compare=False)
     failed_in_init: bool = field(default=False, compare=False)
     timeout_seconds: float = field(default=0, compare=False)
+    told: MessageOutcome | None = field(default=None, compare=False)
 
     @property
     def error_type(self) -> str:

@@ -16,6 +16,7 @@ RAW_RULE = "AWS::Events::Rule"
 # SAM's events, and the property that has the expression of each; those with none have a pattern.
 _SAM_EVENTS = {SCHEDULE_V2: "ScheduleExpression", "Schedule": "Schedule", "CloudWatchEvent": "", "EventBridgeRule": ""}
 _PLACEHOLDER, _QUOTE = re.compile(r"(<[A-Za-z0-9_.-]+>)"), re.compile(r'(?<!\\)"')
+_ATTEMPT = "<aws.scheduler.attempt-number>"
 _OWN_CALL = ":aws-sdk:sqs:sendMessage"
 
 
@@ -38,7 +39,7 @@ class ScheduleResource:
     function: str | None
     queue_arn: str = ""
     input: str | None = None
-    transform: Mapping[str, Any] = field(default_factory=dict)
+    transform: Mapping[str, Any] = field(default_factory=dict, hash=False)
     aws_name: str = ""
     group: str = "default"
     message_group: str | None = None
@@ -56,6 +57,8 @@ class ScheduleResource:
         text = self.input
         if text is None and self.transform.get("InputTemplate"):
             text = filled(str(self.transform["InputTemplate"]), {})
+        elif text is not None and parsed(text) is None:
+            text = text.replace(_ATTEMPT, "1")  # a number, which JSON has without quotation marks
         return list(_messages(text))
 
 
