@@ -115,6 +115,7 @@ def test_the_policy_of_an_environment(tmp_path: Path) -> None:
         "LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/dead",
         "LAMBDA_TASKS_PAYLOAD_BUCKET": "one, two",
         "LAMBDA_TASKS_SCHEDULER_ROLE_ARN": "arn:aws:iam::123456789012:role/scheduler",
+        "NEWS_TOPIC": "arn:aws:sns:eu-west-1:123456789012:news",
     }
     (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
     finished = check("--env-file", str(tmp_path / "env"), "--policy", "--account", "123456789012", "--json")
@@ -123,5 +124,6 @@ def test_the_policy_of_an_environment(tmp_path: Path) -> None:
     assert allowed["s3:GetObject",] == ["arn:aws:s3:::one/*", "arn:aws:s3:::two/*"]
     assert allowed["s3:PutObject",] == ["arn:aws:s3:::one/*"]
     assert allowed["sqs:SendMessage",] == [f"{queues}dead", f"{queues}jobs"]
+    assert allowed["sns:Publish",] == ["arn:aws:sns:eu-west-1:123456789012:news"]
     assert allowed["iam:PassRole",] == ["arn:aws:iam::123456789012:role/scheduler"]
     assert all(":123456789012:parameter/app" in one for one in allowed["ssm:GetParametersByPath",])

@@ -184,6 +184,7 @@ def test_a_schedule_of_a_task_that_has_none_is_found_and_removed(command: Comman
         Again:
           Type: ScheduleV2
           Properties: {ScheduleExpression: rate(1 day), Input: '{"task_name": "shop.tasks.clean_up"}'}
+        Own2: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 day), Input: '{"task_name": "shop.tasks.clean_up", "kwargs": {"days": 1}}'}}
         Own:
           Type: ScheduleV2
           Properties: {ScheduleExpression: rate(1 day), Input: '{"task_name": "shop.tasks.plain", "kwargs": {"x": 1}}'}
@@ -199,7 +200,11 @@ def test_a_schedule_of_a_task_that_has_none_is_found_and_removed(command: Comman
     assert "shop.tasks.clean_up has no schedule in the code: remove it" in findings(command)[1]
     assert command("schedules", "--write")[1].count("removed Worker.") == 2
     assert findings(command) == []
-    assert list(load(project / "template.yaml")[0]["Resources"]["Worker"]["Properties"]["Events"]) == ["Jobs", "Own"]
+    assert list(load(project / "template.yaml")[0]["Resources"]["Worker"]["Properties"]["Events"]) == [
+        "Jobs",
+        "Own2",
+        "Own",
+    ]
     assert len(written) > len((project / "template.yaml").read_text())
 
 
@@ -346,6 +351,20 @@ def test_templates_that_are_not_written(command: Command, project: Path) -> None
     content = load(project / "template.yaml")[0]
     (project / "template.json").write_text(json.dumps(content))
     assert run(["schedules", "--write", "--template", "template.json"]) == 2
+
+
+def test_a_function_without_sam(command: Command, project: Path) -> None:
+    """A function of CloudFormation's own has no events: its schedules are resources."""
+    raw = "  Raw: {Type: AWS::Lambda::Function, Properties: {Code: code, Handler: lambda_tasks.handler.handler}}\n"
+    (project / "template.yaml").write_text(f"Resources:\n{raw}")
+    assert command("schedules", "--write")[0] == 0
+    assert findings(command) == []
+    made = load(project / "template.yaml")[0]["Resources"]["RawCleanUp"]
+    assert (made["Type"], made["Properties"]["FlexibleTimeWindow"]) == ("AWS::Scheduler::Schedule", {"Mode": "OFF"})
+    assert json.loads(made["Properties"]["Target"]["Input"]) == CLEAN_UP
+    edit(project / "code" / "shop" / "times.py", "{3}", "{4}")
+    assert command("schedules", "--write") == (0, "changed RawCleanUp: ScheduleExpression\n")
+    assert sorted(json.loads(command("schedules", "--json")[1])["Resources"]) == ["RawCleanUp"]
 
 
 def test_no_task_has_a_schedule(command: Command, project: Path) -> None:

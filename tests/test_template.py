@@ -263,6 +263,19 @@ def test_poison_messages_end_in_the_dead_letter_queue(template: dict[str, Any]) 
     assert variables["LAMBDA_TASKS_DEAD_LETTER_QUEUE_URL"] == {"Ref": "DeadLetterQueue"}
 
 
+def test_failed_events_of_schedules_are_kept(template: dict[str, Any]) -> None:
+    """What a schedule starts and Lambda gives up, and what Scheduler cannot deliver, goes to one standard queue."""
+    function = properties(template, "WorkerFunction")
+    queue = {"Fn::GetAtt": ["FailedEventQueue", "Arn"]}
+    schedule = function["Events"]["CleanUp"]["Properties"]
+    assert function["EventInvokeConfig"]["DestinationConfig"]["OnFailure"] == {"Type": "SQS", "Destination": queue}
+    assert schedule["DeadLetterConfig"] == {"Arn": queue}
+    # A key is kept for a day: no try of either may come after that.
+    seconds = [function["EventInvokeConfig"], schedule["RetryPolicy"]]
+    assert sum(int(one["MaximumEventAgeInSeconds"]) for one in seconds) < 86400
+    assert "FifoQueue" not in properties(template, "FailedEventQueue")
+
+
 def test_concurrency_is_bounded_twice(template: dict[str, Any]) -> None:
     """The queue hands over no more batches than its maximum; concurrency is kept where a parameter says how much."""
     function = properties(template, "WorkerFunction")
@@ -333,6 +346,7 @@ def test_state_table_is_the_one_that_the_code_expects(template: dict[str, Any]) 
     ("alarm", "metric", "of"),
     [
         ("DeadLettersAlarm", "ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}),
+        ("FailedEventsAlarm", "ApproximateNumberOfMessagesVisible", {"Fn::GetAtt": ["FailedEventQueue", "QueueName"]}),
         ("OldestMessageAlarm", "ApproximateAgeOfOldestMessage", {"Fn::GetAtt": ["TaskQueue", "QueueName"]}),
         ("ErrorsAlarm", "Errors", {"Ref": "WorkerFunction"}),
         ("ThrottlesAlarm", "Throttles", {"Ref": "WorkerFunction"}),
@@ -436,7 +450,7 @@ def test_role_allows_what_the_worker_does(template: dict[str, Any]) -> None:
         "sqs:DeleteMessage": {"TaskQueue"},
         "sqs:GetQueueAttributes": {"TaskQueue"},
         "sqs:ReceiveMessage": {"TaskQueue"},
-        "sqs:SendMessage": {"DeadLetterQueue", "TaskQueue"},
+        "sqs:SendMessage": {"DeadLetterQueue", "FailedEventQueue", "TaskQueue"},
         "xray:PutTelemetryRecords": {"*"},
         "xray:PutTraceSegments": {"*"},
     }
@@ -457,6 +471,12 @@ def test_others_are_allowed_one_thing_each(template: dict[str, Any]) -> None:
         "kms:Decrypt": {"Key"},
         "kms:GenerateDataKey": {"Key"},
         "sqs:SendMessage": {"DeadLetterQueue", "TaskQueue"},
+    }
+    assert allowed(template, "ScheduleRole") == {
+        "kms:Decrypt": {"Key"},
+        "kms:GenerateDataKey": {"Key"},
+        "lambda:InvokeFunction": {"WorkerFunction"},
+        "sqs:SendMessage": {"FailedEventQueue"},
     }
     assert allowed(template, "RecordsPolicy") == {
         "dynamodb:BatchGetItem": {"StateTable"},
@@ -497,7 +517,7 @@ def test_roles_are_passed_to_scheduler_alone(template: dict[str, Any]) -> None:
     assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
-@pytest.mark.parametrize("queue", ["TaskQueue", "DeadLetterQueue"])
+@pytest.mark.parametrize("queue", ["TaskQueue", "DeadLetterQueue", "FailedEventQueue"])
 def test_queues_take_nothing_without_tls(template: dict[str, Any], queue: str) -> None:
     """Whoever asks, and whatever for: without TLS a queue refuses."""
     denied = others_policy(template, queue)["DenyWithoutTls"]

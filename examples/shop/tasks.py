@@ -56,6 +56,12 @@ def export_orders(*, day: date) -> None:
     )
 
 
+@task(schedule="cron(0 3 * * ? *)", schedule_timezone="Europe/Berlin")
+def clean_up(*, days: int = 30) -> None:
+    """Forget the baskets that nobody has touched for some days, every night."""
+    logger.info("baskets older than %d days are gone", days)
+
+
 @task(retry_on=(GatewayDown,), max_retries=1, retry_delay=1)
 def charge_card(*, order_id: int, amount: Decimal) -> None:
     """Charge a customer's card, and try once more where the gateway is down; the demo's always is."""

@@ -238,8 +238,10 @@ def _late(module: str, function: str) -> Callable[[str, object], Any]:
     """Return a check by a module that few tasks need. One that the layer has not was made before the deployment."""
 
     def check(name: str, value: object) -> object:
+        if value is None:
+            return None
         try:
-            return None if value is None else getattr(import_module(f"{__package__}.{module}"), function)(name, value)
+            return getattr(import_module(f"{__package__}.{module}"), function)(name, value)
         except ModuleNotFoundError:
             return value
 

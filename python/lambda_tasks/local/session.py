@@ -213,13 +213,13 @@ def _deployed(plan: Plan, step: Callable[[str], None]) -> Iterator[tuple[Embedde
 
 def _nothing_to_poll(deployment: Deployment) -> LocalError:
     names = [one.name for one in deployment.functions]
-    remedy = "add one to its Events"
+    remedy = "add one, or a schedule, to its Events"
     if names:
         remedy += f", or run it with an event: lambda-tasks invoke --function {names[0]} --event FILE"
     elif deployment.skipped:
         name, reason = next(iter(deployment.skipped.items()))
         remedy = f"{name} is skipped: {reason}"
-    return LocalError("no function has an SQS event or a schedule", source=str(deployment.template.path), remedy=remedy)
+    return LocalError("no function has an SQS event", source=str(deployment.template.path), remedy=remedy)
 
 
 def _sources(deployment: Deployment) -> list[Source]:

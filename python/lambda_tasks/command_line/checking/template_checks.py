@@ -10,7 +10,7 @@ from lambda_tasks.local.checks.advice import advice
 from lambda_tasks.local.checks.finding import Finding, sentence, shown_path
 from lambda_tasks.local.checks.refused import refused
 from lambda_tasks.local.template.document import Template, template_file
-from lambda_tasks.local.template.model import read_model
+from lambda_tasks.local.template.model import Model, read_model
 from lambda_tasks.local.template.names import topic_name
 
 GITHUB = "github"
@@ -53,7 +53,17 @@ def around_function(
         ),
         queue_keys=tuple(filter(None, (_key_arn(key, f"{region}:{account_id}") for key in keys))),
         topic_keys=_topic_keys(model.template, f"{region}:{account_id}"),
+        destinations=_destinations(model, name),
+        variables=model.functions[name].environ,
     )
+
+
+def _destinations(model: Model, function: str) -> tuple[str, ...]:
+    """Return the queues and topics that get a function's asynchronous events when they are done with, or failed."""
+    raw = model.template.function_properties(model.template.content["Resources"][function])
+    config = model.template.resolve(raw.get("EventInvokeConfig") or {}).get("DestinationConfig") or {}
+    found = (config.get(one) for one in ("OnFailure", "OnSuccess"))
+    return tuple(str(one["Destination"]) for one in found if isinstance(one, dict) and one.get("Destination"))
 
 
 def _topic_keys(template: Template, place: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from lambda_tasks.settings import Settings, names_jobs
 NO_ACCOUNT = "000000000000"
 ACCOUNT_PARAMETER = "${AWS::AccountId}"
 _CONSUME = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+_TOPIC = re.compile(r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]+")
 _LOG = ["logs:CreateLogStream", "logs:PutLogEvents"]
 
 
@@ -24,7 +26,8 @@ _LOG = ["logs:CreateLogStream", "logs:PutLogEvents"]
 class Around:
     """What a template says of a function beside its variables: the queues that it takes from, and keys.
 
-    `topic_keys` has the key of each topic that has one, by the topic's ARN.
+    `topic_keys` has the key of each topic that has one, by the topic's ARN. `destinations` get its failed events.
+    `variables` are the function's own, where those of this process lie below them.
     """
 
     log_group: str = "/aws/lambda/${FunctionName}"
@@ -32,6 +35,8 @@ class Around:
     dead_letters: tuple[str, ...] = ()
     queue_keys: tuple[str, ...] = ()
     topic_keys: Mapping[str, str] = field(default_factory=dict)
+    destinations: tuple[str, ...] = ()
+    variables: Mapping[str, str] | None = None
 
 
 def whole_policy(
@@ -57,6 +62,7 @@ def whole_policy(
     consumed = set(around.sources or sent)
     if consumed:
         statements.append(_allow(_CONSUME, consumed))
+    dead |= {one for one in around.destinations if ":sqs:" in one}
     if sent | dead:
         statements.append(_allow(["sqs:SendMessage"], sent | dead))
     keys = set(around.queue_keys)
@@ -81,8 +87,19 @@ def whole_policy(
         topic_key = around.topic_keys.get(settings.failure_topic_arn)
         if topic_key:
             statements.append(_allow_key([topic_key], "sns", region))
+    topics = _topics(environ, around) - {settings.failure_topic_arn}
+    if topics:
+        statements.append(_allow(["sns:Publish"], topics))
+        keys = {around.topic_keys[one] for one in topics if one in around.topic_keys}
+        statements += [_allow_key(keys, "sns", region)] if keys else []
     statements.append(_allow(_LOG, [f"arn:aws:logs:{place}:log-group:{around.log_group}:*"]))
     return _with_account({"Version": of_secrets["Version"], "Statement": statements}, account_id)
+
+
+def _topics(environ: Mapping[str, str], around: Around) -> set[str]:
+    """Return the topics that a function may publish to: those that its variables name, and its destinations."""
+    own = environ if around.variables is None else around.variables
+    return {one for one in (*own.values(), *around.destinations) if _TOPIC.fullmatch(one)}
 
 
 def _allow(actions: list[str], resources: Iterable[str]) -> dict[str, Any]:

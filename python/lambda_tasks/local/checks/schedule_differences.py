@@ -10,7 +10,7 @@ from lambda_tasks.definition.schedules import expression
 from lambda_tasks.errors import InvalidTask
 from lambda_tasks.local.checks.finding import Finding, shown_path
 from lambda_tasks.local.checks.tasks_in_code import Code, TaskInCode
-from lambda_tasks.local.schedules.messages import KEY, has_kwargs, input_of
+from lambda_tasks.local.schedules.messages import KEY, has_kwargs, input_of, is_its_own
 from lambda_tasks.local.schedules.resources import SCHEDULE_V2, ScheduleResource, schedules
 from lambda_tasks.local.template.model import Model
 
@@ -55,14 +55,15 @@ def differences(model: Model, code: Mapping[str, Code]) -> Iterator[Difference]:
     events: dict[str, list[ScheduleResource]] = {}
     for one in schedules(model):
         for message in one.messages:
-            events.setdefault(str(message["task_name"]), []).append(one)
+            if not is_its_own(message):
+                events.setdefault(str(message["task_name"]), []).append(one)
     for functions, task in scheduled(code):
         yield from _of_task(functions, task, events.get(task.name, ()))
     for function, own in code.items():
         for task in own.tasks.values():
             if task.schedule is None and not (task.is_computed or task.is_unknown):
                 for event in events.get(task.name, ()):
-                    if event.function == function and _is_made_of_code(event, task.name):
+                    if event.function == function and event.kind == SCHEDULE_V2:
                         yield Difference(function, task, event)
 
 
@@ -102,7 +103,7 @@ def _of_task(functions: str, task: TaskInCode, events: Sequence[ScheduleResource
         yield Difference(events[first].function or names[0], task, events[first], changes[first])
         same = [events[first]]
     for event in events:
-        if event is not same[0] and event.function in names and _is_made_of_code(event, task.name):
+        if event is not same[0] and event.function in names and event.kind == SCHEDULE_V2:
             yield Difference(event.function or names[0], task, event)
 
 
@@ -127,12 +128,6 @@ def _is_wanted(message: Mapping[str, Any], event: ScheduleResource) -> bool:
         return False
     # A queue's messages have ids of their own, and their keys in attributes.
     return event.function is None or not event.is_of_scheduler or message.get("idempotency_key") == KEY
-
-
-def _is_made_of_code(event: ScheduleResource, task_name: str) -> bool:
-    """Tell whether an event is one that a task's schedule makes: one with kwargs is the template's own."""
-    own = [one for one in event.messages if one.get("task_name") == task_name]
-    return event.kind == SCHEDULE_V2 and bool(own) and not has_kwargs(own[0])
 
 
 def _canonical(text: str | None) -> str | None:

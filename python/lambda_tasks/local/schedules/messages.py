@@ -21,6 +21,11 @@ def input_of(task_name: str) -> str:
     return json.dumps(message_of(task_name))
 
 
+def is_its_own(message: Mapping[str, Any]) -> bool:
+    """Tell whether a message is a template's own: it has kwargs, and not the key of those that code asks for."""
+    return has_kwargs(message) and message.get("idempotency_key") != KEY
+
+
 def has_kwargs(message: Mapping[str, Any]) -> bool:
     """Tell whether a message has kwargs, which no schedule in code gives."""
     return message.get("kwargs") not in (None, {})

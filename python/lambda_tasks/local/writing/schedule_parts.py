@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lambda_tasks.local.schedules.messages import input_of
-from lambda_tasks.local.schedules.resources import SCHEDULE_V2
+from lambda_tasks.local.schedules.resources import RAW_SCHEDULE, SCHEDULE_V2
 from lambda_tasks.local.template.functions import FunctionResource
 from lambda_tasks.local.template.model import Model, QueueResource
 from lambda_tasks.local.writing.yaml_text import Short
@@ -42,6 +42,16 @@ def event_of(task_name: str, text: str, zone: str, around: Around) -> dict[str, 
         "OmitName": True,  # else two stacks of one template would have one name
     }
     return {"Type": SCHEDULE_V2, "Properties": own}
+
+
+def raw_schedule_of(function: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what SAM would make of such an event: a schedule of CloudFormation's own, for a function of that kind."""
+    own = dict(event["Properties"])
+    target = {name: own[name] for name in ("RoleArn", "Input", "RetryPolicy", "DeadLetterConfig")}
+    about = {name: one for name, one in own.items() if name.startswith("ScheduleExpression")}
+    arn = Short("!GetAtt", f"{function}.Arn")
+    properties = {**about, "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": {"Arn": arn, **target}}
+    return {"Type": RAW_SCHEDULE, "Properties": properties}
 
 
 def event_name(task_name: str, taken: Mapping[str, Any] | set[str]) -> str:

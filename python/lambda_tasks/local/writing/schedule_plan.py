@@ -12,10 +12,18 @@ from typing import Any
 from lambda_tasks.local.checks.schedule_differences import Difference, differences, scheduled, wanted
 from lambda_tasks.local.checks.tasks_in_code import Code, TaskInCode
 from lambda_tasks.local.errors import LocalError
+from lambda_tasks.local.schedules.messages import is_its_own
 from lambda_tasks.local.schedules.resources import SCHEDULE_V2, schedules
 from lambda_tasks.local.template.document import template_file
+from lambda_tasks.local.template.functions import RAW_FUNCTION
 from lambda_tasks.local.template.model import Model, read_model
-from lambda_tasks.local.writing.schedule_parts import Around, around_of, event_name, event_of
+from lambda_tasks.local.writing.schedule_parts import (
+    Around,
+    around_of,
+    event_name,
+    event_of,
+    raw_schedule_of,
+)
 from lambda_tasks.local.writing.yaml_text import Edits
 
 _BY_HAND = "add by hand what `lambda-tasks schedules` prints"
@@ -37,9 +45,16 @@ class SchedulePlan:
         """The part of the template, by logical ids: each function's events, and what they need beside them."""
         found: dict[str, Any] = {}
         for function, events in self.events.items():
-            found[function] = {"Properties": {"Events": events}}
+            if self.is_raw(function):
+                found |= {f"{function}{name}": raw_schedule_of(function, one) for name, one in events.items()}
+            else:
+                found[function] = {"Properties": {"Events": events}}
             found |= self.around[function].made
         return found
+
+    def is_raw(self, function: str) -> bool:
+        """Tell whether a function is CloudFormation's own, which has no events."""
+        return bool(self.model.template.content["Resources"][function]["Type"] == RAW_FUNCTION)
 
 
 def planned(model: Model, code: Mapping[str, Code], function: str | None = None) -> SchedulePlan:
@@ -55,7 +70,7 @@ def planned(model: Model, code: Mapping[str, Code], function: str | None = None)
         str(message["task_name"]): one
         for one in schedules(model)
         for message in one.messages
-        if one.function is not None and one.path[3:4] == ("Events",)
+        if one.function is not None and one.path[3:4] == ("Events",) and not is_its_own(message)
     }
     for functions, task in scheduled(code):
         if task.is_computed:
@@ -133,7 +148,9 @@ def _add_and_change(edits: Edits, plan: SchedulePlan, found: list[Difference], s
             raise LocalError(f"{one.event.place} is a rule, which is not changed", source=source, remedy=_BY_HAND)
     resources: dict[str, Any] = {}
     for owner, events in new.items():
-        if events:
+        if plan.is_raw(owner):
+            resources |= {f"{owner}{name}": raw_schedule_of(owner, one) for name, one in events.items()}
+        elif events:
             edits.add(("Resources", owner, "Properties", "Events"), events)
         resources |= plan.around[owner].made
     if resources:
