@@ -233,7 +233,7 @@ def test_function_uses_wrapper_and_handler_of_the_layer(template: dict[str, Any]
 
 def test_failed_messages_are_reported_one_by_one(template: dict[str, Any]) -> None:
     """The event source mapping reads partial batch responses; without that, one failure repeats the whole batch."""
-    (event,) = properties(template, "WorkerFunction")["Events"].values()
+    event = properties(template, "WorkerFunction")["Events"]["Tasks"]
 
     assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
@@ -279,7 +279,7 @@ def test_failed_events_of_schedules_are_kept(template: dict[str, Any]) -> None:
 def test_concurrency_is_bounded_twice(template: dict[str, Any]) -> None:
     """The queue hands over no more batches than its maximum; concurrency is kept where a parameter says how much."""
     function = properties(template, "WorkerFunction")
-    (event,) = function["Events"].values()
+    event = function["Events"]["Tasks"]
     defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
 
     assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}}
@@ -306,7 +306,7 @@ def test_queues_are_of_one_kind(template: dict[str, Any], name: str, *, fifo: bo
 
 def test_mapping_suits_both_kinds(template: dict[str, Any]) -> None:
     """The event source mapping keeps to what FIFO allows: ten messages, no window."""
-    (event,) = properties(template, "WorkerFunction")["Events"].values()
+    event = properties(template, "WorkerFunction")["Events"]["Tasks"]
 
     assert event["Properties"]["BatchSize"] <= 10
     assert "MaximumBatchingWindowInSeconds" not in event["Properties"]
@@ -579,7 +579,7 @@ def test_data_outlives_the_stack(template: dict[str, Any]) -> None:
     kinds = ("SQS::Queue", "DynamoDB::Table", "SecretsManager::Secret", "KMS::Key", "Logs::LogGroup")
     held = [one for one in template["Resources"].values() if one["Type"].removeprefix("AWS::") in kinds]
 
-    assert len(held) == 7
+    assert len(held) == 8
     assert {(one["DeletionPolicy"], one["UpdateReplacePolicy"]) for one in held} == {("Retain", "Retain")}
     assert properties(template, "StateTable")["DeletionProtectionEnabled"] is True
 
@@ -596,7 +596,7 @@ def test_key_is_used_through_a_service_alone(template: dict[str, Any]) -> None:
     """Whoever may use the key may do so by way of SQS, SNS or Secrets Manager, and for nothing else."""
     using = [one for one in statements(template) if any(name.startswith("kms:") for name in listed(one["Action"]))]
 
-    assert len(using) == 6
+    assert len(using) == 7
     for statement in using:
         (via,) = statement["Condition"]["StringEquals"].items()
         assert via[0] == "kms:ViaService"
