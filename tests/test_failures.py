@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +15,7 @@ from urllib.parse import parse_qs
 import pytest
 
 import stores
+from catalogue import tasks
 from events import Context, message_body, sqs_event, sqs_record
 from lambda_tasks import redact_record
 from lambda_tasks.aws.transport import CallFailed, Transport
@@ -239,8 +243,25 @@ def test_telling_has_a_time_of_its_own() -> None:
 
 
 def test_a_function_that_tells_nobody_imports_nothing() -> None:
-    """Without the setting a worker has no notices, and a task that runs where it is enqueued tells nobody."""
-    assert Worker(Settings(), base_environ()).notices is None
+    """Without the setting a function has nothing of it, whatever fails."""
+    program = (
+        "import sys; from events import Context, message_body, sqs_event, sqs_record; from workers import worker; "
+        "from lambda_tasks.dispatch.dispatcher import dispatch; "
+        "dispatch(sqs_event(sqs_record(message_body('catalogue.tasks.fail'))), Context(60), worker()); "
+        "print([name for name in sys.modules if 'failures' in name or 'occasional' in name])"
+    )
+    environ = {**base_environ(), "PYTHONPATH": os.pathsep.join(sys.path)}
+    printed = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60)
+    assert printed.stdout.strip() == "[]", printed.stderr
+
+
+def test_where_a_message_runs_as_it_is_enqueued_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever enqueued it gets the error; no event is sent, though the setting is there."""
+    monkeypatch.setenv("LAMBDA_TASKS_MODE", "eager")
+    monkeypatch.setenv("LAMBDA_TASKS_FAILURE_TOPIC_ARN", TOPIC)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ConnectionError):
+        tasks.fail.enqueue()
 
 
 # Floods.

@@ -99,6 +99,8 @@ class Consumer:
         self._held.start()
         self._deleting.start()
         first, *others = [self._make_worker(self._held) for _ in range(self._threads)]
+        for other in others:
+            other.notices = first.notices  # a flood is one of the process, and not of each thread
         threading.Thread(target=self._receive, name="lambda-tasks-receiving", daemon=True).start()
         for worker in others:
             threading.Thread(target=self._work, args=[worker], name="lambda-tasks-worker", daemon=True).start()

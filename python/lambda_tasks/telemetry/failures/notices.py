@@ -70,7 +70,8 @@ class Notices:
             with self._lock:
                 self._tell(failed, request_id, deadline)
         except Exception as error:  # noqa: BLE001 - no message depends on it
-            logger.warning("failed messages could not be told of: %s: %s", type(error).__name__, error)
+            remedy = "check that the role allows sns:Publish on the topic, or events:PutEvents on the event bus"
+            logger.warning("failed messages could not be told of: %s: %s: %s", type(error).__name__, error, remedy)
 
     def _tell(self, failed: Sequence[Failed], request_id: str, deadline: float) -> None:
         now = self._clock()
