@@ -72,6 +72,9 @@ def test_each_process_ends_and_begins_alone(aws: FakeAws) -> None:
     numbers = list(itertools.chain(*(one["random"] for one, _ in seen if "random" in one)))
     assert len({*numbers}) == len(numbers) == 8
     assert all(100 < one["mebibytes"] < 1024 * 0.9 / 3 for one, _ in seen if "mebibytes" in one)
+    deferred = [one["message"] for one in lines if one.get("outcome") == "deferred"]
+    assert len(deferred) == 2
+    assert all(one.endswith(": another task was stuck, or used up the memory") for one in deferred)
     metrics = [one for one in lines if "_aws" in one]
     assert {one["process_id"] for one in metrics} == {*of_event}
     dimensions = [one["_aws"]["CloudWatchMetrics"][0]["Dimensions"] for one in metrics if "Task" in one]

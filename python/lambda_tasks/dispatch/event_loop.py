@@ -23,6 +23,7 @@ from lambda_tasks.dispatch.call import Call
 from lambda_tasks.limits import enclosed_loop, forks, loop_interrupter
 from lambda_tasks.limits.loop_interrupter import HardCancellation, Limited, SoftCancellation
 from lambda_tasks.messages import dead_letter
+from lambda_tasks.messages.outcome import STUCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -139,7 +140,7 @@ async def _run_lane(lane: Lane, invocation: Invocation, *, goes_on: bool) -> Non
 async def _run_call(jobs: Sequence[Job], invocation: Invocation, *, is_beside: bool) -> bool:
     """Run a call of an async task, in the order of `lambda_tasks.dispatch.call.run`."""
     if invocation.is_exhausted:
-        invocation.settlement.defer([list(jobs)])
+        invocation.settlement.defer([list(jobs)], STUCK)
         return False
     call = Call(jobs, invocation)
     watchdog, has_state = invocation.watchdog, invocation.worker.state is not None

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch import admission, call
+from lambda_tasks.messages.outcome import STUCK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,6 @@ def _run_with_care(jobs: Sequence[Job], invocation: Invocation, interrupter: Int
         event_loop.run_lanes([[list(jobs)]], invocation)  # an async task among ordinary ones of its FIFO group
         return all(job.is_done_with for job in jobs)
     if invocation.is_exhausted:
-        invocation.settlement.defer([list(jobs)])
+        invocation.settlement.defer([list(jobs)], STUCK)
         return False
     return call.run(jobs, invocation, interrupter)
