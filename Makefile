@@ -80,6 +80,10 @@ test: ## Run lint and all tests, with coverage
 	$(VENV)/bin/python -m coverage report
 	@tail -n 1 build/pytest.log
 
+.PHONY: test-databases
+test-databases: $(VENV)/.installed ## Run the tests of records in PostgreSQL and MariaDB; apt-get install mariadb-server-core
+	TEST_MARIADB=1 $(VENV)/bin/python -m pytest -rs tests/test_django.py -k kept_in_a_server
+
 .PHONY: soak
 soak: $(VENV)/.installed $(LAYER) ## Kill, duplicate and cut off workers at random; SOAK_MESSAGES=2000 and SOAK_SEED= are settings
 	SOAK_MESSAGES=$${SOAK_MESSAGES:-2000} $(VENV)/bin/python -m pytest -s tests/test_soak.py

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-COMPILED_LATE = ("django/checks.py", "enqueue/jobs/", "workflow/")  # as in layer.build
+COMPILED_LATE = ("django/", "enqueue/jobs/", "workflow/")  # as in layer.build
 
 
 class Context:

@@ -7,12 +7,15 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
-from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.state.dynamodb import DynamoDbState
 from lambda_tasks.state.table import create_table_request
+
+if TYPE_CHECKING:
+    from lambda_tasks.local.embedded_aws import EmbeddedAws
 
 DAY = 86400.0
 

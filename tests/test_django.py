@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+import databases
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
 from lambda_tasks.local.embedded_aws import EmbeddedAws
@@ -19,6 +21,7 @@ from stores import create_table
 from wrapper import ROOT, base_environ, secret_arn
 
 PROJECT = ROOT / "tests" / "django_project"
+Server = Callable[[], AbstractContextManager[Path]]
 PLANT = "django_project.orchard.tasks.plant"
 
 CALL = """
@@ -114,6 +117,40 @@ plant.enqueue(name="pear")
     assert planted(tmp_path) == ["pear"]
 
 
+ENQUEUE = """
+import django; django.setup()
+from django_project.orchard.tasks import plant
+plant.enqueue(name="plum")
+"""
+
+
+def test_a_worker_runs_what_other_processes_enqueue(tmp_path: Path) -> None:
+    """In the mode ``local`` a process of its own has the workers; it ends when all that it was given has run."""
+    project = tmp_path / "project"
+    project.mkdir()
+    environ = {**base_environ(), **migrated(tmp_path), "LAMBDA_TASKS_MODE": "local", "TMPDIR": str(tmp_path)}
+    environ |= {"PYTHONPATH": f"{ROOT}/tests", "LAMBDA_TASKS_TABLE": "django"}
+    command = [sys.executable, "-m", "django", "lambda_tasks_worker"]
+    with subprocess.Popen(command, env=environ, cwd=project, stderr=subprocess.PIPE, text=True) as worker:
+        assert worker.stderr is not None
+        try:
+            assert "local workers take what this project's processes enqueue" in worker.stderr.readline()
+            program = [sys.executable, "-c", ENQUEUE]
+            enqueued = subprocess.run(
+                program, env=environ, cwd=project, capture_output=True, text=True, timeout=60, check=False
+            )
+        finally:
+            worker.terminate()
+        told = worker.stderr.read()
+    assert (enqueued.returncode, worker.returncode) == (0, 0), enqueued.stderr + told
+    assert "orchard.tasks.plant succeeded" in told
+    assert planted(tmp_path) == ["plum"]
+    import sqlite3  # noqa: PLC0415
+
+    with sqlite3.connect(tmp_path / "default.sqlite3") as database:
+        assert database.execute("SELECT status FROM lambda_tasks_django_taskrecord").fetchall() == [("succeeded",)]
+
+
 ROUND = """
 import json
 import django; django.setup()
@@ -179,6 +216,23 @@ def project_environ(folder: Path) -> dict[str, str]:
         "HOME": str(folder),
         **measuring,
     }
+
+
+@pytest.mark.parametrize("server", [databases.postgresql, databases.mariadb])
+def test_records_are_kept_in_a_server(server: Server, tmp_path: Path) -> None:
+    """The tests of the store, of records and of the admin pass with each database server of this machine's."""
+    files = [str(PROJECT / f"test_{name}.py") for name in ("store", "records", "admin")]
+    with server() as socket:
+        environ = {**project_environ(tmp_path), f"ORCHARD_{server.__name__.upper()}": str(socket)}
+        finished = subprocess.run(
+            [sys.executable, *PYTEST, "-k", server.__name__, *files],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 @pytest.mark.parametrize("version", ["5.2", "6.0", "6.1"])

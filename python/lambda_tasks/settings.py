@@ -75,7 +75,8 @@ class Settings(Value):
     `LAMBDA_TASKS_QUEUE_URL_<NAME>` the queue of that name. `batch:<job queue>/<job definition>` and
     `ecs:<cluster>/<task definition>` make each message a job."""
     table: str | None = None
-    """The DynamoDB table, by name or ARN, that keeps leases and records. Unset, a duplicate of a message runs again."""
+    """The DynamoDB table, by name or ARN, that keeps leases and records; `django` or `django:<alias>` is a database
+    of Django's. Unset, a duplicate of a message runs again."""
     record_ttl_seconds: float = DEFAULT_RECORD_TTL_SECONDS
     """The time for which a record is kept, in seconds: by default 14 days, the longest that SQS keeps a message."""
     record_kwargs: bool = False
@@ -182,6 +183,14 @@ class Settings(Value):
             problem, variable = "the soft timeout is not below the hard one", "LAMBDA_TASKS_SOFT_TIMEOUT_SECONDS"
             errors.append(InvalidSetting(problem, variable=variable, remedy="make it shorter than the hard one"))
         return settings, errors
+
+    @property
+    def record_database(self) -> str | None:
+        """The alias of the database of Django's that keeps the records, or None where no such database does."""
+        if self.table is None:
+            return None
+        store, _, alias = self.table.partition(":")
+        return (alias or "default") if store == "django" else None
 
     @property
     def payload_bucket(self) -> str | None:

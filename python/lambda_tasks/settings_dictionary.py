@@ -33,6 +33,8 @@ KEYS = frozenset(
         "MODULES",
         "PAYLOAD_BUCKET",
         QUEUE_URLS,
+        "RECORD_ENQUEUED",
+        "RECORD_KWARGS",
         "RECORD_TTL_SECONDS",
         "REPORTING_MARGIN_SECONDS",
         "SCHEDULER_ROLE_ARN",

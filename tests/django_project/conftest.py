@@ -8,6 +8,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
+pytest.register_assert_rewrite("test_state", "test_state_machine", "test_turns")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables() -> None:
@@ -28,3 +30,9 @@ def _nothing_is_left(_tables: None) -> Iterator[None]:
     for alias in connections:
         Tree.objects.using(alias).all().delete()
     connections.close_all()
+
+
+@pytest.fixture(params=[alias for alias in ("default", "postgresql", "mariadb") if alias in connections])
+def database(request: pytest.FixtureRequest) -> str:
+    """Each database there is for records, by its alias."""
+    return str(request.param)

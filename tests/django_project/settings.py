@@ -11,7 +11,30 @@ SECRET_KEY = "of a test"
 DEBUG = False
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_project.orchard", "lambda_tasks.django"]
+ROOT_URLCONF = "django_project.urls"
+ALLOWED_HOSTS = ["*"]
+_CONTRIBUTED = ("admin", "auth", "contenttypes", "messages", "sessions")
+INSTALLED_APPS = [*(f"django.contrib.{app}" for app in _CONTRIBUTED), "django_project.orchard", "lambda_tasks.django"]
+MIGRATION_MODULES = dict.fromkeys(_CONTRIBUTED)  # their tables are made at once, which takes a tenth of the time
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"
 
 
 def _database(name: str) -> dict[str, Any]:
@@ -24,6 +47,15 @@ def _database(name: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database("default"), "archive": _database("archive")}
+if "ORCHARD_POSTGRESQL" in os.environ:  # the folder of its socket
+    _SERVER = {"HOST": os.environ["ORCHARD_POSTGRESQL"], "USER": "postgres", "NAME": "postgres"}
+    DATABASES["postgresql"] = {"ENGINE": "django.db.backends.postgresql", **_SERVER}
+if "ORCHARD_MARIADB" in os.environ:  # the path of its socket
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+    _SERVER = {"HOST": os.environ["ORCHARD_MARIADB"], "USER": "root", "NAME": "orchard"}
+    DATABASES["mariadb"] = {"ENGINE": "django.db.backends.mysql", **_SERVER}
 _TASKS = "django.tasks"
 if django.VERSION < (6,):
     INSTALLED_APPS.append("django_tasks")

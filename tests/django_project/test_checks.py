@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.core.checks import run_checks
+from django.db import connections
 from django.test import override_settings
 
 TASKS = "django_project.orchard.tasks"
@@ -23,11 +24,25 @@ def test_what_tasks_need_is_checked() -> None:
         told = found()
     assert told.keys() == {"lambda_tasks.W001", "lambda_tasks.E003", "lambda_tasks.W003"}
     assert f"{TASKS}.plant has the queue 'default', which has no URL." in told["lambda_tasks.W001"]
-    assert told["lambda_tasks.W003"] == {f"{TASKS}.prune is a singleton, which needs a table."}
+    assert told["lambda_tasks.W003"] == {
+        f"{TASKS}.{one} is a singleton, which needs a table." for one in ("mow", "prune")
+    }
     assert f"{TASKS}.plant lies outside of LAMBDA_TASKS_MODULES: it would be rejected." in told["lambda_tasks.E003"]
     complete = {"MODULES": [TASKS], "QUEUE_URLS": {"default": "https://sqs"}, "TABLE": "tasks"}
     with override_settings(LAMBDA_TASKS=complete):
         assert found(deploy=True) == {}
+
+
+def test_a_database_for_leases_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records in a database need one that is configured, whose engine has what leases need; SQLite is not for Lambda."""
+    with override_settings(LAMBDA_TASKS={"MODE": "eager", "TABLE": "django"}):
+        assert found() == {}
+        assert found(deploy=True).keys() == {"lambda_tasks.W002", "lambda_tasks.W005"}
+        monkeypatch.setattr(connections["default"].features, "supports_ignore_conflicts", False)
+        (problem,) = found().pop("lambda_tasks.E005")
+        assert "engine django_project.engine has not what leases need" in problem
+    with override_settings(LAMBDA_TASKS={"MODE": "eager", "TABLE": "django:nowhere"}):
+        assert found(deploy=True).keys() == {"lambda_tasks.E004", "lambda_tasks.W002"}
 
 
 @pytest.mark.parametrize("mode", ["eager", "local", "off"])

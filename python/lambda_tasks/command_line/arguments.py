@@ -156,6 +156,17 @@ def asked(call: Callable[..., Any], **request: Any) -> Any:  # noqa: ANN401
         raise BadInput(str(error).rstrip("."), remedy=remedy) from error
 
 
+def calls_of(sqs: Any) -> Callable[[str, str, Mapping[str, Any]], Any]:  # noqa: ANN401
+    """Return a function of operation, queue's URL and request, by boto3's client of SQS. It raises as `asked` does."""
+
+    def call(operation: str, url: str, request: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        from botocore import xform_name  # noqa: PLC0415 - heavy
+
+        return asked(getattr(sqs, xform_name(operation)), QueueUrl=url, **request)
+
+    return call
+
+
 def queue_url(sqs: Any, name: str) -> str:  # noqa: ANN401
     """Return the URL of a queue, given by its URL or its name.
 
@@ -171,6 +182,7 @@ __all__ = [
     "LambdaTasksError",
     "asked",
     "aws_options",
+    "calls_of",
     "client",
     "json_option",
     "message_body",

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from lambda_tasks.command_line.arguments import BadInput, aws_options, client, json_option, queue_url
-from lambda_tasks.command_line.letters import DeadLetterQueue, Letter, Selection
+from lambda_tasks.command_line.arguments import BadInput, aws_options, calls_of, client, json_option, queue_url
 from lambda_tasks.command_line.output import Column, Output, counted
 from lambda_tasks.command_line.running_local import use_running
+from lambda_tasks.enqueue.again.letters import DeadLetterQueue, Letter, Selection
 from lambda_tasks.errors import LambdaTasksError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -131,7 +131,7 @@ def redrive(
     Exits with 1 where there was nothing to send, or something could not be sent.
     """
     letters = _open(queue, endpoint_url, region)
-    target = letters.target(to)
+    target = queue_url(client("sqs", endpoint_url, region), to) if to else letters.source_url()
 
     def send_back(letter: Letter) -> None:
         letters.send_back(letter, target)
@@ -171,7 +171,7 @@ def _open(queue: str | None, endpoint_url: str | None, region: str | None) -> De
         remedy = "set it, or add --queue, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no dead-letter queue to look at", variable=_VARIABLE, remedy=remedy)
     sqs = client("sqs", endpoint_url, region)
-    return DeadLetterQueue(sqs, queue_url(sqs, wanted))
+    return DeadLetterQueue(calls_of(sqs), queue_url(sqs, wanted))
 
 
 def _selected(letters: DeadLetterQueue, selection: Selection, output: Output) -> list[Letter]:

@@ -13,8 +13,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from lambda_tasks.command_line.letters import Letter, dead_letter_of
 from lambda_tasks.command_line.output import Column, Output, counted, outcome_text
+from lambda_tasks.enqueue.again.letters import Letter, dead_letter_of
 from lambda_tasks.local.events import Event, Fired, FunctionFailure, InitReport, LogLine, MessageOutcome, Waiting
 from lambda_tasks.local.ledger import GOOD, MessageReport
 from lambda_tasks.local.run_file import Journal

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 def take_early(lanes: Sequence[Lane], invocation: Invocation) -> None:
     """Begin to take the leases of the messages that come first in their lanes, all at the same time.
 
-    Of a FIFO group that is one message, also where several of them share a call.
+    Of a FIFO group that is one message, also where several of them share a call. In a database each takes its own when
+    its turn comes, by the connection that its task has.
     """
+    if invocation.tidies_leases:
+        return
     first = [job for lane in lanes for job in (lane[0] if lane[0][0].group is None else lane[0][:1])]
     early = [job for job in first if _needs_lease(job)]
     if len(early) > 1:

@@ -30,8 +30,9 @@ class Invocation:
     """The messages of one invocation, its time, and what its calls have to know of each other.
 
     `has_started` tells that a task was called, `has_stuck_calls` that a task's code could not be stopped. A call's
-    start is to be told where it `is_observed` (None for not known yet). Unless this process `can_answer` by itself
-    there is no watchdog, but where its threads need one.
+    start is to be told where it `is_observed` (None for not known yet). Connections are tidied up around leases too,
+    where Django's database has these (`tidies_leases`). Unless this process `can_answer` by itself there is no
+    watchdog, but where its threads need one.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Invocation:
         self.has_started = self.has_stuck_calls = False
         self.is_observed: bool | None = None
         self.is_surrounded = worker.application is not None or bool(worker.settings.atomic)
+        self.tidies_leases = self.is_surrounded and worker.settings.record_database is not None
         self.watchdog: Watchdog[Any] | None = None
         self.can_answer = clock.ends_at < math.inf and can_answer(worker.environ)
         if self.can_answer:

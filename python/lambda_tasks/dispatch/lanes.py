@@ -33,11 +33,11 @@ def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter, *, go
     Where this thread `goes_on` with other lanes, it does not wait for the outcome of the last call. An error of this
     package's own code is logged: its messages have no outcome, so SQS keeps them.
     """
-    has_guard = invocation.worker.memory_guard is not None
+    needs_care = invocation.worker.memory_guard is not None or invocation.tidies_leases
     try:
         for number, jobs in enumerate(lane):
             first, definition = jobs[0], jobs[0].definition
-            if first.is_settled or has_guard or (definition is not None and definition.is_async):
+            if first.is_settled or needs_care or (definition is not None and definition.is_async):
                 is_done = _run_with_care(jobs, invocation, interrupter)
             else:
                 is_done = call.run(jobs, invocation, interrupter, goes_on and jobs is lane[-1])
@@ -49,7 +49,7 @@ def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter, *, go
 
 
 def _run_with_care(jobs: Sequence[Job], invocation: Invocation, interrupter: Interrupter) -> bool:
-    """Run a call that may be over already, that is async, or for which there may be no memory."""
+    """Run a call that may be over already, that is async, for which there may be no memory, or leases in a database."""
     first = jobs[0]
     if first.is_settled:
         return False  # this thread was stuck, and its next call was deferred
@@ -61,4 +61,7 @@ def _run_with_care(jobs: Sequence[Job], invocation: Invocation, interrupter: Int
     if invocation.is_exhausted:
         invocation.settlement.defer([list(jobs)], STUCK)
         return False
+    if invocation.tidies_leases and invocation.worker.application is not None:
+        with invocation.worker.application.tidied():  # the leases and the task have one connection
+            return call.run(jobs, invocation, interrupter)
     return call.run(jobs, invocation, interrupter)

@@ -97,7 +97,8 @@ class Worker:
     def of_process(cls, settings: Settings) -> Self:
         """Return a worker for this process. It calls nobody before it has to."""
         environ = process.environ()
-        worker = cls(settings, environ)
+        # Each thread has a connection to a database, which has better use for them.
+        worker = cls(settings, environ, most_side_threads=MOST_SIDE_THREADS if settings.record_database is None else 1)
         worker.application = setup.of_process()
         if settings.table is not None:
             from lambda_tasks.state.opening import open_state  # noqa: PLC0415 - a function without a table needs none

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core.checks import Error, Warning  # noqa: A004 - as Django has it
+from django.db import connections
 from django.utils.module_loading import module_has_submodule
 
 from lambda_tasks import settings
@@ -35,6 +36,7 @@ def check_tasks(app_configs: object = None, **_: Any) -> Iterator[CheckMessage]:
     except LambdaTasksError as error:
         yield Error(str(error), id="lambda_tasks.E002")
         return
+    yield from _check_database(current)
     seen = set()
     for task in _tasks():
         if task.name not in seen:
@@ -45,12 +47,34 @@ def check_tasks(app_configs: object = None, **_: Any) -> Iterator[CheckMessage]:
 def check_deployment(app_configs: object = None, **_: Any) -> Iterator[CheckMessage]:  # noqa: ANN401, ARG001
     """Yield what is for development alone."""
     try:
-        mode = settings.current().mode
+        current = settings.current()
     except LambdaTasksError:
         return  # as `check_tasks` says
+    mode, alias = current.mode, current.record_database
+    if alias in connections and connections[alias].vendor == "sqlite":
+        hint = "Use PostgreSQL, MySQL or MariaDB: execution environments do not share a file."
+        problem = f"LAMBDA_TASKS_TABLE names the database {alias!r}, which is SQLite."
+        yield Warning(problem, hint=hint, id="lambda_tasks.W005")
     if mode in _MODES:
         hint = "Set LAMBDA_TASKS_MODE=sqs in production."
         yield Warning(f"LAMBDA_TASKS_MODE is {mode}: tasks {_MODES[mode]}.", hint=hint, id="lambda_tasks.W002")
+
+
+def _check_database(current: Settings) -> Iterator[CheckMessage]:
+    """Yield what is wrong with the database of leases and records. It is not asked."""
+    alias = current.record_database
+    if alias is None:
+        return
+    if alias not in connections:
+        hint = f"Use one of DATABASES: {', '.join(sorted(connections))}."
+        yield Error(f"LAMBDA_TASKS_TABLE names no database: {alias!r}.", hint=hint, id="lambda_tasks.E004")
+        return
+    features = connections[alias].features
+    if not features.supports_stored_generated_columns or not features.supports_ignore_conflicts:
+        hint = "Use PostgreSQL, MySQL, MariaDB or SQLite, or a table of DynamoDB."
+        engine = connections[alias].settings_dict["ENGINE"]
+        problem = f"LAMBDA_TASKS_TABLE names the database {alias!r}, whose engine {engine} has not what leases need."
+        yield Error(problem, hint=hint, id="lambda_tasks.E005")
 
 
 def _check_task(task: Task[..., Any], current: Settings) -> Iterator[CheckMessage]:

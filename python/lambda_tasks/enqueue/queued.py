@@ -62,6 +62,8 @@ class Recording:
         self._task = task
         self._queue = queue
         self._settings = settings
+        # Of a database each thread would have a connection of its own; and one statement takes many rows.
+        self._has_database = settings.record_database is not None
         self._waiting: list[str] = []
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -71,6 +73,10 @@ class Recording:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._has_database:
+            if self._waiting and are_recorded(self._settings):
+                record(self._waiting, self._task, self._queue)
+            return
         self._give(self._waiting)
         if self._pool is not None:
             self._pool.shutdown()
@@ -79,7 +85,7 @@ class Recording:
         """Take a message that was sent. It is recorded before the end of the ``with`` block."""
         with self._lock:
             self._waiting.append(message_id)
-            if len(self._waiting) < _PER_CALL:
+            if len(self._waiting) < _PER_CALL or self._has_database:
                 return
             message_ids, self._waiting = self._waiting, []
         self._give(message_ids)

@@ -40,15 +40,19 @@ class Application:
             InvalidSetting: there is no such database.
 
         """
+        with self.tidied(), self._transaction(database):
+            yield
+
+    @contextlib.contextmanager
+    def tidied(self) -> Iterator[None]:
+        """Tidy this thread up around a message, or a query of this package's own; what is within is left alone."""
         if not self._is_outermost:
-            with self._transaction(database):
-                yield
+            yield
             return
         within = _is_within.set(True)
         self._begin()
         try:
-            with self._transaction(database):
-                yield
+            yield
         finally:
             self._end()
             _is_within.reset(within)

@@ -99,3 +99,18 @@ def plant_and_ask(*, name: str) -> None:
     Tree.objects.create(name=name)
     plant_bare.enqueue(name=name)
     seen.append(connection.connection)
+
+
+@task
+def plant_in(*, database: str, name: str, fail: bool = False) -> bool:
+    """Plant a tree, and tell whether that is in a transaction."""
+    Tree.objects.using(database).create(name=name)
+    if fail:
+        raise LookupError(name)
+    return bool(connections[database].in_atomic_block)
+
+
+@task(singleton=True, singleton_busy="skip", record_kwargs=True)
+def mow(*, name: str = "") -> str:
+    connection.cursor().execute("SELECT 1")
+    return name

@@ -68,7 +68,7 @@ def whole_policy(
     keys = set(around.queue_keys)
     if keys:
         statements.append(_allow_key(keys, "sqs", region))
-    if settings.table:
+    if settings.table and settings.record_database is None:
         table = (
             settings.table if settings.table.startswith("arn:") else f"arn:aws:dynamodb:{place}:table/{settings.table}"
         )

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import json
-import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
 
-from lambda_tasks.command_line.arguments import BadInput, asked, client, queue_url
+from lambda_tasks.command_line.arguments import BadInput, calls_of, client, queue_url
 from lambda_tasks.command_line.output import Column, Output, outcome_text
-from lambda_tasks.command_line.records.selection import TIMEOUT_SECONDS, Selection, record_of, selecting
+from lambda_tasks.command_line.records.selection import Selection, record_of, selecting
+from lambda_tasks.enqueue.again.replay import Replay
 from lambda_tasks.errors import LambdaTasksError
-from lambda_tasks.messages import body
-from lambda_tasks.messages.attributes import ATTRIBUTE, REPLAY_OF, as_attributes
-from lambda_tasks.state.protocol import Queued, State
+from lambda_tasks.state.protocol import State
 from lambda_tasks.state.record import Status, StoredRecord
 
 _FAILURES = (Status.FAILED, Status.REJECTED)
@@ -75,28 +70,6 @@ def command(
     ctx.exit(0 if ready and not errors else 1)
 
 
-class Replay:
-    """The message that would be sent for a record, or the `obstacle` that there is."""
-
-    def __init__(self, record: StoredRecord) -> None:
-        self.record = record
-        self.obstacle = _obstacle(record)
-
-    def request(self, group: str | None, *, is_fifo: bool) -> dict[str, Any]:
-        """Return the fields of SendMessage, but for the queue."""
-        first = self.record.replay_of or self.record.message_id
-        texts = {ATTRIBUTE: _in_ascii(self.record.context), REPLAY_OF: first}
-        request = {
-            "MessageBody": body.encode(self.record.task, (self.record.kwargs or "").encode()),
-            "MessageAttributes": as_attributes(texts),
-        }
-        if group or is_fifo:
-            request["MessageGroupId"] = group or first
-        if is_fifo:
-            request["MessageDeduplicationId"] = str(uuid.uuid4())
-        return request
-
-
 class _Sender:
     """A sender of replays, which asks for the URL of each queue once."""
 
@@ -115,14 +88,7 @@ class _Sender:
             raise BadInput("its record names no queue", source=f"message {replay.record.message_id}", remedy=remedy)
         if name not in self._urls:
             self._urls[name] = queue_url(self._sqs, name)
-        url = self._urls[name]
-        request = replay.request(self._group, is_fifo=url.endswith(".fifo"))
-        message_id = str(asked(self._sqs.send_message, QueueUrl=url, **request)["MessageId"])
-        first = request["MessageAttributes"][REPLAY_OF]["StringValue"]
-        queued = Queued(message_id, replay.record.task, url.rpartition("/")[2], time.time(), first)
-        with contextlib.suppress(LambdaTasksError):  # it was sent: its record begins when it is received, at the latest
-            self._state.queued([queued], deadline=time.monotonic() + TIMEOUT_SECONDS)
-        return message_id
+        return replay.send(calls_of(self._sqs), self._urls[name], self._state, self._group)
 
 
 def _found(message_ids: tuple[str, ...], selection: Selection, state: State, limit: int) -> list[StoredRecord]:
@@ -137,23 +103,6 @@ def _found(message_ids: tuple[str, ...], selection: Selection, state: State, lim
         if record is None:
             raise BadInput("there is no such record", source=f"message {message_id}", remedy="correct the id")
     return [record for _, record in records if record is not None]
-
-
-def _obstacle(record: StoredRecord) -> str:
-    if not record.has_ended:
-        return f"it has not ended, it is {record.status}"
-    if not record.task:
-        return "it names no task"
-    if record.kwargs is None and not record.kwargs_note:
-        return "its kwargs were not recorded: see LAMBDA_TASKS_RECORD_KWARGS"
-    if record.kwargs_note:
-        return f"its record does not hold all that it had: {record.kwargs_note}"
-    return ""
-
-
-def _in_ascii(context: str | None) -> str | None:
-    """Return the context as SQS takes it, which takes no control characters."""
-    return None if context is None else json.dumps(json.loads(context))
 
 
 def _print(

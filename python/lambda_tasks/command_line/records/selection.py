@@ -6,10 +6,12 @@ import functools
 import heapq
 import itertools
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -19,6 +21,7 @@ from lambda_tasks.aws.transport import Transport
 from lambda_tasks.command_line.arguments import BadInput, aws_options, json_option
 from lambda_tasks.command_line.running_local import use_running
 from lambda_tasks.errors import LambdaTasksError
+from lambda_tasks.life_cycle import setup
 from lambda_tasks.settings import Settings
 from lambda_tasks.settings import environ as process_environ
 from lambda_tasks.state.opening import open_state
@@ -142,7 +145,11 @@ def _open(table: str | None, endpoint_url: str | None, region: str | None) -> St
     if region:
         environ["AWS_REGION"] = region
     name = table or environ.get("LAMBDA_TASKS_TABLE")
-    state = open_state(Settings(table=name), environ, Transport(CredentialChain(environ), environ))
+    settings = Settings(table=name)
+    if settings.record_database is not None:
+        sys.path.insert(0, str(Path.cwd()))  # a console script has its own folder there
+        setup.set_up(environ, is_worker=False)
+    state = open_state(settings, environ, Transport(CredentialChain(environ), environ))
     if state is None:
         remedy = "set it, or add --table, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no state table to read", variable="LAMBDA_TASKS_TABLE", remedy=remedy)

@@ -12,11 +12,11 @@ from typing import Any
 
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
-from lambda_tasks.command_line.arguments import BadInput, asked, queue_url
-from lambda_tasks.command_line.letters import DeadLetterQueue
+from lambda_tasks.command_line.arguments import BadInput, asked, calls_of, queue_url
 from lambda_tasks.command_line.smoke import diagnosis
 from lambda_tasks.command_line.smoke.diagnosis import Finding
 from lambda_tasks.command_line.smoke.stack import Source, Stack
+from lambda_tasks.enqueue.again.letters import DeadLetterQueue
 from lambda_tasks.errors import LambdaTasksError
 from lambda_tasks.settings import Settings
 from lambda_tasks.settings import environ as process_environ
@@ -131,7 +131,7 @@ def _dead_letter(sqs: Any, queue: Mapping[str, str], message_id: str) -> str | N
     """Return the reason of the message's dead letter; None where there is none, or it may not be looked at."""
     with contextlib.suppress(BadInput, ValueError, KeyError):
         name = json.loads(queue["RedrivePolicy"])["deadLetterTargetArn"].rpartition(":")[2]
-        letters = DeadLetterQueue(sqs, queue_url(sqs, name))
+        letters = DeadLetterQueue(calls_of(sqs), queue_url(sqs, name))
         received = letters.receive(_LETTERS, lambda _: None)
         letters.release(received)
         for one in received:

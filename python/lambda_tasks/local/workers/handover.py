@@ -6,6 +6,7 @@ A worker, and a copy of the application, hand over what they enqueue, and go on 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ from lambda_tasks import settings
 from lambda_tasks.errors import EnqueueFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lambda_tasks.messages.sqs_event import Record
 
@@ -36,7 +37,35 @@ logger = logging.getLogger("lambda_tasks")
 
 def address() -> str | None:
     """Return the address of the pool that this process belongs to, where that is another one's."""
-    return settings.environ().get(VARIABLE)
+    return settings.environ().get(VARIABLE) or _announced()
+
+
+@contextlib.contextmanager
+def announced(address: str) -> Iterator[None]:
+    """Let the other processes of this user's that run in this folder, with the same settings, find the pool."""
+    place = _place()
+    place.unlink(missing_ok=True)
+    with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(address)
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+
+
+def _announced() -> str | None:
+    """Return the address that a process of this user's announced; the folder is everybody's."""
+    try:
+        with os.fdopen(os.open(_place(), os.O_RDONLY | os.O_NOFOLLOW)) as file:
+            return file.read() if os.fstat(file.fileno()).st_uid == os.getuid() else None
+    except OSError:
+        return None
+
+
+def _place() -> Path:
+    project = f"{Path.cwd()}\n{settings.environ().get('DJANGO_SETTINGS_MODULE', '')}"
+    name = hashlib.sha256(project.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"lambda-tasks-{os.getuid()}-{name}"
 
 
 def hand_over(address: str, record: Record, delay_seconds: float) -> bool:

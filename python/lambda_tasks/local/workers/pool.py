@@ -62,6 +62,15 @@ def submit(record: Record, delay_seconds: float) -> None:
         message.was_taken.wait()  # a copy may end without what is to be done at the end of a process
 
 
+def serve(is_over: threading.Event) -> None:
+    """Run what other processes of this project enqueue, until `is_over`, and then what is due."""
+    pool = _own.started()
+    with handover.announced(pool.address):
+        logger.info("%d local workers take what this project's processes enqueue", pool.count)
+        is_over.wait()
+    wait()
+
+
 def wait() -> None:
     """Wait until everything that is due has run, and end the workers; the next message starts new ones."""
     pool = _own.pool
@@ -138,6 +147,11 @@ class Pool:
     def is_of_this_process(self) -> bool:
         """Whether this process has made the pool, and is no copy of the one that did."""
         return self._process_id == os.getpid()
+
+    @property
+    def count(self) -> int:
+        """The number of workers."""
+        return len(self._workers)
 
     @property
     def address(self) -> str:

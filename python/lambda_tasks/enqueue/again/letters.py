@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lambda_tasks.command_line.arguments import BadInput, asked, queue_url
+from lambda_tasks.aws.queue_address import is_fifo
+from lambda_tasks.errors import ConfigurationError
 from lambda_tasks.messages.attributes import ATTRIBUTE, EXPIRES_AT, IDEMPOTENCY_KEY, REPLAY_OF
 from lambda_tasks.messages.dead_letter import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from lambda_tasks.enqueue.again.calling import Call
 
 _BATCH = 10
 _SENT = (
@@ -69,26 +74,24 @@ class Selection:
 
 
 class DeadLetterQueue:
-    """A dead-letter queue, and boto3's client that reaches it."""
+    """A dead-letter queue, by its URL, and the way to SQS."""
 
-    def __init__(self, sqs: Any, url: str) -> None:  # noqa: ANN401
-        self._sqs = sqs
+    def __init__(self, call: Call, url: str) -> None:
+        self._call = call
         self.url = url
 
-    def receive(self, limit: int, seen: Callable[[int], None]) -> list[Letter]:
+    def receive(self, limit: int, seen: Callable[[int], object] = bool) -> list[Letter]:
         """Receive up to `limit` letters, which are hidden for a few minutes. `seen` gets their number so far."""
         found: dict[str, Letter] = {}
         while len(found) < limit:
-            answer = asked(
-                self._sqs.receive_message,
-                QueueUrl=self.url,
-                MaxNumberOfMessages=min(_BATCH, limit - len(found)),
-                VisibilityTimeout=_HIDDEN_SECONDS,
-                WaitTimeSeconds=1,  # asks every server of SQS, and not some of them
-                MessageSystemAttributeNames=["All"],
-                MessageAttributeNames=["All"],
-            )
-            messages = answer.get("Messages", [])
+            request = {
+                "MaxNumberOfMessages": min(_BATCH, limit - len(found)),
+                "VisibilityTimeout": _HIDDEN_SECONDS,
+                "WaitTimeSeconds": 1,  # asks every server of SQS, and not some of them
+                "MessageSystemAttributeNames": ["All"],
+                "MessageAttributeNames": ["All"],
+            }
+            messages = self._call("ReceiveMessage", self.url, request).get("Messages", [])
             if not messages:
                 break
             found.update((message["MessageId"], dead_letter_of(message)) for message in messages)
@@ -102,41 +105,39 @@ class DeadLetterQueue:
                 {"Id": str(number), "ReceiptHandle": one.receipt_handle, "VisibilityTimeout": 0}
                 for number, one in enumerate(some)
             ]
-            asked(self._sqs.change_message_visibility_batch, QueueUrl=self.url, Entries=entries)
+            self._call("ChangeMessageVisibilityBatch", self.url, {"Entries": entries})
 
     def delete(self, letter: Letter) -> None:
         """Delete a letter."""
-        asked(self._sqs.delete_message, QueueUrl=self.url, ReceiptHandle=letter.receipt_handle)
+        self._call("DeleteMessage", self.url, {"ReceiptHandle": letter.receipt_handle})
 
-    def target(self, name: str | None) -> str:
-        """Return the URL of the queue `name` (or URL), else of the one whose letters these are.
+    def source_url(self) -> str:
+        """Return the URL of the queue whose letters these are.
 
         Raises:
-            BadInput: there is none, or more than one.
+            ConfigurationError: there is none, or more than one.
 
         """
-        if name:
-            return queue_url(self._sqs, name)
-        urls = asked(self._sqs.list_dead_letter_source_queues, QueueUrl=self.url).get("queueUrls", [])
+        urls = self._call("ListDeadLetterSourceQueues", self.url, {}).get("queueUrls", [])
         if len(urls) != 1:
             remedy = "name the queue with --to"
-            raise BadInput(f"{len(urls)} queues have this dead-letter queue", source=self.url, remedy=remedy)
+            raise ConfigurationError(f"{len(urls)} queues have this dead-letter queue", source=self.url, remedy=remedy)
         return str(urls[0])
 
     def send_back(self, letter: Letter, target: str) -> str:
-        """Send a letter's message to `target` as it was, without the reason, then delete the letter."""
+        """Send a letter's message to the queue with the URL `target`, without the reason, then delete the letter."""
         attributes = {
             name: value for name, value in letter.attributes.items() if name in _SENT or not name.startswith(PREFIX)
         }
-        request: dict[str, Any] = {"QueueUrl": target, "MessageBody": letter.body}
+        request: dict[str, Any] = {"MessageBody": letter.body}
         if attributes:
             request["MessageAttributes"] = attributes
         if letter.group:
             request["MessageGroupId"] = letter.group
-        if target.endswith(".fifo"):
+        if is_fifo(target):
             request["MessageDeduplicationId"] = str(uuid.uuid4())
             request.setdefault("MessageGroupId", letter.message_id)
-        message_id = asked(self._sqs.send_message, **request)["MessageId"]
+        message_id = self._call("SendMessage", target, request)["MessageId"]
         self.delete(letter)
         return str(message_id)
 

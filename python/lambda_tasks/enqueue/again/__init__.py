@@ -1,0 +1,1 @@
+"""Messages sent once more: made of the record of one that ended, or of a dead letter."""
