@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from django.db.models import F, Q, Value
-from django.db.models.functions import Coalesce
+from django.db.models import F, Q
 
 from lambda_tasks.django.models import MAX_TASK_CHARACTERS, TaskRecord
-from lambda_tasks.django.moments import MomentField, epoch_of, moment_of
-from lambda_tasks.django.store import rows
+from lambda_tasks.django.moments import epoch_of
+from lambda_tasks.django.store import rows, statements
 from lambda_tasks.django.store.keys import OrmKeys
 from lambda_tasks.django.store.steps import OrmSteps
 from lambda_tasks.django.store.turns import OrmTurns
@@ -52,11 +51,14 @@ class OrmState(OrmSteps, OrmTurns, OrmKeys):
     def _start(self, attempt: Attempt) -> Started | Busy | AlreadySucceeded | AlreadyEnded | None:
         """Decide by the row as it is, and write; None where another one wrote meanwhile."""
         now, message_id = self._clock(), rows.key(attempt.message_id)
+        begun = _begun(attempt, {}, now, self._record_ttl_seconds)
+        values = {"message_id": message_id, "first_received_at": _received(attempt, now), **begun}
+        is_first = statements.begin(self._database.alias, values, now)
+        if is_first:  # as most messages are
+            return _started(begun)
         row = self._row(message_id, *rows.LEASE_COLUMNS)
         if row is None:
-            begun = _begun(attempt, {}, now, self._record_ttl_seconds)
-            values = {"message_id": message_id, "first_received_at": _received(attempt, now), **begun}
-            return _started(begun) if self._insert(TaskRecord, values) else None
+            return _started(begun) if is_first is None and self._insert(TaskRecord, values) else None
         if row["lease_until"] is not None and row["lease_owner"] == attempt.owner:
             return _started(row)
         if (epoch_of(row["expires_at"]) or 0) > now:
@@ -91,20 +93,18 @@ class OrmState(OrmSteps, OrmTurns, OrmKeys):
         self._end(attempt, ending, {}, has_run=has_run, deadline=deadline)
 
     def _end(self, attempt: Attempt, ending: Ending, values: Row, *, has_run: bool, deadline: float) -> None:
-        now = self._clock()
-        values = {**values, **rows.ended(ending, now), "version": F("version") + 1}
-        values["expires_at"] = rows.expiry(now, self._record_ttl_seconds)
+        now, message_id = self._clock(), rows.key(attempt.message_id)
+        values = {**values, **rows.ended(ending, now), "expires_at": rows.expiry(now, self._record_ttl_seconds)}
         if ending.history:
             values["history"] = rows.history_of(history.ended(ending.history, ending, now, has_run=has_run))
-        if not has_run:
-            values["attempts"] = F("attempts") - 1
-        if ending.error_type is not None and ending.status is not Status.SUCCEEDED:
-            values["first_failed_at"] = Coalesce("first_failed_at", Value(moment_of(now), output_field=MomentField()))
+        failed = ending.error_type is not None and ending.status is not Status.SUCCEEDED
 
         def write() -> bool:
-            of_message = self._records.filter(message_id=rows.key(attempt.message_id), lease_owner=attempt.owner)
+            alias, owner = self._database.alias, attempt.owner
+            if statements.end(alias, message_id, owner, values, has_run=has_run, failed=failed):
+                return True
             # Where it was written before, and the answer was lost, the lease is given back already.
-            return bool(of_message.filter(lease_until__isnull=False).update(**values)) or of_message.exists()
+            return bool(self._records.filter(message_id=message_id, lease_owner=owner).exists())
 
         if not self._database.write(write, deadline=deadline):
             raise lease_lost(attempt)
