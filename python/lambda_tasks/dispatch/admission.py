@@ -1,7 +1,6 @@
 """Admission: which messages of a call may run now, by the time that is left, their order, and their leases.
 
-The leases of messages that wait for no other one of the batch are taken together, before the first task runs. An async
-task starts as soon as its own is taken.
+The leases of messages that wait for no other one of the batch are taken together, before the first task runs.
 """
 
 from __future__ import annotations

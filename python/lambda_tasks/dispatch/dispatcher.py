@@ -131,9 +131,9 @@ def _run_in_order(order: Plan, invocation: Invocation) -> None:
     if invocation.worker.state is not None:
         take_early(order.together, invocation)
         take_early(order.ordinary, invocation)
+        await_early(invocation)
     if order.async_first:
         _run_together(order, invocation)
-    await_early(invocation)
     concurrency = invocation.worker.settings.concurrency
     if concurrency > 1 and len(order.ordinary) > 1:
         from lambda_tasks.dispatch import threads  # noqa: PLC0415 - for functions that ask for them

@@ -148,9 +148,6 @@ async def _run_call(jobs: Sequence[Job], invocation: Invocation, *, is_beside: b
     if watchdog is not None:
         watchdog.enter(call)
     try:
-        for job in jobs:
-            if job.early is not None:
-                await _over(job.early)  # here, and not in a thread: each task starts as soon as it has its lease
         if await _aside(call.prepare, invocation) if admission.waits(jobs, invocation) else call.prepare():
             if watchdog is not None:
                 watchdog.started(call, call.stuck_at)
