@@ -56,7 +56,8 @@ from lambda_tasks.errors import InvalidEvent, InvalidTask, KeyMismatch, MessageD
 from lambda_tasks.messages.attributes import IDEMPOTENCY_KEY
 from lambda_tasks.messages.sqs_event import Record
 from lambda_tasks.settings import Settings
-from lambda_tasks.state.protocol import KeyLease
+from lambda_tasks.state.memory import MemoryKeys
+from lambda_tasks.state.protocol import Busy, KeyLease
 from lambda_tasks.state.record import StoredRecord
 from lambda_tasks.testing import TaskQueue
 from memory_state import MemoryState
@@ -376,3 +377,18 @@ def test_an_option_that_cannot_travel_is_refused(values: Any) -> None:
     """A producer gives a key that SQS can carry; for how long it is kept is the task's."""
     with pytest.raises(InvalidTask, match="idempotency"):
         keys.charge.options(**values)
+
+
+def test_a_process_forgets_keys_that_are_over() -> None:
+    """What is known of keys does not grow for ever, and nothing is forgotten that still counts."""
+    clock = Clock()
+    known = MemoryKeys(clock=clock)
+    lasting = KeyLease("lasting", "owner", 1e9, "m", held_since=0.0, kept_seconds=1.0)
+    assert known.acquire(lasting, deadline=0.0) is None
+    for number in range(20_000):
+        clock.now += 1
+        lease = KeyLease(str(number), "owner", 0.5, "m", held_since=0.0, kept_seconds=1.0)
+        assert known.acquire(lease, deadline=0.0) is None
+    assert len(known._keys) <= 10_000
+    other = KeyLease("lasting", "other", 1.0, "n", held_since=0.0, kept_seconds=1.0)
+    assert isinstance(known.acquire(other, deadline=0.0), Busy)

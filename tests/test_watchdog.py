@@ -165,6 +165,15 @@ def test_a_success_whose_record_is_given_up_at_the_end_is_deleted() -> None:
     assert one.response() == {"batchItemFailures": []}
 
 
+def test_a_rescue_says_where_the_main_thread_is() -> None:
+    """What is stuck is found by the stack of its thread, in the log."""
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.append(rescue._stack_of_main_thread()))
+    thread.start()
+    thread.join(20)
+    assert "test_a_rescue_says_where_the_main_thread_is" in found[0]
+
+
 class _SilentToTheEnd(MemoryState):
     """A store that answers to no outcome, and is given up when there is no time left, which takes a moment."""
 
