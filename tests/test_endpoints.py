@@ -47,6 +47,7 @@ OPERATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "sts": ("get_caller_identity", {}),
     "batch": ("list_jobs", {}),
     "ecs": ("list_clusters", {}),
+    "events": ("list_event_buses", {}),
 }
 # Regions that are too new for this botocore: one that looks like those of AWS, and one that does not.
 NEW_REGIONS = [("eu-west-9", "aws"), ("xx-new-1", "aws")]

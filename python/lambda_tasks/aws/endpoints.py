@@ -63,7 +63,7 @@ def resolve(service: str, region: str, partition: str, environ: Mapping[str, str
         raise _no_endpoint(f"the partition {partition} has no dual-stack endpoints", _DUAL_STACK)
     if fips and (service, partition) in _WITHOUT_FIPS:
         raise _no_endpoint(f"the partition {partition} has no FIPS endpoint of {service}", _FIPS)
-    name = f"{service}-fips" if fips and (dual_stack or (service, partition) not in _FIPS_BY_PLAIN_NAME) else service
+    name = f"{service}-fips" if fips and (service, partition, dual_stack) not in _FIPS_BY_PLAIN_NAME else service
     if name != service and (service, partition, dual_stack) in _FIPS_BEFORE_NAME:
         name = f"fips.{service}"
     suffix = DNS_SUFFIXES[partition]
@@ -122,7 +122,10 @@ _SERVICE_IDS = {
 }
 
 # Services whose plain name in this partition already answers with FIPS-validated cryptography: they have no other one.
-_FIPS_BY_PLAIN_NAME = {(service, "aws-us-gov") for service in ("batch", "dynamodb", "sns", "sqs", "ssm", "sts")}
+# The last part tells whether that is said with dual stack.
+_FIPS_BY_PLAIN_NAME = {
+    (service, "aws-us-gov", False) for service in ("batch", "dynamodb", "events", "sns", "sqs", "ssm", "sts")
+} | {("events", "aws-us-gov", True)}
 _FIPS_BEFORE_NAME = {("batch", "aws", False)}  # with dual stack or without
 _WITHOUT_FIPS = {("s3", "aws-cn")}
 # Services whose plain name, here and with or without FIPS, already has IPv6 addresses too.
