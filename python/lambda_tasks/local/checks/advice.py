@@ -6,13 +6,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lambda_tasks.errors import LambdaTasksError
+from lambda_tasks.definition.schedules import expression
+from lambda_tasks.errors import InvalidTask, LambdaTasksError
 from lambda_tasks.local.checks import schedule_differences
 from lambda_tasks.local.checks.finding import Finding
 from lambda_tasks.local.checks.schedules import scheduled_tasks
 from lambda_tasks.local.checks.tasks_in_code import Code, read_code
 from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.mapping.judgement import REPORTS_FAILURES
+from lambda_tasks.local.schedules.resources import schedules
 from lambda_tasks.local.template.code import as_folder
 from lambda_tasks.local.template.functions import FunctionResource
 from lambda_tasks.local.template.mappings import MappingResource
@@ -33,7 +35,7 @@ def advice(model: Model) -> list[Finding]:
         for mapping in model.mappings_of(function.name):
             found += _of_mapping(model, mapping, function, code[function.name])
     own = {one.name: own_tasks(one, code[one.name]) for one in model.functions.values() if one.handler == OUR_HANDLER}
-    return [*found, *_of_schedules(model, code), *schedule_differences.findings(model, own)]
+    return [*found, *_of_schedules(model, code), *_of_expressions(model), *schedule_differences.findings(model, own)]
 
 
 def code_of(function: FunctionResource, folder: Path) -> Code | None:
@@ -99,6 +101,23 @@ def _of_queue(model: Model, queue: QueueResource, function: FunctionResource, co
             problem = f"maxReceiveCount is {count}, and {most.name} is tried up to {most.tries} times"
             line = model.template.line(*path, "RedrivePolicy", "maxReceiveCount")
             found.append(Finding(queue.name, problem, f"set it to {most.tries} or more", line))
+    return found
+
+
+def _of_expressions(model: Model) -> list[Finding]:
+    """Return the schedules that EventBridge would not take as they are written."""
+    found = []
+    for one in schedules(model):
+        name = "Schedule" if one.kind == "Schedule" else "ScheduleExpression"
+        try:
+            if one.expression is not None:
+                expression.parse(one.expression, name)
+            if one.timezone is not None:
+                name = "ScheduleExpressionTimezone"
+                expression.checked_zone(name, one.timezone)
+        except InvalidTask as error:
+            line = model.template.line(*one.path, name)
+            found.append(Finding(one.place, error.problem, str(error.remedy), line))
     return found
 
 
