@@ -97,7 +97,7 @@ mutants: $(VENV)/.installed $(VENV_MUTANTS)/.installed ## Put faults into the co
 	$(VENV_MUTANTS)/bin/python tests/mutants.py
 
 .PHONY: bench
-bench: $(VENV)/.installed $(VENV_CELERY)/.installed $(LAYER) ## Measure what the documents promise; GROUPS="resolver" narrows it
+bench: $(VENV)/.installed $(VENV_CELERY)/.installed $(VENV_PEER)/.installed $(LAYER) ## Measure what the documents promise; GROUPS="resolver" narrows it
 	@PYTHONPATH=tests $(VENV)/bin/python -m benchmarks.run $(GROUPS)
 
 .PHONY: lint

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from benchmarks.measure import Figure
 
-GROUPS = ("resolver", "dispatcher", "state", "producers", "consumers", "celery_sqs", "cold_start")
+GROUPS = ("resolver", "dispatcher", "state", "producers", "consumers", "celery_sqs", "django", "cold_start")
 
 
 def main(groups: Sequence[str]) -> int:

@@ -11,6 +11,7 @@ import ssl
 import sys
 
 ANSWER_AFTER_SECONDS = 0.03
+ECHOED = {"ARN": "SecretId", "VersionId": "VersionId"}
 # One content serves as environment and for every JSON key.
 CONTENT = json.dumps({f"KEY_{number}": f"value {number}" for number in range(8)})
 
@@ -24,7 +25,8 @@ async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamW
             length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
             request = json.loads(await reader.readexactly(length) or b"{}")
             await asyncio.sleep(ANSWER_AFTER_SECONDS)
-            body = json.dumps({"ARN": request.get("SecretId"), "SecretString": CONTENT}).encode()
+            asked = {name: request[key] for name, key in ECHOED.items() if key in request}
+            body = json.dumps({"SecretString": CONTENT, **asked}).encode()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n")
             writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
             await writer.drain()

@@ -279,7 +279,7 @@ def serving(environ: Mapping[str, str]) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(PROJECT / "manage.py"), "runserver", "--noreload", f"127.0.0.1:{port}"]
+    command = [sys.executable, str(PROJECT / "manage.py"), "runserver", "--noreload", "--insecure", f"127.0.0.1:{port}"]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, env=environ, stdout=quiet, stderr=quiet) as process, ended(process):
         yield f"http://127.0.0.1:{port}/"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
 import demo_django
+from browser import Browser, browser
 from demo_django import EXPECTED, Visitor
 
 pytestmark = pytest.mark.usefixtures("uncovered")
@@ -77,3 +79,38 @@ def test_differing_outcomes_are_named() -> None:
         "3 dead letters, expected 2",
         "the page does not show the summary",
     ]
+
+
+def test_the_admin_is_clicked_through(kept: Demo) -> None:
+    """In a real browser: the list of records, a filter, what one says, and its message sent again."""
+    with browser() as page:
+        page.open(f"{kept.url}admin/")
+        page.type("#id_username", "admin")
+        page.type("#id_password", kept.password)
+        page.click("[type=submit]")
+        page.click(".model-taskrecord a")
+        assert len(page.texts("#result_list tbody tr")) == sum(EXPECTED.values())
+
+        page.follow("failed")
+        assert page.texts("#result_list .field-state") == ["failed", "failed"]
+        page.click("#result_list .field-task a")
+        assert "polls.tasks.PollClosed: What goes with tea?" in page.text("#content")
+
+        page.open(f"{kept.url}admin/lambda_tasks_django/taskrecord/?status=failed")
+        page.click("#result_list tbody tr:first-child input.action-select")
+        page.click("select[name=action] option[value=replay]")
+        page.click(".actions button[type=submit]")
+        assert page.text(".messagelist") == "1 of 1 messages sent."
+        wait_until(lambda: len(records_of(page, kept, "failed")) == 3)
+
+
+def records_of(page: Browser, kept: Demo, status: str) -> list[str]:
+    page.open(f"{kept.url}admin/lambda_tasks_django/taskrecord/?status={status}")
+    return page.texts("#result_list tbody tr")
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends_at
+        time.sleep(0.1)

@@ -13,6 +13,7 @@ SECRET_KEY = os.environ.get("POLLS_SECRET_KEY", "")  # of a secret: see template
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 ROOT_URLCONF = "polls.urls"
 USE_TZ = True
+TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -39,6 +40,7 @@ INSTALLED_APPS = [
 if django.VERSION < (6,):
     INSTALLED_APPS.append("django_tasks")  # the backport of django.tasks
 
+LAMBDA_TASKS = {"TABLE": "django"}  # records and leases, in the database above
 TASKS = {"default": {"BACKEND": "lambda_tasks.django.LambdaTasksBackend"}}
 
 MIDDLEWARE = [

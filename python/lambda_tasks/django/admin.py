@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from lambda_tasks import settings
 from lambda_tasks.django.listing import AgeFilter, FirstPages, QueueFilter, StatusFilter, TaskFilter, found
 from lambda_tasks.django.models import TaskRecord
-from lambda_tasks.django.shown import as_history, as_json, as_text, colored
+from lambda_tasks.django.shown import as_history, as_json, as_moment, as_text, colored
 from lambda_tasks.errors import LambdaTasksError
 
 if TYPE_CHECKING:
@@ -30,11 +30,27 @@ _ERRORS_SHOWN = 5
 _LONG = ("result", "error_message", "traceback", "context", "kwargs", "request", "history")
 
 
+def _time(name: str) -> Any:  # noqa: ANN401 - as Django shows it
+    """Return what shows one of a record's times to the second, which Django itself does not."""
+    field = TaskRecord._meta.get_field(name)
+
+    @admin.display(description=field.verbose_name)
+    def shown(record: TaskRecord) -> str:
+        return as_moment(getattr(record, name))
+
+    shown.__name__ = name
+    return shown
+
+
+_TIMES = tuple(map(_time, ("queued_at", "first_received_at", "started_at", "finished_at", "first_failed_at")))
+
+
 @admin.register(TaskRecord)
 class TaskRecordAdmin(admin.ModelAdmin):
     """The records, which nobody adds, changes or deletes here. Two permissions of their own allow the actions."""
 
-    list_display = ("message_id", "task", "state", "queue", "attempts", "listed_at", "took", "error_type")
+    list_display = ("task", "state", "listed", "took", "attempts", "error_type", "queue", "message_id")
+    list_display_links = ("task", "message_id")
     list_filter = (StatusFilter, AgeFilter, TaskFilter, QueueFilter)
     list_per_page = 50
     list_max_show_all = 50
@@ -46,10 +62,19 @@ class TaskRecordAdmin(admin.ModelAdmin):
     search_fields = ("message_id",)
     search_help_text = _("The id of a message, or a task: the name, or a part of it.")
     actions = ("replay", "redrive")
-    readonly_fields = ("state", "took", "arguments", "returned", "sent_with", "error_traceback", "attempts_so_far")
+    readonly_fields = (
+        "state",
+        "took",
+        "arguments",
+        "returned",
+        "sent_with",
+        "error_traceback",
+        "attempts_so_far",
+        *_TIMES,
+    )
     fieldsets = (
         (None, {"fields": ("message_id", "task", "state", "reason", "queue", "attempts", "took")}),
-        (_("Times"), {"fields": ("queued_at", "first_received_at", "started_at", "finished_at", "first_failed_at")}),
+        (_("Times"), {"fields": _TIMES}),
         (_("Arguments and result"), {"fields": ("arguments", "kwargs_note", "returned", "sent_with")}),
         (_("Error"), {"fields": ("error_type", "error_class", "error_message", "error_traceback")}),
         (_("Attempts"), {"fields": ("attempts_so_far",)}),
@@ -139,6 +164,11 @@ class TaskRecordAdmin(admin.ModelAdmin):
     def state(self, record: TaskRecord) -> str:
         """Show the status in its colour."""
         return colored(record.status)
+
+    @admin.display(description=_("time"))
+    def listed(self, record: TaskRecord) -> str:
+        """Show when the message was sent, or first received."""
+        return as_moment(record.listed_at)
 
     @admin.display(description=_("duration"))
     def took(self, record: TaskRecord) -> str:

@@ -81,7 +81,7 @@ class QueueFilter(_Filter):
 class AgeFilter(SimpleListFilter):
     """The filter by the time of sending or receipt."""
 
-    title = _("within the last")
+    title = _("age: within the last")
     parameter_name = "hours"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, Any]]:  # noqa: ANN401, ARG002

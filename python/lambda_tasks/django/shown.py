@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.timezone import localtime
 
@@ -39,6 +38,15 @@ def colored(status: str) -> str:
     return shown
 
 
+def as_moment(moment: datetime | None) -> str:
+    """Show a time to the second, in one line."""
+    if moment is None:
+        return "-"
+    local = moment if moment.tzinfo is None else localtime(moment)
+    shown: str = format_html('<span style="white-space: nowrap">{}</span>', f"{local:%Y-%m-%d %H:%M:%S}")
+    return shown
+
+
 def as_text(text: str | None) -> str:
     """Show a text as it is laid out."""
     return format_html('<pre style="white-space: pre-wrap; margin: 0">{}</pre>', text) if text else "-"
@@ -68,10 +76,6 @@ def as_history(text: str) -> str:
 def _cells(one: PastAttempt) -> str:
     took = "-" if one.ended_at is None else f"{one.ended_at - one.started_at:.3f} s"
     error = ": ".join(part for part in (one.error_type, one.error_message) if part) or "-"
-    cells = (localize(_local(moment_of(one.started_at))), took, one.outcome or "-", error, one.request_id or "-")
+    cells = (as_moment(moment_of(one.started_at)), took, one.outcome or "-", error, one.request_id or "-")
     shown: str = format_html_join("", "<td>{}</td>", ((cell,) for cell in cells))
     return shown
-
-
-def _local(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is None else localtime(moment)
