@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = ROOT / "examples" / "polls"
 LAYER = ROOT / "layer" / "dist" / "lambda-tasks-layer.zip"
 LAYER_ARN = "arn:aws:lambda:eu-west-1:123456789012:layer:lambda-tasks:1"
-LONGEST_SECONDS = 120
+LONGEST_SECONDS = 300
 GOING_ON = ("retrying", "deferred")
 
 PREPARE = """
@@ -130,14 +130,14 @@ class Visitor:
 
     def look(self, path: str = "") -> str:
         """Return a page."""
-        with self._open(f"{self.url}{path}", timeout=20) as answer:
+        with self._open(f"{self.url}{path}", timeout=60) as answer:
             return str(answer.read().decode())
 
     def press(self, path: str, **fields: object) -> str:
         """Send a form, and return the page that comes of it."""
         token = next(one.value for one in self._cookies if one.name == "csrftoken")
         data = urllib.parse.urlencode({"csrfmiddlewaretoken": token, **fields}).encode()
-        with self._open(f"{self.url}{path}", data, timeout=20) as answer:
+        with self._open(f"{self.url}{path}", data, timeout=60) as answer:
             return str(answer.read().decode())
 
     def wait(self, deadline: float) -> None:

@@ -110,7 +110,7 @@ def records_of(page: Browser, kept: Demo, status: str) -> list[str]:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + 60
+    ends_at = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < ends_at
         time.sleep(0.1)

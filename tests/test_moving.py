@@ -126,7 +126,7 @@ def run(program: str, app: Path, aws: EmbeddedAws, *, python: Path | str = sys.e
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
