@@ -39,7 +39,18 @@ from lambda_tasks.local.errors import LocalError
 from lambda_tasks.local.mapping.event_source_mapping import EventSourceMapping
 from lambda_tasks.local.runtime.process import Invocation, Runtime, running
 from served_sqs import ServedSqs
-from soak import Accounts, dead, function, logged, put_payload, read_effects, runtime_processes, send, succeeded
+from soak import (
+    Accounts,
+    dead,
+    function,
+    logged,
+    put_payload,
+    read_effects,
+    read_steps,
+    runtime_processes,
+    send,
+    succeeded,
+)
 from stores import create_table
 
 TIMEOUT_SECONDS = 4
@@ -72,6 +83,8 @@ SCENARIOS = (
     Scenario("async", ("succeed_async", "succeed_async", "fail", "succeed")),
     Scenario("async batch task", ("together_async", "together_async")),
     Scenario("threads", ("succeed", "fail", "recover", "together", "take_time", "alone"), concurrency="4"),
+    Scenario("steps", ("in_steps",)),
+    Scenario("steps among others", ("in_steps", "succeed", "in_steps"), concurrency="4"),
     Scenario("payload", ("succeed", "elsewhere", "succeed")),
     Scenario("stopped", ("overrun", "succeed")),
     Scenario("FIFO", ("succeed", "recover", "succeed_async", "fail", "succeed"), is_fifo=True),
@@ -226,6 +239,7 @@ class Lane:
             seconds=time.monotonic() - started,
             groups={"group": list(sent)} if scenario.is_fifo else {},
             lines=lines,
+            steps=[line for line in read_steps(self._effects) if line["message_id"] in sent],
         )
         problems = accounts.problems()
         return Verdict(case, problems, plan.calls, plan.happened, accounts.seconds, self._timed_out)

@@ -54,10 +54,16 @@ _SWALLOWED = Encounter(is_passed_on=False, is_swallowed=True)
 _HANDLER = "catalogue.soak_handler.handler"
 SUCCEEDING = (
     *("succeed", "take_time", "succeed_async", "recover", "alone", "together"),
-    *("alone_or_skipped", "together_async", "elsewhere"),  # of the chaos, which knows whether one may be skipped
+    *(
+        "alone_or_skipped",
+        "together_async",
+        "elsewhere",
+        "in_steps",
+    ),  # of the chaos, which knows whether one may be skipped
 )
 FAILING = ("fail", "overrun", "rejected")
 KEYED = "keyed"  # of the chaos: one of these takes effect for all
+STEPS = {"first", "part of 0", "part of 1", "one beside", "another beside"}  # of `in_steps`
 FIFO_PART = 0.2
 GROUP_SIZE = 5
 MIX = (
@@ -82,6 +88,7 @@ class Accounts:
     groups: dict[str, list[str]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list, repr=False)
     unrecorded: dict[str, list[str]] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def problems(self) -> list[str]:
         """Say what must not be; note in `unrecorded` which effects were killed before they were recorded."""
@@ -95,7 +102,7 @@ class Accounts:
                 found.append(f"{task} {message_id}: succeeded, dead = {ended}, expected {wanted}")
             elif ended[1] and not self.dead[message_id]:
                 found.append(f"{task} {message_id} is a dead letter without a reason")
-        return found + self._wrong_effects() + self._wrong_order() + self._wrong_keys()
+        return found + self._wrong_effects() + self._wrong_order() + self._wrong_keys() + self._wrong_steps()
 
     def _wrong_effects(self) -> list[str]:
         by_message = collections.defaultdict(list)
@@ -143,6 +150,22 @@ class Accounts:
         return [
             f"{len(effects)} messages of a key took effect: {effects}, {unrecorded} unrecorded, {not_kept} not kept"
         ]
+
+    def _wrong_steps(self) -> list[str]:
+        """Say which steps took effect after they had been kept, and which never did, of messages that succeeded."""
+        kept: set[tuple[str, str]] = set()
+        found = []
+        for line in self.steps:
+            one = line["message_id"], line["step"]
+            if line["is_kept"]:
+                kept.add(one)
+            elif one in kept:
+                found.append(f"the step {one[1]} of {one[0]} took effect after it was kept")
+        for message_id, task in self.sent.items():
+            names = {name for of, name in kept if of == message_id}
+            if task == "in_steps" and message_id in self.succeeded and names != STEPS:
+                found.append(f"{message_id} succeeded with the steps {sorted(names)}")
+        return found
 
     def _was_killed_before_the_record(self, message_id: str, process: str) -> bool:
         """Tell whether that is why an effect is no record: its process was killed, and did not log that it succeeded."""
@@ -381,6 +404,15 @@ def logged(lines: Sequence[str]) -> set[tuple[str, str, str]]:
 
 def read_effects(path: Path) -> list[dict[str, str]]:
     """Return the effects of all messages, in order."""
+    return [line for line in _read(path) if "step" not in line]
+
+
+def read_steps(path: Path) -> list[dict[str, Any]]:
+    """Return the effects of steps, and when these were kept, in order."""
+    return [line for line in _read(path) if "step" in line]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

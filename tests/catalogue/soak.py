@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import time
 import uuid
 from dataclasses import dataclass
 
-from lambda_tasks import Item, context, task
+from lambda_tasks import Item, context, gather, step, steps, task
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ def take_effect(message_id: str) -> None:
         json.dumps({"message_id": message_id, "process": name_of_process(os.getpid()), "effect": uuid.uuid4().hex})
         + "\n"
     )
+    _write(line)
+
+
+def _write(line: str) -> None:
     descriptor = os.open(os.environ["SOAK_EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(descriptor, line.encode())
@@ -36,6 +41,29 @@ def name_of_process(pid: int) -> str:
     """Return a name for a process that no later one has: its id may be used again, its id and start time not."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:  # noqa: PTH123
         return f"{pid}-{stat.read().rpartition(')')[2].split()[19]}"
+
+
+def note_step(message_id: str, name: str, *, is_kept: bool = False) -> None:
+    """Note that a step takes effect, or that it is kept."""
+    line = {"message_id": message_id, "process": name_of_process(os.getpid()), "step": name, "is_kept": is_kept}
+    _write(json.dumps(line) + "\n")
+
+
+def kept_step(name: str) -> None:
+    message_id = context.message_id
+    step(name, note_step, message_id, name)
+    note_step(message_id, name, is_kept=True)
+
+
+@task
+def in_steps(*, number: int) -> int:
+    """Have steps, a loop with steps, steps in threads, and at last one with the effect of the message."""
+    kept_step("first")
+    for item in steps(range(2), name="item"):
+        kept_step(f"part of {item}")
+    gather(functools.partial(kept_step, "one beside"), functools.partial(kept_step, "another beside"))
+    step("effect", take_effect, context.message_id)
+    return number
 
 
 @task

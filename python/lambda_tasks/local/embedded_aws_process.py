@@ -5,6 +5,7 @@ Standard input is a pipe from the process that started this one, so it ends with
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import math
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 from moto.core.utils import unix_time_millis
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.table import Table
 from moto.moto_server import threaded_moto_server
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
@@ -170,6 +172,22 @@ class Inserting(DynamoDBBackend):
         table.put_item(item)
         return {"TableName": table.name}
 
+
+def _lightly_copied(table: Table, _: dict[int, object]) -> Any:  # noqa: ANN401 - moto's
+    """Return a copy of a table whose items share their values, for moto, which copies a table for each transaction.
+
+    It puts the copy in the table's place where an action fails. Values are replaced by an update, and not changed.
+    """
+    copied = copy.copy(table)
+    copied.items = copy.copy(table.items)
+    for key, item in table.items.items():
+        light: Any = copy.copy(item)
+        light.attrs = dict(light.attrs)
+        copied.items[key] = light
+    return copied
+
+
+Table.__deepcopy__ = _lightly_copied  # type: ignore[attr-defined]
 
 _INSERT = re.compile(r'INSERT INTO "(?P<table>[^"]+)" VALUE \{(?P<item>[^{}]*)\}')
 

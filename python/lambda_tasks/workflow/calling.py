@@ -31,7 +31,6 @@ logger = logging.getLogger("lambda_tasks")
 
 _GRACE_SECONDS = 1.0
 _A_MOMENT = 0.01
-_CALL_SECONDS = 5.0
 _OF_THE_DELIVERY = ("queue", "request_id", "function_version", "log_stream", "python")
 
 
@@ -131,7 +130,7 @@ class Part:
 
     def begin(self) -> bytes | None:
         """Begin the record; or return the result, as JSON, where the task succeeded and its step was not kept."""
-        store, deadline = self._run.store, time.monotonic() + _CALL_SECONDS
+        store, deadline = self._run.store, self._run.deadline()
         try:
             started = store.start(self._attempt, deadline=deadline)
             if isinstance(started, AlreadySucceeded):
@@ -154,7 +153,7 @@ class Part:
     def _end(self, ending: Ending, *, is_final: bool) -> None:
         if not self._is_begun:
             return
-        store, deadline = self._run.store, time.monotonic() + _CALL_SECONDS
+        store, deadline = self._run.store, self._run.deadline()
         try:
             if is_final:
                 store.finish(self._attempt, ending, deadline=deadline)

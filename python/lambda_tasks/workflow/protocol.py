@@ -31,6 +31,7 @@ class Origin(Protocol):
     task_name: str | None
     definition: Any
     leases: Any
+    must_end_at: float
     result: object
     stage: Any
     put_off: PutOff | None

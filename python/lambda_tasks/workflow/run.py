@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from lambda_tasks.workflow.places import Place
     from lambda_tasks.workflow.protocol import Origin, Stage
 
-_CALL_SECONDS = 5.0  # for one call of the store
+# For one call of the store, which has to end before the task is ended: a store that is away is no fault of the task's.
+_CALL_SECONDS = 3.0
+_BEFORE_THE_END_SECONDS = 0.2
+_LEAST_CALL_SECONDS = 0.1
 _LEAST_INTERVAL_SECONDS = 1.0
 _PART_OF_REMAINING = 5
 _LONGEST_INTERVAL_SECONDS = 60.0  # where nothing ends the work, as in a container
@@ -227,6 +230,12 @@ class Run:
                 self._origin.put_off = PutOff(reason, seconds=seconds, error=error)
             return self._origin.put_off
 
+    def deadline(self) -> float:
+        """Return when a call of the store, which begins now, has to end."""
+        now = time.monotonic()
+        ends_at = min(self._stage.ends_at, self._origin.must_end_at) - _BEFORE_THE_END_SECONDS
+        return max(now + _LEAST_CALL_SECONDS, min(now + _CALL_SECONDS, ends_at))
+
     def close_connections(self) -> None:
         """Close what a thread that ends here has open, such as connections to databases."""
         if self.worker.application is not None:
@@ -261,7 +270,7 @@ class Run:
 
     def _asked(self, name: str) -> str | None:
         try:
-            found: str | None = self.store.kept_step(self.message_id, name, deadline=_deadline())
+            found: str | None = self.store.kept_step(self.message_id, name, deadline=self.deadline())
         except StateUnavailable as error:
             raise self.put_off(NO_STATE, error) from error
         return found
@@ -274,7 +283,7 @@ class Run:
             with self._lock:
                 text, self._is_changed = self.marks.text(), False
             try:
-                self.store.keep_step(self.message_id, owner, text, kept, deadline=_deadline())
+                self.store.keep_step(self.message_id, owner, text, kept, deadline=self.deadline())
             except StateUnavailable as error:
                 self._has_failed = True  # what is in the record is what is kept
                 raise self.put_off(NO_STATE, error) from error
@@ -285,7 +294,3 @@ def _order_changed(name: str) -> InvalidStep:
     problem = "the order of the steps has changed since an earlier delivery of the message"
     remedy = "keep names and order the same for the same kwargs, or send the message anew after a change"
     return InvalidStep(problem, source=f"step {name!r}", remedy=remedy)
-
-
-def _deadline() -> float:
-    return time.monotonic() + _CALL_SECONDS
