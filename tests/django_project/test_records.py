@@ -127,6 +127,27 @@ def test_a_message_has_one_connection(database: str) -> None:
     assert connections[database].connection is None
 
 
+def test_a_connection_that_was_dropped_is_made_anew(database: str) -> None:
+    """Where connections live on, one that was dropped meanwhile costs no message; nor does it a producer's call."""
+    connection = connections[database]
+    connection.close()
+    connection.settings_dict["CONN_MAX_AGE"] = 3600
+    try:
+        made = worker_of(database)
+        for _ in range(2):
+            assert Dispatched(made, record_of("mow")).outcomes == ["succeeded"]
+            connection.connection.close()  # as a server does that restarts
+        if connection.vendor == "postgresql":  # which says so by an error that is worth another try
+            setup._application = None
+            connection.ensure_connection()
+            connection.connection.close()
+            OrmState(database).queued([Queued("m", TASKS, "tasks", time.time())], deadline=soon())
+            assert "queued" in statuses(database)
+    finally:
+        connection.settings_dict["CONN_MAX_AGE"] = 0
+        connection.close()
+
+
 def test_threads_and_async_tasks_have_records(database: str) -> None:
     """Tasks in threads, and async ones in an event loop, have leases and records as others do."""
     names = "abcd"
