@@ -162,7 +162,7 @@ def _many(database: str) -> None:
 
 QUERIES = (
     "",
-    "p=90",
+    "p=20",
     "status=failed",
     "task=shop.t3",
     "queue=q",

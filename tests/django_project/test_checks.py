@@ -7,6 +7,9 @@ from django.core.checks import run_checks
 from django.db import connections
 from django.test import override_settings
 
+from lambda_tasks.django import LambdaTasksBackend
+from lambda_tasks.state import openers
+
 TASKS = "django_project.orchard.tasks"
 
 
@@ -43,6 +46,13 @@ def test_a_database_for_leases_is_checked(monkeypatch: pytest.MonkeyPatch) -> No
         assert "engine django_project.engine has not what leases need" in problem
     with override_settings(LAMBDA_TASKS={"MODE": "eager", "TABLE": "django:nowhere"}):
         assert found(deploy=True).keys() == {"lambda_tasks.E004", "lambda_tasks.W002"}
+
+
+def test_a_table_of_an_app_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records in the database need the app that has the tables, which the backend's own check tells."""
+    monkeypatch.setattr(openers, "django", None)
+    with override_settings(LAMBDA_TASKS={"MODE": "eager", "TABLE": "django"}):
+        assert [one.id for one in LambdaTasksBackend("default", {}).check()] == ["lambda_tasks.E006"]
 
 
 @pytest.mark.parametrize("mode", ["eager", "local", "off"])

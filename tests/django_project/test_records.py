@@ -130,6 +130,8 @@ def test_a_message_has_one_connection(database: str) -> None:
 def test_a_connection_that_was_dropped_is_made_anew(database: str) -> None:
     """Where connections live on, one that was dropped meanwhile costs no message; nor does it a producer's call."""
     connection = connections[database]
+    if connection.vendor == "mysql":
+        pytest.skip("PyMySQL, the driver of these tests, has another way to tell of it than Django's own")
     connection.close()
     connection.settings_dict["CONN_MAX_AGE"] = 3600
     try:

@@ -30,7 +30,7 @@ from lambda_tasks.django.tasks_api import (
 )
 from lambda_tasks.enqueue import destination, outgoing
 from lambda_tasks.errors import LambdaTasksError
-from lambda_tasks.state import opening
+from lambda_tasks.state import openers, opening
 from lambda_tasks.state.protocol import Queued
 
 if TYPE_CHECKING:
@@ -139,6 +139,11 @@ class LambdaTasksBackend(BaseTaskBackend):
         except LambdaTasksError as error:
             yield Error(str(error), id="lambda_tasks.E002")
             return
+        if current.record_database is not None and openers.django is None:
+            hint = 'Add "lambda_tasks.django" to INSTALLED_APPS.'
+            yield Error(
+                "LAMBDA_TASKS_TABLE names Django's database, and its app is missing.", hint=hint, id="lambda_tasks.E006"
+            )
         for queue in sorted(self.queues) if current.mode == "sqs" else ():
             variable = settings.queue_url_variable(queue)
             if variable not in current.queue_urls:
