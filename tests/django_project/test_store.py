@@ -53,5 +53,5 @@ def test_no_interleaving_loses_a_message_or_runs_a_success_again(database: str) 
             self.state = OrmState(database, record_ttl_seconds=14 * DAY, clock=self.clock)
 
     run_state_machine_as_test(
-        OverDatabase, settings=of_hypothesis(max_examples=15, stateful_step_count=30, deadline=None)
+        OverDatabase, settings=of_hypothesis(max_examples=8, stateful_step_count=30, deadline=None)
     )  # type: ignore[no-untyped-call, unused-ignore]
