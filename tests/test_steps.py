@@ -23,9 +23,17 @@ from catalogue import stepping
 from catalogue.stepping import Script
 from events import message_body, sqs_record
 from lambda_tasks import StepTimeout, TaskRecord, gather, step, steps
-from lambda_tasks.errors import HardTimeLimitExceeded, InvalidSetting, LeaseLost, StateUnavailable
+from lambda_tasks.aws.transport import CallFailed
+from lambda_tasks.errors import (
+    HardTimeLimitExceeded,
+    InvalidSetting,
+    LeaseLost,
+    PayloadNotFound,
+    StateUnavailable,
+)
 from lambda_tasks.messages.attributes import CONTINUES
 from lambda_tasks.messages.outcome import GOES_ON
+from lambda_tasks.messages.succession import successor
 from lambda_tasks.settings import Settings
 from lambda_tasks.state.protocol import State
 from lambda_tasks.state.record import StoredRecord
@@ -47,6 +55,31 @@ def _closed() -> Iterator[None]:
     close_workers()
 
 
+class Objects:
+    """S3, as far as results need it; it `is_away` when a test says so."""
+
+    is_away = False
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], bytes] = {}
+
+    def put_object(self, bucket: str, key: str, body: bytes, **_: Any) -> None:
+        if self.is_away:
+            raise CallFailed("S3 is away")
+        self.kept[bucket, key] = body
+
+    def get_object(self, bucket: str, key: str, *, admit: Callable[[int], None], **_: Any) -> bytes:
+        if self.is_away:
+            raise CallFailed("S3 is away")
+        if (bucket, key) not in self.kept:
+            raise CallFailed("s3 answered 404", code="NoSuchKey")
+        admit(len(self.kept[bucket, key]))
+        return self.kept[bucket, key]
+
+    def sqs(self, *_: Any, **__: Any) -> dict[str, Any]:
+        raise CallFailed("nobody is there", code="AccessDenied")
+
+
 class Message:
     """A message for one of the tasks, delivered again and again with what `Script` says at the time."""
 
@@ -57,6 +90,7 @@ class Message:
         self.deliveries = 0
         self.message_id = str(sqs_record("")["messageId"])
         self.error: BaseException | None = None
+        self.objects: Objects | None = None
 
     def deliver(self, code: Callable[[], Any], **attributes: str) -> str:
         """Deliver it once, to another worker, and return the outcome."""
@@ -68,7 +102,10 @@ class Message:
             ApproximateReceiveCount=str(self.deliveries),
             **attributes,
         )
-        dispatched = Dispatched(worker(self.settings, state=self.state), record)
+        made = worker(self.settings, state=self.state)
+        if self.objects is not None:
+            made._calls = self.objects  # type: ignore[assignment]
+        dispatched = Dispatched(made, record)
         (outcome,), (self.error,) = dispatched.outcomes, dispatched.errors
         return outcome
 
@@ -192,6 +229,43 @@ def test_a_large_result_needs_a_bucket() -> None:
     assert message.deliver(lambda: step("large", lambda: "x" * (64 * 1024 - 1))) == "failed"
     assert "LAMBDA_TASKS_PAYLOAD_BUCKET" in str(message.error)
     assert "65,537" in str(message.error)
+
+
+def test_a_large_result_lies_in_the_bucket() -> None:
+    """It comes back from there; where S3 is away the message is put off, and where the object is gone it fails."""
+    message, done = Message(settings=Settings(payload_buckets=("payloads", "older"))), Effects()
+    objects = message.objects = Objects()
+    large = "x" * (64 * 1024 - 1)
+
+    def code() -> None:
+        assert step("large", done, "large", large) == large
+        if message.deliveries == 2:
+            failing()
+
+    objects.is_away = True
+    assert message.deliver(code) == "deferred"
+    objects.is_away = False
+    assert message.deliver(code) == "retrying"
+    assert message.deliver(code) == "succeeded"
+    assert done == ["large", "large"]
+    ((bucket, key),) = objects.kept
+    assert (bucket, key.startswith(f"steps/{message.message_id}/")) == ("payloads", True)
+
+    other = Message(settings=message.settings)
+    other.objects = Objects()
+
+    def gone() -> None:
+        step("large", done, "large", large)
+        if other.deliveries == 1:
+            failing()
+
+    assert other.deliver(gone) == "retrying"
+    other.objects.is_away = True
+    assert other.deliver(gone) == "deferred"
+    other.objects.is_away = False
+    other.objects.kept.clear()
+    assert other.deliver(gone) in ("failed", "rejected")
+    assert isinstance(other.error, PayloadNotFound)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257, 5, None, "\ud800"])
@@ -1022,6 +1096,29 @@ def test_a_dead_letter_leads_back_to_its_steps() -> None:
     assert Dispatched(worker(state=message.state), record).outcomes == ["succeeded"]
     assert done == ["a", "b"]
     assert message.record().status.value == "succeeded"
+
+
+def test_a_message_that_takes_over_is_like_the_one_before() -> None:
+    """It has the body, the attributes, the trace and the group, and the id of the record; no reason of a dead letter."""
+    record = sqs_record("body", AWSTraceHeader="Root=1-2-3", MessageGroupId="tenant")
+    record["messageAttributes"] = {
+        "tenant": {"stringValue": "acme", "dataType": "String"},
+        "lambda_tasks_error_type": {"stringValue": "ValueError", "dataType": "String"},
+    }
+
+    assert successor(record, "m-1", 1.5) == {
+        "MessageBody": "body",
+        "MessageAttributes": {
+            "tenant": {"StringValue": "acme", "DataType": "String"},
+            CONTINUES: {"StringValue": "m-1", "DataType": "String"},
+        },
+        "DelaySeconds": 2,
+        "MessageSystemAttributes": {"AWSTraceHeader": {"StringValue": "Root=1-2-3", "DataType": "String"}},
+        "MessageGroupId": "tenant",
+    }
+    record["messageAttributes"] = {f"a{n}": {"stringValue": "x", "dataType": "String"} for n in range(10)}
+    assert successor(record, "m-1", 0) is None
+    assert successor(sqs_record("x" * 1024 * 1024), "m-1", 0) is None
 
 
 def test_metrics_count_what_was_finished() -> None:

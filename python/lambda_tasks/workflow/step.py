@@ -8,6 +8,8 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from lambda_tasks.errors import PayloadUnavailable
+from lambda_tasks.messages.outcome import NO_STATE
 from lambda_tasks.workflow import origin, results
 from lambda_tasks.workflow.calling import Part, StepFunction, seconds_of, timed_out, within
 
@@ -140,7 +142,10 @@ class _Step:
 
     def _read(self, content: Content) -> Any:  # noqa: ANN401
         pointer = content.pointer
-        result = bytes(content.result) if pointer is None else results.get(self._name, pointer, self._run.worker)
+        try:
+            result = bytes(content.result) if pointer is None else results.get(self._name, pointer, self._run.worker)
+        except PayloadUnavailable as error:
+            raise self._run.put_off(NO_STATE, error) from error
         return results.decoded(result, self._called.call)
 
     def _begin(self) -> bytes | None:
