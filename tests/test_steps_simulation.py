@@ -208,7 +208,7 @@ def test_the_place_is_written_seldom() -> None:
     assert len(watch.writes) < 60
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     pages=st.integers(0, 40),
@@ -251,7 +251,8 @@ def test_work_comes_to_its_end_whatever_happens(
 
     ended = [effect for effect in simulation.effects if effect.ended is not None]
     told = [fate.told() for fate in history.fates.values()]
-    assert record.status.value == "succeeded", told
+    assert record.status.value == "succeeded" or outage, told  # a success that the table does not take is one too
+    assert all(fate.deleted_at is not None for fate in history.fates.values()), told
     assert not any(fate.letters or fate.redriven for fate in history.fates.values()), told
     assert {effect.name for effect in ended} == {"before", *(f"page {one}" for one in range(pages)), "after"}
     assert watch.repeated() == []
