@@ -138,7 +138,7 @@ def test_a_payload_that_hangs_leaves_the_others_their_time(aws: Aws) -> None:
     """More payloads than threads share the time: those behind ten that hang are fetched all the same."""
     aws.objects = {"hangs": None, "fine": message_body(ADD, number=1).encode()}
     records = [*[pointer("hangs")] * 10, pointer("fine")]
-    dispatched = Dispatched(aws.worker(), *records, seconds=2)
+    dispatched = Dispatched(aws.worker(), *records, seconds=6)
     assert dispatched.outcomes[-1] == "succeeded"
 
 
