@@ -132,7 +132,7 @@ def test_each_part_that_is_broken_is_named(folder: Path, capsys: pytest.CaptureF
     (folder / "code" / "shop" / "tasks.py").write_text("")
     (folder / "template.yaml").write_text(template())
     with session(folder):
-        status, found = smoke(capsys, "--stack", "shop", "--timeout", "60")
+        status, found = smoke(capsys, "--stack", "shop", "--timeout", "150")
 
     assert status == 1
     assert found["Good"]["outcome"] == "succeeded"
