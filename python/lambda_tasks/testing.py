@@ -5,7 +5,6 @@ With pytest the fixture ``task_queue`` is there by itself. Elsewhere ``with Task
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import dataclasses
@@ -25,6 +24,7 @@ from lambda_tasks.enqueue import destination, topics
 from lambda_tasks.enqueue.message_id import MessageId
 from lambda_tasks.enqueue.sqs_rules import SqsRules
 from lambda_tasks.life_cycle import setup
+from lambda_tasks.limits import enclosed_loop
 from lambda_tasks.messages import body
 from lambda_tasks.messages.attributes import ATTRIBUTE
 from lambda_tasks.state.memory import Memory
@@ -291,9 +291,7 @@ def _delivered(recorded: Recorded, receive_count: int) -> Record:
 
 def _without_loop(run: Callable[[], list[Ran]]) -> list[Ran]:
     """Call `run` where no event loop runs: in a thread, if one does here."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not enclosed_loop.is_running():
         return run()
     with ThreadPoolExecutor(1, thread_name_prefix="lambda-tasks-test") as thread:
         return thread.submit(contextvars.copy_context().run, run).result()

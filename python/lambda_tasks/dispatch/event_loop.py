@@ -53,7 +53,7 @@ def run_lanes(every: Sequence[Lane], invocation: Invocation, *, goes_on: bool = 
     def run(loop: asyncio.AbstractEventLoop) -> bool:
         return context.run(functools.partial(_run_to_the_end, every, invocation, loop, goes_on=goes_on))
 
-    if _is_loop_running():  # a message that is run where it is enqueued, by async code
+    if enclosed_loop.is_running():  # a message that is run where it is enqueued, by async code
         _run_in_thread(run)
     elif threading.current_thread() is threading.main_thread():
         invocation.worker.prepare_for_threads()
@@ -93,14 +93,6 @@ def _run_in_thread(run: Callable[[asyncio.AbstractEventLoop], object]) -> None:
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in asyncio.all_tasks(loop):
         task.cancel()
-
-
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _loop_of(worker: Worker) -> asyncio.AbstractEventLoop:

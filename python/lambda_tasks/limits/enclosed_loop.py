@@ -21,6 +21,15 @@ _TURNS = 3
 _MOST_NAMES = 10
 
 
+def is_running() -> bool:
+    """Tell whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def run_until_done(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[Any]]) -> None:
     """Run `loop` until all of `tasks` are done, whoever stops it in between."""
     waiting = set(tasks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 import time
@@ -12,6 +11,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, Programmi
 
 from lambda_tasks.errors import LambdaTasksError, StateUnavailable
 from lambda_tasks.life_cycle import setup
+from lambda_tasks.limits import enclosed_loop
+from lambda_tasks.state.side_calls import SideCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ class Database:
         raise AssertionError  # pragma: no cover - the last try returns or raises
 
     def _called(self, function: Callable[[], T]) -> T:
-        if _is_loop_running():  # Django does no queries in the thread of an event loop
+        if enclosed_loop.is_running():  # Django does no queries in the thread of an event loop
             return _in_thread(lambda: self._called_and_closed(function))
         application = setup.of_process()
         with contextlib.nullcontext() if application is None else application.tidied():
@@ -88,7 +89,7 @@ class Database:
             connections[self.alias].close()
 
     def _is_in_transaction(self) -> bool:
-        return not _is_loop_running() and bool(connections[self.alias].in_atomic_block)
+        return not enclosed_loop.is_running() and bool(connections[self.alias].in_atomic_block)
 
     @contextlib.contextmanager
     def _outside_of_transactions(self) -> Iterator[None]:
@@ -121,27 +122,9 @@ class Database:
         return StateUnavailable(problem, source=f"database {self.alias}", remedy=remedy)
 
 
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
 def _in_thread(function: Callable[[], T]) -> T:
-    found: list[T] = []
-    errors: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            found.append(function())
-        except BaseException as error:  # noqa: BLE001 - it is whose who waits
-            errors.append(error)
-
-    thread = threading.Thread(target=call, name="lambda-tasks-table")
+    call = SideCall(function)
+    thread = threading.Thread(target=call.run, name="lambda-tasks-table")
     thread.start()
     thread.join()
-    if errors:
-        raise errors[0]
-    return found[0]
+    return call.result()
