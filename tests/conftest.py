@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 import fake_aws
@@ -61,11 +62,19 @@ def _workers_are_closed() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def uncovered() -> Iterator[None]:
-    """Let the programs that a test starts run as themselves: coverage doubles their time, and they are not of the package."""
+    """Let a module's tests, and the programs that they start, run without coverage, which doubles their time.
+
+    What these run of the package, tests of its own run as well.
+    """
+    measuring = Coverage.current()
+    if measuring is not None:
+        measuring.stop()
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
             patch.delenv(name)
         yield
+    if measuring is not None:
+        measuring.start()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from chaos import KILLED_AFTER, SCENARIOS, SWALLOWED, SWALLOWED_AFTERWARDS, Case
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from soak import soak
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 LANES = 4
 SHORT_SECONDS = 12
 SOAK_MESSAGES = 150

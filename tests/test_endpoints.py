@@ -17,6 +17,8 @@ from lambda_tasks.aws import endpoints
 from lambda_tasks.aws.url import Url
 from lambda_tasks.errors import InvalidSetting
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 PARTITIONS = json.loads((Path(botocore.session.__file__).parent / "data" / "partitions.json").read_text())["partitions"]
 REGIONS = [
     (region, partition["id"])
@@ -81,16 +83,21 @@ def sent_to(session: botocore.session.Session, service: str, region: str, *, fip
     raise AssertionError("nothing was sent")
 
 
+@pytest.fixture(scope="module")
+def session() -> botocore.session.Session:
+    """One session, which reads what botocore knows of a service once."""
+    return botocore.session.Session()
+
+
 @pytest.mark.parametrize("dual_stack", [False, True])
 @pytest.mark.parametrize("fips", [False, True])
 @pytest.mark.parametrize("service", OPERATIONS)
 def test_addresses_are_those_of_botocore(
-    service: str, *, fips: bool, dual_stack: bool, monkeypatch: pytest.MonkeyPatch
+    service: str, *, fips: bool, dual_stack: bool, session: botocore.session.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In every region of every partition requests go where botocore sends them, with FIPS and dual stack and without."""
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     monkeypatch.setenv("AWS_S3_US_EAST_1_REGIONAL_ENDPOINT", "regional")  # not the global one, from before regions
-    session = botocore.session.Session()
     environ = {"AWS_USE_FIPS_ENDPOINT": str(fips).lower(), "AWS_USE_DUALSTACK_ENDPOINT": str(dual_stack).lower()}
     ours, theirs = {}, {}
     for region, partition in REGIONS + NEW_REGIONS:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "python/lambda_tasks"
 FOLDERS = [PACKAGE, "layer", "benchmarks", "examples", "tests"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import subprocess
@@ -18,6 +19,8 @@ from layer.interpreters import VERSIONS
 pytestmark = pytest.mark.usefixtures("uncovered")
 
 SOURCES = sorted((ROOT / "python").rglob("*.py"))
+
+shipped_of = functools.cache(lambda path: without_comments(path.read_bytes()))
 
 # Prints sources without comments, and ends with an error where they are another program.
 COMPARE = """
@@ -70,8 +73,7 @@ def test_comments_and_docstrings_are_gone(source: str, shipped: str) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_lines_stay_and_comments_go(path: Path) -> None:
     """A source of the package keeps its lines, and no comment."""
-    source = path.read_bytes()
-    shipped = without_comments(source)
+    source, shipped = path.read_bytes(), shipped_of(path)
     comments = [token for token in tokenize.tokenize(io.BytesIO(shipped).readline) if token.type == tokenize.COMMENT]
 
     assert comments == []
@@ -93,4 +95,4 @@ def test_every_python_makes_the_same_of_it(version: str) -> None:
     )
 
     assert process.returncode == 0, process.stderr
-    assert process.stdout == b"".join(without_comments(path.read_bytes()) for path in SOURCES)
+    assert process.stdout == b"".join(map(shipped_of, SOURCES))

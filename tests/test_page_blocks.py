@@ -12,6 +12,8 @@ import pytest
 import documents
 from copies import ROOT
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 # What an application has, for examples that show one part of it.
 SHOP = "from shop.tasks import send_receipt\n"
 OWN = {

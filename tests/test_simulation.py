@@ -9,6 +9,8 @@ import pytest
 
 from simulation import HOUR, Fate, History, Outage, Simulation
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 SEEDS = range(8)
 
 

@@ -7,8 +7,12 @@ import random
 import sys
 from pathlib import Path
 
+import pytest
+
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from soak import soak
+
+pytestmark = pytest.mark.usefixtures("uncovered")
 
 
 def test_nothing_is_lost_whatever_goes_wrong(embedded_aws: EmbeddedAws, emulator_path: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from lambda_tasks.state.record import Ending, Status
 from memory_state import MemoryState
 from stores import DAY, Clock, create_table, dynamodb_state, soon
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 LEASE_SECONDS = 60.0
 MESSAGES = ("a", "b")
 ENVIRONMENTS = st.sampled_from((0, 1))

@@ -15,6 +15,8 @@ from lambda_tasks.workflow import marks, progress
 from simulation import HOUR, Fate, History, Outage, Simulation
 from stores import soon
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 FUNCTION_SECONDS = 900.0
 
 
