@@ -68,11 +68,13 @@ class Schedule:
         def live() -> None:
             process._turn.acquire()
             self._local.process = process
-            with contextlib.suppress(Over):
-                self._check()
-                run(process)
-            process.dies_at = math.inf
-            self._returned.release()
+            try:
+                with contextlib.suppress(Over):
+                    self._check()
+                    run(process)
+            finally:  # an error of the simulation's own must not keep it waiting
+                process.dies_at = math.inf
+                self._returned.release()
 
         process._thread = threading.Thread(target=live, name="simulated", daemon=True)
         process._thread.start()
@@ -234,3 +236,6 @@ class Interrupter:
             return call(**kwargs)
         finally:
             process.soft_at, process.hard_at = before
+
+    def close(self) -> None:
+        """See there."""

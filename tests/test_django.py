@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -204,6 +204,13 @@ PYTEST = [
 ]
 
 
+def run_tests(python: Path, *arguments: str, environ: Mapping[str, str]) -> None:
+    """Run tests of the project in a process of their own, which pass."""
+    command = [str(python), *PYTEST, *arguments]
+    finished = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
 def project_environ(folder: Path) -> dict[str, str]:
     measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return {
@@ -226,15 +233,7 @@ def test_records_are_kept_in_a_server(server: Server, tmp_path: Path) -> None:
         # Without coverage, which takes as long again: the same code runs with SQLite.
         environ = {name: value for name, value in project_environ(tmp_path).items() if not name.startswith("COVERAGE_")}
         environ[f"ORCHARD_{server.__name__.upper()}"] = str(socket)
-        finished = subprocess.run(
-            [sys.executable, *PYTEST, "-k", server.__name__, *files],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+        run_tests(Path(sys.executable), "-k", server.__name__, *files, environ=environ)
 
 
 @pytest.mark.parametrize("version", ["5.2", "6.0", "6.1"])
@@ -248,12 +247,5 @@ def test_the_project_passes_its_tests(version: str, tmp_path: Path) -> None:
             pytest.skip(f"Django {version} is not installed: make setup-django, with a Python from 3.12 on")
         environ = {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
         environ["PYTHONPATH"] += f":{ROOT}/python"
-    finished = subprocess.run(
-        [python, *PYTEST, *([] if version == "5.2" else ["-p", "lambda_tasks.pytest_plugin"]), str(PROJECT)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    plugins = [] if version == "5.2" else ["-p", "lambda_tasks.pytest_plugin"]
+    run_tests(python, *plugins, str(PROJECT), environ=environ)

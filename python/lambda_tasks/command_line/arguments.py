@@ -26,6 +26,11 @@ class BadInput(ConfigurationError):
     """The error of an argument that cannot be used."""
 
 
+def region_of_templates(environ: Mapping[str, str]) -> str:
+    """Return the region that a template is read for: this process's, else that of the local run."""
+    return endpoints.own_region(environ) or "eu-west-1"
+
+
 def json_option(function: F) -> F:
     """Add ``--json``."""
     return click.option("as_json", "--json", is_flag=True, help="Print JSON for programs.")(function)

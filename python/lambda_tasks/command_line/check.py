@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from lambda_tasks import settings
-from lambda_tasks.aws import endpoints
 from lambda_tasks.aws.credentials import CredentialChain
 from lambda_tasks.aws.transport import Transport
-from lambda_tasks.command_line.arguments import json_option, pairs
+from lambda_tasks.command_line.arguments import json_option, pairs, region_of_templates
 from lambda_tasks.command_line.checking.whole_policy import NO_ACCOUNT, Around, whole_policy
 from lambda_tasks.command_line.output import Column, Output
 from lambda_tasks.environment import check
@@ -156,8 +155,7 @@ def _policy(
 
 
 def _place(environ: Mapping[str, str]) -> dict[str, str]:
-    region = endpoints.own_region(environ) or "eu-west-1"
-    return {"region": region, "account_id": environ.get("AWS_ACCOUNT_ID", NO_ACCOUNT)}
+    return {"region": region_of_templates(environ), "account_id": environ.get("AWS_ACCOUNT_ID", NO_ACCOUNT)}
 
 
 def _findings(template: Path, parameters: Mapping[str, str]) -> list[Finding]:

@@ -10,13 +10,13 @@ import time
 from typing import TYPE_CHECKING
 
 from lambda_tasks.dispatch.settlement import Settlement
+from lambda_tasks.limits import interrupting
 from lambda_tasks.limits.circuit_breaker import CircuitBreaker
-from lambda_tasks.limits.signal_interrupter import SignalInterrupter
 from lambda_tasks.limits.watchdog import Watchdog
 from lambda_tasks.settings import MAX_CONCURRENCY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from lambda_tasks.dispatch.job import Job
@@ -69,19 +69,9 @@ class Invocation:
         guard = self.worker.memory_guard
         return guard is not None and guard.is_exhausted and self.can_answer
 
-    @contextlib.contextmanager
-    def interrupter(self) -> Iterator[Interrupter]:
-        """Give what raises limits in this thread. In the main one it borrows the alarm signal until the end."""
-        if threading.current_thread() is not threading.main_thread():
-            from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
-
-            yield ThreadInterrupter(self.worker.timer)
-            return
-        interrupter = SignalInterrupter(self.time.grace_seconds)
-        try:
-            yield interrupter
-        finally:
-            interrupter.close()
+    def interrupter(self) -> contextlib.closing[Interrupter]:
+        """Give what raises limits in this thread, until the end of a ``with`` statement."""
+        return contextlib.closing(interrupting.of_this_thread(lambda: self.worker.timer, self.time.grace_seconds))
 
     def beside(self, settle: Callable[[], None]) -> None:
         """Begin to settle messages beside the tasks."""

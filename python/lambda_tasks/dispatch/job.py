@@ -14,6 +14,7 @@ from lambda_tasks.messages import context as contexts
 from lambda_tasks.messages.outcome import GOES_ON, RATED, Outcome
 from lambda_tasks.messages.sqs_event import fifo_group, receive_count
 from lambda_tasks.setting_values import LONGEST_FUNCTION_SECONDS
+from lambda_tasks.telemetry.report import report_of
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lambda_tasks.state.protocol import Attempt, KeyLease, Started
     from lambda_tasks.state.side_calls import SideCall
     from lambda_tasks.state.turns import RateLimit
+    from lambda_tasks.telemetry.report import Report
 
     class Work(Protocol):
         """The steps of a message in this delivery. `finished` counts those that it finished, `text` is for the record.
@@ -213,6 +215,18 @@ class Job:
                 origin=self,
             )
         return self.known_context
+
+    def report(self, result: Result) -> Report:
+        """Return the report of this delivery, whose outcome is `result`."""
+        return report_of(
+            self.record,
+            result,
+            self.context,
+            started_at=self.started_at,
+            is_unrun=self.is_unrun,
+            is_found=self.is_found,
+            steps_finished=None if self.work is None else self.work.finished,
+        )
 
     def remaining_time_ms(self) -> int:
         """Return the milliseconds that the task may still run."""

@@ -274,15 +274,7 @@ class Settlement:
                 logger.exception("the outcome of a message could not be told (message %r)", job.message_id)
 
     def _tell(self, job: Job, result: Result) -> None:
-        told = report.report_of(
-            job.record,
-            result,
-            job.context,
-            started_at=job.started_at,
-            is_unrun=job.is_unrun,
-            is_found=job.is_found,
-            steps_finished=None if job.work is None else job.work.finished,
-        )
+        told = job.report(result)
         report.tell_outcome(told, job.context)
         if self._worker.metrics is not None:
             self._reports.append(told)

@@ -40,6 +40,10 @@ class Interrupter(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back what was borrowed to raise the limits."""
+        ...
+
 
 class SignalInterrupter:
     """An interrupter of the main thread, by ``SIGALRM``, which it borrows with the first limit until it is closed.
@@ -54,7 +58,7 @@ class SignalInterrupter:
         self._signal = AlarmSignal(self._alarm)
 
     def close(self) -> None:
-        """Give the signal back, if there was a limit."""
+        """See `Interrupter.close`. Without a limit nothing was borrowed."""
         if self._signal.is_taken:
             self._signal.give_back()
 
@@ -64,12 +68,13 @@ class SignalInterrupter:
         seconds = soft if soft < hard else hard  # noqa: FURB136 - half the price, for every message
         if seconds == _NEVER:
             return call(**kwargs)
-        if not self._signal.is_taken:
-            self._signal.take()
+        alarm = self._signal
+        if not alarm.is_taken:
+            alarm.take()
         now = time.monotonic()
         self._soft_at, self._hard_at = now + soft, now + hard
         self._armed = True
-        self._signal.ring_in(seconds, now)  # for each call, whatever a task before did to the timer
+        alarm.ring_in(seconds, now)  # for each call, whatever a task before did to the timer
         try:
             return call(**kwargs)
         finally:

@@ -59,6 +59,9 @@ class ThreadInterrupter:
             for alarm in alarms:
                 alarm.cancel()
 
+    def close(self) -> None:
+        """See `Interrupter.close`. The timer is the process's."""
+
 
 class _Target:
     """The thread that runs a task, for as long as it does."""

@@ -162,10 +162,12 @@ def stopped_early(
 
     def is_early(one: BaseException) -> bool:
         if is_a(one, HardTimeLimitExceeded):
-            return given.hard < fresh.hard if goes_on else was_cut_short(given.hard, fresh.hard)
-        if not is_a(one, SoftTimeLimitExceeded):
+            had, wanted = given.hard, fresh.hard
+        elif is_a(one, SoftTimeLimitExceeded):
+            had, wanted = given.soft, fresh.soft
+        else:
             return False
-        return given.soft < fresh.soft if goes_on else was_cut_short(given.soft, fresh.soft)
+        return had < wanted if goes_on else was_cut_short(had, wanted)
 
     return all_match(error, is_early)
 

@@ -63,18 +63,13 @@ class Items:
 
         The item that was written is empty unless it `is_read`: it may be large.
         """
-        defaults, increments, removals = defaults or {}, increments or {}, removals or []
-        appends = appends or {}
-        names = tuple(map(tuple, (values, defaults, increments, appends, removals)))
-        expressions = _expressions(condition, *names)
+        defaults, increments, appends = defaults or {}, increments or {}, appends or {}
+        names = tuple(map(tuple, (values, defaults, increments, appends, removals or ())))
         given: dict[str, Value] = {**operands, **values, **defaults, **increments, **appends}
         if appends:
             given["nothing"] = ()
-        operands_of_all = {f":{name}": table.encode(value) for name, value in given.items()}
         request = {
-            "Key": {table.KEY: table.encode(key)},
-            **expressions,
-            **({"ExpressionAttributeValues": operands_of_all} if operands_of_all else {}),
+            **_update(key, _expressions(condition, *names), given),
             "ReturnValues": "ALL_NEW" if is_read else "NONE",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
@@ -100,8 +95,8 @@ class Items:
 
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
         """
-        first = self._update(*update, condition, operands)
-        request = {"TransactItems": [{"Update": first}, {"Update": self._update(*beside)}]}
+        updates = [self._part(*update, condition, operands), self._part(*beside)]
+        request = {"TransactItems": [{"Update": one} for one in updates]}
         for attempt in itertools.count(1):
             try:
                 self._call("TransactWriteItems", request, deadline, of_table=False)
@@ -117,7 +112,7 @@ class Items:
                 break
         return True
 
-    def _update(
+    def _part(
         self,
         key: str,
         values: Mapping[str, str | float],
@@ -125,14 +120,7 @@ class Items:
         operands: Mapping[str, str | float] = MappingProxyType({}),
     ) -> dict[str, Any]:
         expressions = _expressions(condition, tuple(values), (), (), (), ())
-        return {
-            "TableName": self._table_name,
-            "Key": {table.KEY: table.encode(key)},
-            **{name: value for name, value in expressions.items() if value},
-            "ExpressionAttributeValues": {
-                f":{name}": table.encode(value) for name, value in {**values, **operands}.items()
-            },
-        }
+        return {"TableName": self._table_name, **_update(key, expressions, {**values, **operands})}
 
     def insert(self, items: Sequence[Mapping[str, str | float]], deadline: float) -> None:
         """Write new items, which have the same attributes, without those that exist: these stay as they are.
@@ -217,6 +205,13 @@ class Items:
             raise StateUnavailable(error.problem, source=f"table {self._table_name}", remedy=remedy) from error
 
 
+def _update(key: str, expressions: Mapping[str, Any], given: Mapping[str, Value]) -> dict[str, Any]:
+    """Return what an update is made of: its item, its expressions, and the values that these name."""
+    values = {f":{name}": table.encode(value) for name, value in given.items()}
+    named = {"ExpressionAttributeValues": values} if values else {}
+    return {"Key": {table.KEY: table.encode(key)}, **expressions, **named}
+
+
 def _cancellations(error: StateUnavailable) -> set[str]:
     """Return why a transaction was cancelled: a code for each of its items, or nothing where it was not."""
     refusal = error.__cause__
@@ -251,11 +246,12 @@ def _expressions(
         "ADD": [f"#{name} :{name}" for name in increments],
     }
     expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
-    return {
+    found = {
         "ConditionExpression": condition,
         "UpdateExpression": expression,
         "ExpressionAttributeNames": {name: name[1:] for name in re.findall(r"#\w+", f"{condition} {expression}")},
     }
+    return {name: value for name, value in found.items() if value}
 
 
 _REMEDIES = {

@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import logging
 import math
-import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from lambda_tasks import settings
 from lambda_tasks.definition.definition import Definition
 from lambda_tasks.definition.lookup import find_task
 from lambda_tasks.errors import HardTimeLimitExceeded, LambdaTasksError, StateUnavailable
+from lambda_tasks.limits import interrupting
 from lambda_tasks.limits.timeouts import Limits
 from lambda_tasks.messages.outcome import NO_STATE
 from lambda_tasks.state.protocol import AlreadySucceeded, Attempt
@@ -22,9 +22,8 @@ from lambda_tasks.state.record import Ending, Status
 from lambda_tasks.workflow.errors import InvalidStep, StepTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from lambda_tasks.limits.signal_interrupter import Interrupter
     from lambda_tasks.workflow.run import Run
 
 logger = logging.getLogger("lambda_tasks")
@@ -85,27 +84,13 @@ def within(name: str, seconds: float | None, run: Run, call: Callable[[], Any]) 
         return call()
     until = time.monotonic() + seconds - _A_MOMENT
     try:
-        with _interrupter(run) as interrupter:
+        with contextlib.closing(interrupting.of_this_thread(lambda: run.worker.timer, _GRACE_SECONDS)) as interrupter:
             # By a function of Python's own: a signal is taken to interrupt whatever frame is there.
             return interrupter.run(Limits(hard=seconds), lambda: call())
     except HardTimeLimitExceeded as error:
         if time.monotonic() < until:
             raise  # the task's own limit came first
         raise timed_out(name, seconds) from error
-
-
-@contextlib.contextmanager
-def _interrupter(run: Run) -> Iterator[Interrupter]:
-    """Give what raises a limit in this thread. In the main one it borrows the alarm signal of the task's own limits."""
-    if threading.current_thread() is not threading.main_thread():
-        from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - few steps have timeouts
-
-        yield ThreadInterrupter(run.worker.timer)
-        return
-    from lambda_tasks.limits.signal_interrupter import SignalInterrupter  # noqa: PLC0415
-
-    with contextlib.closing(SignalInterrupter(_GRACE_SECONDS)) as interrupter:
-        yield interrupter
 
 
 def timed_out(name: str, seconds: float) -> StepTimeout:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import rich_click as click
 
-from lambda_tasks.aws import endpoints
-from lambda_tasks.command_line.arguments import json_option, pairs
+from lambda_tasks import settings
+from lambda_tasks.command_line.arguments import json_option, pairs, region_of_templates
 from lambda_tasks.command_line.output import Output
 from lambda_tasks.command_line.schedules.reading import code_of_functions
 from lambda_tasks.local.embedded_aws import ACCOUNT_ID
@@ -47,7 +46,7 @@ def command(
     """
     output = Output(as_json)
     parameters = pairs(parameter, "parameter")
-    region = endpoints.own_region(os.environ) or "eu-west-1"
+    region = region_of_templates(settings.environ())
     model = read_model(template, parameters, region, ACCOUNT_ID)
     if function is not None and function not in model.functions:
         names = ", ".join(model.functions) or "none"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from lambda_tasks.definition import recorded
 from lambda_tasks.messages.outcome import Outcome
-from lambda_tasks.telemetry import report
 from lambda_tasks.telemetry.failures import event
 from lambda_tasks.telemetry.failures.notices import Failed
 
@@ -53,19 +52,11 @@ def _is_told(job: Job, result: Result, attempt: Attempt | None, deliveries_left:
 
 
 def _failed(job: Job, result: Result, attempt: Attempt | None, worker: Worker, request_id: str) -> Failed:
-    told = report.report_of(
-        job.record,
-        result,
-        job.context,
-        started_at=job.started_at,
-        is_unrun=job.is_unrun,
-        is_found=job.is_found,
-    )
     if attempt is not None:
         details = attempt.details
     else:
         details = recorded.details(job, worker.environ, request_id, records_kwargs=worker.settings.record_kwargs)
-    return Failed(told, details, job.has_run or job.ended_earlier is not None)
+    return Failed(job.report(result), details, job.has_run or job.ended_earlier is not None)
 
 
 def _is_last(job: Job, deliveries_left: Callable[[Job], int | None]) -> bool:
