@@ -64,18 +64,22 @@ def waits(jobs: Sequence[Job], invocation: Invocation) -> bool:
     return definition is not None and bool(definition.options.singleton or definition.options.rate_limit)
 
 
-def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation) -> list[Job]:
+def starts_at_once(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation, now: float) -> bool:
+    """Tell whether a call may run `now`, of which nothing is asked but that there is time, as of most messages."""
+    worker = invocation.worker
+    if worker.state is not None or worker.deferrals or len(jobs) > 1 or definition is None:
+        return False
+    job, clock = jobs[0], invocation.time
+    if job.result is not None or job.expires_at is not None or job.key is not None:
+        return False
+    if not invocation.has_started or clock.tasks_end_at == math.inf:
+        return True
+    return timeouts.may_start(definition.options, clock.tasks_end_at - now, clock.fresh_seconds)
+
+
+def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation) -> Sequence[Job]:
     """Return the messages of a call that may run now, and leave a result with each of the others."""
     worker = invocation.worker
-    if worker.state is None and not worker.deferrals and len(jobs) == 1 and definition is not None:
-        (job,) = jobs  # as most messages are: admitted by the time that is left alone
-        if (
-            job.result is None
-            and job.expires_at is None
-            and job.key is None
-            and (not invocation.has_started or _has_time(definition, invocation))
-        ):
-            return [job]
     admission = _Admission(definition, invocation)
     for job in jobs:
         if worker.deferrals:

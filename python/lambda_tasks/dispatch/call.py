@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambda_tasks.definition import retry
 from lambda_tasks.definition.tracebacks import forget_frames
-from lambda_tasks.dispatch.admission import admitted, deferred
+from lambda_tasks.dispatch.admission import admitted, deferred, starts_at_once
 from lambda_tasks.dispatch.job import Stage
 from lambda_tasks.errors import HardTimeLimitExceeded, InvalidSetting
 from lambda_tasks.limits import forks, timeouts
@@ -72,7 +72,7 @@ class Call:
     """A call is one run of a task for its messages, the `jobs`. It leaves a result with each of them."""
 
     limits = timeouts.UNLIMITED
-    _ready: list[Job] = []  # noqa: RUF012 - never changed in place
+    _ready: Sequence[Job] = ()
     is_over = False  # the task has returned, or raised
     _items: Mapping[Job, Item[Any]] = MappingProxyType({})
     _bearer: Bearer
@@ -87,10 +87,13 @@ class Call:
     def prepare(self) -> bool:
         """Decide whether the task is to be called: not without its leases, nor where there is not enough time."""
         worker, invocation = self._worker, self._invocation
-        ready = self._ready = admitted(self.jobs, self._definition, invocation)
+        ready, now = self.jobs, time.monotonic()
+        if not starts_at_once(ready, self._definition, invocation, now):
+            ready, now = admitted(ready, self._definition, invocation), time.monotonic()
+        self._ready = ready
         if not ready:
             return False
-        options, now = self._definition.options, time.monotonic()
+        options = self._definition.options
         limits = timeouts.limits(options, worker.settings, invocation.time.tasks_end_at - now)
         if limits is not timeouts.UNLIMITED:
             self.limits = limits
@@ -196,9 +199,8 @@ class Call:
     @property
     def writes(self) -> bool:
         """Whether the table is to be written to, for messages that do not wait for each other."""
-        jobs = self.jobs
-        waits = jobs[0].group is not None and (len(jobs) > 1 or jobs[0].key is not None)
-        return not waits and any(job.leases is not None for job in jobs)
+        waits = self.jobs[0].group is not None and (len(self.jobs) > 1 or self.jobs[0].key is not None)
+        return not waits and any(job.leases is not None for job in self.jobs)
 
     def defer(self) -> None:
         """Put off the messages of a call whose task was not called after all."""

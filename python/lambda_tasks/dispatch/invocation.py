@@ -31,8 +31,8 @@ class Invocation:
 
     `has_started` tells that a task was called, `has_stuck_calls` that a task's code could not be stopped. A call's
     start is to be told where it `is_observed` (None for not known yet). Connections are tidied up around leases too,
-    where Django's database has these (`tidies_leases`). Unless this process `can_answer` by itself there is no
-    watchdog, but where its threads need one.
+    where Django's database has these (`tidies_leases`). A call `needs_care` there, and where memory is guarded. Unless
+    this process `can_answer` by itself there is no watchdog, but where its threads need one.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Invocation:
         self.is_observed: bool | None = None
         self.is_surrounded = worker.application is not None or bool(worker.settings.atomic)
         self.tidies_leases = self.is_surrounded and worker.settings.record_database is not None
+        self.needs_care = self.tidies_leases or worker.memory_guard is not None
         self.watchdog: Watchdog[Any] | None = None
         self.can_answer = clock.ends_at < math.inf and can_answer(worker.environ)
         if self.can_answer:
@@ -86,8 +87,9 @@ class Invocation:
 
     def response(self) -> PartialBatchResponse:
         """Return the answer to the event: every message that must not be deleted, whatever became of it."""
-        deleted = {id(job.record) for job in self.jobs if job.is_done_with}
-        kept = [record["messageId"] for record in self.records if id(record) not in deleted]
+        kept = [job.message_id for job in self.jobs if not job.is_done_with]
+        if not self.jobs:  # they are made all at once, and were not yet
+            kept = [record["messageId"] for record in self.records]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in kept]}
 
 

@@ -33,11 +33,10 @@ def run_lane(lane: Lane, invocation: Invocation, interrupter: Interrupter, *, go
     Where this thread `goes_on` with other lanes, it does not wait for the outcome of the last call. An error of this
     package's own code is logged: its messages have no outcome, so SQS keeps them.
     """
-    needs_care = invocation.worker.memory_guard is not None or invocation.tidies_leases
     try:
         for number, jobs in enumerate(lane):
             first, definition = jobs[0], jobs[0].definition
-            if first.is_settled or needs_care or (definition is not None and definition.is_async):
+            if first.is_settled or invocation.needs_care or (definition is not None and definition.is_async):
                 is_done = _run_with_care(jobs, invocation, interrupter)
             else:
                 is_done = call.run(jobs, invocation, interrupter, goes_on and jobs is lane[-1])

@@ -31,7 +31,10 @@ def plan(jobs: Sequence[Job]) -> Plan:
     groups: dict[str, Lane] = {}
     of_keys: dict[str, Lane] = {}
     batches: dict[object, tuple[Lane, list[Job]]] = {}
+    has_async = False
     for job in jobs:
+        if job.definition is not None and job.definition.is_async:
+            has_async = True
         if job.group is not None:
             if job.group not in groups:
                 groups[job.group] = []
@@ -41,7 +44,7 @@ def plan(jobs: Sequence[Job]) -> Plan:
             lanes.append([[job]])
         else:
             _add(lanes, of_keys, batches, job)
-    together = [lane for lane in lanes if _is_async(lane)]
+    together = [lane for lane in lanes if _is_async(lane)] if has_async else []
     ordinary = [lane for lane in lanes if not _is_async(lane)] if together else lanes
     return Plan(together, ordinary, async_first=bool(together) and lanes[0] is together[0])
 

@@ -97,11 +97,13 @@ class Settlement:
 
     def tell(self) -> None:
         """Tell of the messages that were settled beside the tasks."""
-        with contextlib.suppress(IndexError):  # another thread took the last one
-            while self._untold:
+        while self._untold:
+            try:
                 job, result = self._untold.popleft()
-                self._announce(job, result)
-                job.known_context = None
+            except IndexError:
+                return  # another thread took the last one
+            self._announce(job, result)
+            job.known_context = None
 
     def finish(self) -> None:
         """Make the changes of visibility, publish the metrics, and tell of failures."""

@@ -6,6 +6,7 @@ those of the other; and a task may have set an alarm itself.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # it is what `signal` is made of, in every CPython
 import math
 import signal
 import time
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 SOON_SECONDS = 0.001
 _NEVER = math.inf
 
+# What ``signal.signal`` calls: that itself makes enumerations of its arguments, which takes as long as half a message.
+_handle, _ALARM = _signal.signal, int(signal.SIGALRM)
 _get_timer, _set_timer, _REAL = signal.getitimer, signal.setitimer, signal.ITIMER_REAL
 
 
@@ -37,7 +40,7 @@ class AlarmSignal:
     def take(self) -> None:
         """Borrow the signal."""
         self._note_theirs()
-        self._theirs = signal.signal(signal.SIGALRM, self._ring)
+        self._theirs = _handle(_ALARM, self._ring)
         self.is_taken = True
         if self._theirs_at < math.inf:
             self._set()
@@ -46,7 +49,7 @@ class AlarmSignal:
         """Give the signal back, with what is left until it rings for them."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.is_taken = False
-        signal.signal(signal.SIGALRM, self._theirs)
+        _handle(_ALARM, self._theirs)
         if self._theirs_at < math.inf:
             left = self._theirs_at - time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, max(left, SOON_SECONDS), self._their_every)
