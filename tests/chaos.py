@@ -133,6 +133,12 @@ class Verdict:
     happened: bool
     seconds: float
     unanswered: int = 0
+    left: int = 0
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it is wrong in nothing but time: messages were put off, and are in the queue yet, or no answer came."""
+        return self.left > 0 or (self.unanswered > 0 and not self.problems)
 
     @property
     def holds(self) -> bool:
@@ -242,7 +248,7 @@ class Lane:
             steps=[line for line in read_steps(self._effects) if line["message_id"] in sent],
         )
         problems = accounts.problems()
-        return Verdict(case, problems, plan.calls, plan.happened, accounts.seconds, self._timed_out)
+        return Verdict(case, problems, plan.calls, plan.happened, accounts.seconds, self._timed_out, accounts.left)
 
     def _invoke(self, wanted: dict[str, Any]) -> Invocation:
         try:
