@@ -74,8 +74,8 @@ test: ## Run lint and all tests, with coverage
 	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target lint setup-sam setup-policy setup-django setup-peer $(LAYER)
 	@mkdir -p build
 	@rm -f .coverage .coverage.*
-	@# Four processes on two cores, because most tests wait for other processes.
-	$(VENV)/bin/python -m coverage run -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder | tee build/pytest.log
+	@# Five processes on two cores, because most tests wait for other processes.
+	$(VENV)/bin/python -m coverage run -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder | tee build/pytest.log
 	$(VENV)/bin/python -m coverage combine --quiet
 	$(VENV)/bin/python -m coverage report
 	@tail -n 1 build/pytest.log

@@ -69,10 +69,9 @@ def test_a_case_is_found_by_its_name(case: Case) -> None:
 
 
 @pytest.mark.skipif(bool(MINUTES or ONE_CASE), reason="the long chaos has these cases too")
-@pytest.mark.parametrize("case", ONCE_BROKEN, ids=str)
-def test_what_did_not_hold_once(chaos: Chaos, case: Case) -> None:
+def test_what_did_not_hold_once(chaos: Chaos) -> None:
     """A call that is never answered costs no second effect, no order and no message."""
-    assert [verdict.problems for verdict in chaos.run([case])] == [[]]
+    assert told([verdict for verdict in chaos.run(ONCE_BROKEN) if verdict.problems]) == []
 
 
 @pytest.mark.skipif(not ONE_CASE, reason="CHAOS_CASE names none")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cold_start, cold_start_report, resolver
+from benchmarks.cold_start import Side
 
 pytestmark = pytest.mark.usefixtures("uncovered")
 
@@ -22,26 +23,29 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_side_does_the_job(number: int, url: str, layer_zip: Path, emulator_path: Path) -> None:
-    """Each side answers that its message is done, and its init phase has a duration."""
+@pytest.fixture(scope="module")
+def sides(layer_zip: Path, url: str) -> Iterator[list[Side]]:
+    """The sides, whose packages are copied and compiled once."""
     with cold_start.sides(layer_zip, url) as sides:
-        assert cold_start.cold_start_ms(sides[number], emulator_path) > 0
+        yield sides
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_side_does_the_job(number: int, sides: list[Side], emulator_path: Path) -> None:
+    """Each side answers that its message is done, and its init phase has a duration."""
+    assert cold_start.cold_start_ms(sides[number], emulator_path) > 0
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_side_that_does_not_do_the_job_is_not_measured(
-    number: int, url: str, layer_zip: Path, emulator_path: Path
-) -> None:
+def test_side_that_does_not_do_the_job_is_not_measured(number: int, sides: list[Side], emulator_path: Path) -> None:
     """A side that lacks a secret ends the benchmark, since it would be faster than it may be."""
     lacking = {"LAMBDA_TASKS_SECRET_VARIABLE_4", "SECRET_3"}
-    with cold_start.sides(layer_zip, url) as sides:
-        function = sides[number].function
-        environ = {name: value for name, value in function.environ.items() if name not in lacking}
-        side = cold_start.Side("one side", replace(function, environ=environ))
+    function = sides[number].function
+    environ = {name: value for name, value in function.environ.items() if name not in lacking}
+    side = Side("one side", replace(function, environ=environ))
 
-        with pytest.raises(cold_start.BenchmarkFailed, match="one side did not do the job"):
-            cold_start.cold_start_ms(side, emulator_path)
+    with pytest.raises(cold_start.BenchmarkFailed, match="one side did not do the job"):
+        cold_start.cold_start_ms(side, emulator_path)
 
 
 def test_cost_is_a_ratio_of_what_is_added() -> None:

@@ -17,8 +17,6 @@ import documents
 from copies import ROOT
 from documents import Block
 
-pytestmark = pytest.mark.usefixtures("uncovered")
-
 LONGEST_SESSION_SECONDS = 120
 # Each run has its own ids, times and ports; columns are as wide as what stands in them.
 PASSING = [
