@@ -20,8 +20,6 @@ from lambda_tasks.local.template.document import read
 from lambda_tasks.local.template.dynamic_references import with_references
 from lambda_tasks.local.template.layers import find_layer
 
-pytestmark = pytest.mark.usefixtures("uncovered")
-
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "eu-west-1"
 
