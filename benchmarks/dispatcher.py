@@ -5,7 +5,6 @@ The other side is Powertools' batch utility at the same job: JSON, a pydantic mo
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import statistics
@@ -22,7 +21,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from pydantic import BaseModel
 
 from benchmarks.measure import Command as Program
-from benchmarks.measure import Figure, Times, cpu_figure, in_turn
+from benchmarks.measure import Figure, cpu_figure, in_turn
 from events import Context, message_body, sqs_event, sqs_record
 from lambda_tasks.dispatch.dispatcher import dispatch
 from lambda_tasks.dispatch.worker import Worker
@@ -56,8 +55,8 @@ def import_time() -> Figure:
             "theirs": _import(f"{runtime}, aws_lambda_powertools.utilities.batch", paths["theirs"]),
         }
         times = in_turn(commands)
-    ours = _above(times["ours"], times["our runtime"])
-    theirs = _above(times["theirs"], times["their runtime"])
+    ours = times["ours"].above(times["our runtime"])
+    theirs = times["theirs"].above(times["their runtime"])
     return cpu_figure("import, handler / Powertools batch", ours, theirs, 0.33)
 
 
@@ -157,7 +156,3 @@ def _seconds(call: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         call()
     return time.perf_counter() - started
-
-
-def _above(times: Times, base: Times) -> Times:
-    return dataclasses.replace(times, cpu_ms=times.cpu_ms - base.cpu_ms, wall_ms=times.wall_ms - base.wall_ms)

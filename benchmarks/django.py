@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.measure import Command, Figure, Times, cpu_figure, in_turn, wall_figure
+from benchmarks.measure import Command, Figure, cpu_figure, in_turn, wall_figure
 from benchmarks.resolver import arn, base_environ, server
 from databases import postgresql
 from layer import build
@@ -92,7 +92,7 @@ def _cold_start(opt: Path) -> list[Figure]:
                 "theirs": Command([python, "-c", WITH_THEIRS], _environ(None, THEIRS, **references)),
             }
         )
-    mine, other = (_above(times[side], times["bare"]) for side in ("ours", "theirs"))
+    mine, other = (times[side].above(times["bare"]) for side in ("ours", "theirs"))
     return [
         wall_figure("cold start above Django's set-up, ours / theirs", mine, other, 0.75),
         cpu_figure("its CPU", mine, other, 0.75),
@@ -162,7 +162,3 @@ def _median(taken: list[tuple[float, float]], part: int) -> float:
 
 def _figure(name: str, of: dict[str, float], limit: float) -> Figure:
     return Figure(name, of[OURS] / of[THEIRS], limit, f"{of[OURS]:.3f} / {of[THEIRS]:.3f} ms")
-
-
-def _above(times: Times, base: Times) -> Times:
-    return dataclasses.replace(times, cpu_ms=times.cpu_ms - base.cpu_ms, wall_ms=times.wall_ms - base.wall_ms)

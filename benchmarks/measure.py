@@ -30,6 +30,10 @@ class Times:
     cpu_ms: float
     wall_ms: float
 
+    def above(self, base: Times) -> Times:
+        """Return what they add to `base`."""
+        return Times(self.cpu_ms - base.cpu_ms, self.wall_ms - base.wall_ms)
+
 
 @dataclass(frozen=True)
 class Figure:

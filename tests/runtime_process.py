@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from wrapper import ROOT
+from wrapper import ROOT, measuring
 
 _REQUEST_ID = "11111111-2222-3333-4444-{:012d}"
 
@@ -38,7 +38,6 @@ def run(
 
     With several `processes` each of them gets an event when all of them wait for one, and then again.
     """
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     several = {} if processes is None else {"AWS_LAMBDA_MAX_CONCURRENCY": str(processes)}
     api = _RuntimeApi(events, seconds, processes or 1)
     with contextlib.ExitStack() as stack:
@@ -48,7 +47,7 @@ def run(
                 [sys.executable, "-m", "awslambdaric", "lambda_tasks.handler.handler"],
                 env={
                     **environ,
-                    **measuring,
+                    **measuring(),
                     **several,
                     "AWS_LAMBDA_RUNTIME_API": address,
                     "PYTHONPATH": f"{ROOT}/tests",

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from fake_aws import FakeAws
-from wrapper import ROOT, base_environ, secret_arn
+from wrapper import ROOT, base_environ, measuring, secret_arn
 
 TEMPLATE = ROOT / "template.yaml"
 
 
 def check(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return subprocess.run(
         [sys.executable, "-m", "lambda_tasks", "check", *arguments],
-        env={**base_environ(), "COLUMNS": "200", **(environ or {}), **measuring},
+        env={**base_environ(), "COLUMNS": "200", **(environ or {}), **measuring()},
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from lambda_tasks.containers import one_message
 from lambda_tasks.containers.health import Health
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue, redrive_policy
+from waiting import wait_until
 
 TESTS = Path(__file__).parent
 LONGEST_SECONDS = 60
@@ -55,13 +55,6 @@ def lambda_tasks(*arguments: str, env: dict[str, str]) -> Iterator[subprocess.Po
                 process.kill()
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LONGEST_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def health(port: int) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_SECONDS)
     try:
@@ -84,13 +77,13 @@ def test_a_worker_from_its_start_to_its_end(embedded_aws: EmbeddedAws, make_queu
     with lambda_tasks("worker", "--queue", "jobs", *options, env=env) as worker:
         assert worker.stderr is not None
         port = int(re.findall(r"^health: port (\d+)$", worker.stderr.readline(), re.MULTILINE)[0])
-        wait_until(lambda: queue.depth() == 0 and dead.depth() == 1)
-        wait_until(lambda: health(port) == 200 and file.exists())
+        wait_until(lambda: queue.depth() == 0 and dead.depth() == 1, LONGEST_SECONDS)
+        wait_until(lambda: health(port) == 200 and file.exists(), LONGEST_SECONDS)
 
         queue.send(message_body(tasks.stick))
-        wait_until(lambda: dead.depth() == 2)
+        wait_until(lambda: dead.depth() == 2, LONGEST_SECONDS)
         queue.send(message_body(tasks.add, number=1))
-        wait_until(lambda: queue.depth() == 0)
+        wait_until(lambda: queue.depth() == 0, LONGEST_SECONDS)
 
         queue.send(message_body(tasks.say_and_stay))
         assert worker.stdout is not None

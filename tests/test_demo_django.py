@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 import demo_django
 from browser import Browser, browser
 from demo_django import EXPECTED, Visitor
+from waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("uncovered")
 
@@ -101,16 +101,9 @@ def test_the_admin_is_clicked_through(kept: Demo) -> None:
         page.click("select[name=action] option[value=replay]")
         page.click(".actions button[type=submit]")
         assert page.text(".messagelist") == "1 of 1 messages sent."
-        wait_until(lambda: len(records_of(page, kept, "failed")) == 3)
+        wait_until(lambda: len(records_of(page, kept, "failed")) == 3, seconds=120)
 
 
 def records_of(page: Browser, kept: Demo, status: str) -> list[str]:
     page.open(f"{kept.url}admin/lambda_tasks_django/taskrecord/?status={status}")
     return page.texts("#result_list tbody tr")
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from fake_aws import FakeAws
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 from stores import create_table
-from wrapper import ROOT, base_environ, secret_arn
+from wrapper import ROOT, base_environ, measuring, secret_arn
 
 PROJECT = ROOT / "tests" / "django_project"
 Server = Callable[[], AbstractContextManager[Path]]
@@ -33,10 +32,9 @@ print("django" in sys.modules)
 
 
 def run(program: str, *arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env={"PYTHONPATH": f"{ROOT}/tests", **environ, **measuring},
+        env={"PYTHONPATH": f"{ROOT}/tests", **environ, **measuring()},
         capture_output=True,
         text=True,
         timeout=60,
@@ -212,7 +210,6 @@ def run_tests(python: Path, *arguments: str, environ: Mapping[str, str]) -> None
 
 
 def project_environ(folder: Path) -> dict[str, str]:
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return {
         **base_environ(),
         "DJANGO_SETTINGS_MODULE": "django_project.settings",
@@ -221,7 +218,6 @@ def project_environ(folder: Path) -> dict[str, str]:
         "ORCHARD_FOLDER": str(folder),
         "PYTHONPATH": f"{ROOT}/tests",
         "HOME": str(folder),
-        **measuring,
     }
 
 
@@ -231,7 +227,7 @@ def test_records_are_kept_in_a_server(server: Server, tmp_path: Path) -> None:
     files = [str(PROJECT / f"test_{name}.py") for name in ("store", "records", "admin")]
     with server() as socket:
         # Without coverage, which takes as long again: the same code runs with SQLite.
-        environ = {name: value for name, value in project_environ(tmp_path).items() if not name.startswith("COVERAGE_")}
+        environ = project_environ(tmp_path)
         environ[f"ORCHARD_{server.__name__.upper()}"] = str(socket)
         run_tests(Path(sys.executable), "-k", server.__name__, *files, environ=environ)
 
@@ -241,11 +237,12 @@ def test_the_project_passes_its_tests(version: str, tmp_path: Path) -> None:
     """The project's own tests pass with each Django, in a process that pytest's plugin sets it up in."""
     environ = project_environ(tmp_path)
     python = Path(sys.executable)
-    if version != "5.2":  # the development environment has that, and the backport of django.tasks
+    if version == "5.2":
+        environ |= measuring()
+    else:  # the development environment has that, and the backport of django.tasks
         python = ROOT / f".venv-django{version.replace('.', '')}" / "bin" / "python"
         if not python.exists():
             pytest.skip(f"Django {version} is not installed: make setup-django, with a Python from 3.12 on")
-        environ = {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
         environ["PYTHONPATH"] += f":{ROOT}/python"
     plugins = [] if version == "5.2" else ["-p", "lambda_tasks.pytest_plugin"]
     run_tests(python, *plugins, str(PROJECT), environ=environ)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from lambda_tasks.environment.resolver import Held
 from lambda_tasks.errors import InvalidHook
 from lambda_tasks.settings import Settings
 from stores import Clock
-from wrapper import ROOT, WRAPPER, base_environ, parameter_arn, secret_arn
+from wrapper import ROOT, WRAPPER, base_environ, measuring, parameter_arn, secret_arn
 
 ENVIRONMENT, SSM = "LAMBDA_TASKS_ENVIRONMENT_SECRETS_MANAGER_ARN", "LAMBDA_TASKS_SSM_ENVIRONMENT"
 ENV, DB, OTHER = secret_arn("env-AbCdEf"), secret_arn("db-AbCdEf"), secret_arn("other-AbCdEf")
@@ -100,12 +99,12 @@ class Function:
 @contextlib.contextmanager
 def function(environ: Mapping[str, str], *, wrapped: bool) -> Iterator[Function]:
     """Start a function, through the exec wrapper or without it."""
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    if measuring and wrapped:
-        measuring |= {"LAMBDA_TASKS_PYTHON": str(ROOT / "tests" / "covered-python"), "COVERED_PYTHON": sys.executable}
+    measured = measuring()
+    if measured and wrapped:
+        measured |= {"LAMBDA_TASKS_PYTHON": str(ROOT / "tests" / "covered-python"), "COVERED_PYTHON": sys.executable}
     command = [*([str(WRAPPER)] if wrapped else []), sys.executable, "-c", FUNCTION]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    variables = {**environ, **measuring, "PYTHONPATH": f"{ROOT}/tests"}
+    variables = {**environ, **measured, "PYTHONPATH": f"{ROOT}/tests"}
     with subprocess.Popen(command, env=variables, text=True, **pipes) as process:
         try:
             assert process.stdout is not None

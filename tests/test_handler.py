@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from events import message_body, sqs_event, sqs_record
 from fake_aws import FakeAws
-from wrapper import ROOT, base_environ, secret_arn
+from wrapper import ROOT, base_environ, measuring, secret_arn
 
 IMPORT_AND_CALL = """
 import json, os, sys
@@ -20,10 +19,9 @@ print(json.dumps([handler(json.loads(sys.argv[1]), None), os.environ.get("A"), o
 
 
 def call(event: object, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return subprocess.run(
         [sys.executable, "-c", IMPORT_AND_CALL, json.dumps(event)],
-        env={**environ, **measuring, "PYTHONPATH": f"{ROOT}/tests"},
+        env={**environ, **measuring(), "PYTHONPATH": f"{ROOT}/tests"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -98,10 +96,9 @@ print(json.dumps(seen))
 
 def restored(aws: FakeAws, environ: dict[str, str], change: dict[str, str]) -> list[str | None]:
     """Import the handler, change the secrets, restore, and return what the environment held before and after."""
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     with subprocess.Popen(
         [sys.executable, "-c", RESTORE],
-        env={**environ, **measuring},
+        env={**environ, **measuring()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -6,7 +6,6 @@ The real one has an environment of its own, since both are imported as ``lambda_
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from documents import blocks
 from lambda_tasks.local.embedded_aws import EmbeddedAws
 from lambda_tasks.local.queue import Queue
 from stores import create_table
-from wrapper import ROOT
+from wrapper import ROOT, measuring
 
 PAGE = "docs/migration/django-lambda-tasks.md"
 PEER = ROOT / ".venv-peer"
@@ -112,7 +111,6 @@ def move(app: Path) -> None:
 
 def run(program: str, app: Path, aws: EmbeddedAws, *, python: Path | str = sys.executable, **environ: str) -> Any:
     """Run a program in `app`, and return what it prints last."""
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     finished = subprocess.run(
         [python, "-c", program],
         cwd=app,
@@ -122,7 +120,7 @@ def run(program: str, app: Path, aws: EmbeddedAws, *, python: Path | str = sys.e
             "DJANGO_SETTINGS_MODULE": "settings",
             "PYTHONPATH": str(app),
             **environ,
-            **({} if python == PEER / "bin" / "python" else measuring),
+            **({} if python == PEER / "bin" / "python" else measuring()),
         },
         capture_output=True,
         text=True,

@@ -22,7 +22,7 @@ from lambda_tasks.telemetry import report as telemetry
 from lambda_tasks.telemetry.metrics import MAX_VALUES, NAMES, Metrics
 from lambda_tasks.telemetry.report import Report, announce_outcome, announce_start, report_of
 from workers import Dispatched, worker
-from wrapper import ROOT
+from wrapper import ROOT, measuring
 
 TASK = "shop.tasks.send"
 
@@ -309,10 +309,9 @@ with bootstrap.create_log_sink() as sink:
 
 def runtime_output(**environ: str) -> str:
     """Return what a process with awslambdaric's logging prints."""
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return subprocess.run(
         [sys.executable, "-c", PROCESS],
-        env={**environ, **measuring, "PYTHONPATH": f"{ROOT}/tests"},
+        env={**environ, **measuring(), "PYTHONPATH": f"{ROOT}/tests"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -75,6 +75,11 @@ def base_environ(aws_url: str = "http://127.0.0.1:9", **variables: str) -> dict[
     }
 
 
+def measuring() -> dict[str, str]:
+    """Return the variables by which a process takes part where coverage is measured; none elsewhere."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
 def run_wrapper(
     environ: Mapping[str, str],
     command: Sequence[str] = (sys.executable, "-I", "-S", "-c", SHOW, "one", "two words"),
@@ -83,12 +88,12 @@ def run_wrapper(
     **options: Any,
 ) -> Run:
     """Run ``lambda-tasks-exec COMMAND`` with exactly `environ`, plus what measures coverage while tests are measured."""
-    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    if measuring and "LAMBDA_TASKS_PYTHON" not in environ:
+    measured = measuring()
+    if measured and "LAMBDA_TASKS_PYTHON" not in environ:
         # The wrapper starts Python without site-packages, where coverage would begin.
-        measuring["LAMBDA_TASKS_PYTHON"] = str(ROOT / "tests" / "covered-python")
-        measuring["COVERED_PYTHON"] = sys.executable
+        measured["LAMBDA_TASKS_PYTHON"] = str(ROOT / "tests" / "covered-python")
+        measured["COVERED_PYTHON"] = sys.executable
     finished = subprocess.run(
-        [wrapper, *command], env={**environ, **measuring}, capture_output=True, timeout=60, check=False, **options
+        [wrapper, *command], env={**environ, **measured}, capture_output=True, timeout=60, check=False, **options
     )
     return Run(finished.returncode, finished.stdout.decode(), finished.stderr.decode())

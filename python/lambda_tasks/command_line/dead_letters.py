@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
 import rich_click as click
 
+from lambda_tasks import settings
 from lambda_tasks.command_line.arguments import BadInput, aws_options, calls_of, client, json_option, queue_url
 from lambda_tasks.command_line.output import Column, Output, counted
 from lambda_tasks.command_line.running_local import use_running
@@ -166,7 +166,7 @@ def delete(
 
 def _open(queue: str | None, endpoint_url: str | None, region: str | None) -> DeadLetterQueue:
     use_running(_VARIABLE, endpoint_url, queue)
-    wanted = queue or os.environ.get(_VARIABLE)
+    wanted = queue or settings.environ().get(_VARIABLE)
     if not wanted:
         remedy = "set it, or add --queue, or start `lambda-tasks local` in this folder"
         raise BadInput("there is no dead-letter queue to look at", variable=_VARIABLE, remedy=remedy)

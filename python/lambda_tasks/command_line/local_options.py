@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import rich_click as click
 
+from lambda_tasks import settings
 from lambda_tasks.command_line.arguments import pairs
 from lambda_tasks.local.session import Plan
 from lambda_tasks.local.template.secret_values import read_env_file
@@ -85,4 +85,4 @@ def plan(
 
 
 def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lambda-tasks"
+    return Path(settings.environ().get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lambda-tasks"

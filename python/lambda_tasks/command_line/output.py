@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+from lambda_tasks import settings
 
 _WIDTH_OF_A_FILE = 200
 
@@ -102,7 +103,7 @@ class Output:
 
 def _console(*, stderr: bool) -> Console:
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    width = None if is_terminal or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE
+    width = None if is_terminal or "COLUMNS" in settings.environ() else _WIDTH_OF_A_FILE
     return Console(stderr=stderr, highlight=False, width=width)
 
 

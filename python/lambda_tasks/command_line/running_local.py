@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from lambda_tasks import settings
 from lambda_tasks.local.run_file import Run, running
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,7 +42,8 @@ def use_running(variable: str, endpoint_url: str | None, named: str | None = Non
     """
     context = click.get_current_context(silent=True)
     template = context.meta.get(_META) if context else None
-    if template is None and (endpoint_url or os.environ.get(variable) or any(map(os.environ.get, _ENDPOINTS))):
+    environ = settings.environ()
+    if template is None and (endpoint_url or environ.get(variable) or any(map(environ.get, _ENDPOINTS))):
         return None
     run = running(template)
     if run is not None and named and "://" in named and not named.startswith(run.environ["AWS_ENDPOINT_URL"]):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from typing import Any
 
 import rich_click as click
 
+from lambda_tasks import settings
 from lambda_tasks.command_line.arguments import (
     BadInput,
     asked,
@@ -64,7 +64,7 @@ def command(
     body = message_body(task, pairs(kwargs, "kwarg"))
     variable = queue_url_variable(queue)
     run = use_running(variable, endpoint_url, given_url or queue)
-    wanted = given_url or os.environ.get(variable)
+    wanted = given_url or settings.environ().get(variable)
     if not wanted and queue != "default":
         wanted = run.queues.get(queue, queue) if run else queue
     if not wanted:

@@ -69,15 +69,13 @@ def starts_at_once(jobs: Sequence[Job], definition: Definition | None, invocatio
     worker = invocation.worker
     if worker.state is not None or worker.deferrals or len(jobs) > 1 or definition is None:
         return False
-    job, clock = jobs[0], invocation.time
+    job = jobs[0]
     if job.result is not None or job.expires_at is not None or job.key is not None:
         return False
-    if not invocation.has_started or clock.tasks_end_at == math.inf:
-        return True
-    return timeouts.may_start(definition.options, clock.tasks_end_at - now, clock.fresh_seconds)
+    return not invocation.has_started or _has_time(definition, invocation, now)
 
 
-def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation) -> Sequence[Job]:
+def admitted(jobs: Sequence[Job], definition: Definition | None, invocation: Invocation) -> list[Job]:
     """Return the messages of a call that may run now, and leave a result with each of the others."""
     worker = invocation.worker
     admission = _Admission(definition, invocation)
@@ -114,12 +112,11 @@ def defer_behind(ahead: Sequence[Job], rest: Lane, invocation: Invocation) -> No
     invocation.settlement.defer(rest)
 
 
-def _has_time(definition: Definition, invocation: Invocation, after_seconds: float = 0.0) -> bool:
+def _has_time(definition: Definition, invocation: Invocation, starts_at: float) -> bool:
     clock = invocation.time
     if clock.tasks_end_at == math.inf:
         return True
-    left = clock.tasks_end_at - time.monotonic() - after_seconds
-    return timeouts.may_start(definition.options, left, clock.fresh_seconds)
+    return timeouts.may_start(definition.options, clock.tasks_end_at - starts_at, clock.fresh_seconds)
 
 
 class _Admission:
@@ -156,7 +153,8 @@ class _Admission:
         self._is_blocked |= result is not None and not result.outcome.deletes_message and not result.outcome.is_dead
 
     def _has_time(self, after_seconds: float = 0.0) -> bool:
-        return self._definition is None or _has_time(self._definition, self._invocation, after_seconds)
+        starts_at = time.monotonic() + after_seconds
+        return self._definition is None or _has_time(self._definition, self._invocation, starts_at)
 
     def _without_lease(self, job: Job) -> Result | None:
         from lambda_tasks.dispatch import leases  # noqa: PLC0415 - for functions with a table

@@ -72,7 +72,7 @@ class Invocation:
 
     def interrupter(self) -> contextlib.closing[Interrupter]:
         """Give what raises limits in this thread, until the end of a ``with`` statement."""
-        return contextlib.closing(interrupting.of_this_thread(lambda: self.worker.timer, self.time.grace_seconds))
+        return interrupting.of_this_thread(lambda: self.worker.timer, self.time.grace_seconds)
 
     def beside(self, settle: Callable[[], None]) -> None:
         """Begin to settle messages beside the tasks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from lambda_tasks.limits.timer import Timer
 
 
-def of_this_thread(timer: Callable[[], Timer], grace_seconds: float) -> Interrupter:
-    """Return what raises limits in this thread, until it is closed. In the main one it borrows the alarm signal."""
+def of_this_thread(timer: Callable[[], Timer], grace_seconds: float) -> contextlib.closing[Interrupter]:
+    """Give what raises limits in this thread, for a ``with`` statement. In the main one it borrows the alarm signal."""
     if threading.current_thread() is threading.main_thread():
-        return SignalInterrupter(grace_seconds)
+        return contextlib.closing(SignalInterrupter(grace_seconds))
     from lambda_tasks.limits.thread_interrupter import ThreadInterrupter  # noqa: PLC0415 - ctypes, rarely needed
 
-    return ThreadInterrupter(timer())
+    return contextlib.closing(ThreadInterrupter(timer()))

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lambda_tasks import settings
+
 _ABOVE_PROJECTS = {Path("/"), Path.home()}
 
 
@@ -130,7 +132,7 @@ def _requests(journal: Path) -> Path:
 
 
 def _folder() -> Path:
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "lambda-tasks"
+    return Path(settings.environ().get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "lambda-tasks"
 
 
 def _file(template: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
 import math
@@ -84,7 +83,7 @@ def within(name: str, seconds: float | None, run: Run, call: Callable[[], Any]) 
         return call()
     until = time.monotonic() + seconds - _A_MOMENT
     try:
-        with contextlib.closing(interrupting.of_this_thread(lambda: run.worker.timer, _GRACE_SECONDS)) as interrupter:
+        with interrupting.of_this_thread(lambda: run.worker.timer, _GRACE_SECONDS) as interrupter:
             # By a function of Python's own: a signal is taken to interrupt whatever frame is there.
             return interrupter.run(Limits(hard=seconds), lambda: call())
     except HardTimeLimitExceeded as error:

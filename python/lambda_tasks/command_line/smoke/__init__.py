@@ -7,6 +7,7 @@ import os
 
 import rich_click as click
 
+from lambda_tasks import settings
 from lambda_tasks.command_line.arguments import BadInput, aws_options, client, json_option
 from lambda_tasks.command_line.output import Column, Output, counted, outcome_text
 from lambda_tasks.command_line.running_local import use_running
@@ -55,7 +56,7 @@ def command(
 
 def _opened(name: str | None, endpoint_url: str | None, region: str | None) -> tuple[Stack, str]:
     run = use_running("AWS_ENDPOINT_URL", endpoint_url)
-    endpoint = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = endpoint_url or settings.environ().get("AWS_ENDPOINT_URL")
     if run is None and endpoint and (own := running()) and own.environ["AWS_ENDPOINT_URL"] == endpoint:
         run = own
     if run is not None:
